@@ -1,0 +1,55 @@
+# Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
+.DEFAULT_GOAL := help
+.PHONY: help setup build check format test-unit test demo clean
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory --silent
+SHELL := /bin/sh
+
+# The build of node-rdkafka breaks when it runs in parallel: see deploy/install-packages.sh.
+unexport JOBS
+
+BIN := node_modules/.bin
+
+help: ## this list
+	printf 'targets:\n'
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: ## install what is missing: system packages (Debian), npm packages by the lockfile
+	deploy/install-prerequisites.sh
+	deploy/install-packages.sh
+
+build: setup ## compile to dist/
+	printf 'build\n'
+	deploy/build-native.sh
+	deploy/remove-stale-output.sh
+	$(BIN)/tsc -p tsconfig.json
+	for source in ingest/parse/*.wat; do \
+		[ -f "$$source" ] || continue; \
+		target="dist/$${source%.wat}.wasm"; \
+		[ "$$target" -nt "$$source" ] || $(BIN)/wat2wasm "$$source" -o "$$target" || exit 1; \
+	done
+	[ ! -f dist/cli.js ] || chmod +x dist/cli.js
+
+check: setup ## formatting, lint and types
+	printf 'check: prettier\n'
+	$(BIN)/prettier --log-level warn --check . || { printf 'make format puts it right\n'; exit 1; }
+	printf 'check: oxlint\n'
+	$(BIN)/oxlint --type-aware --deny-warnings
+	printf 'check: tsc\n'
+	$(BIN)/tsc -p tsconfig.json --noEmit --tsBuildInfoFile dist/.check.tsbuildinfo
+
+format: setup ## rewrite all files in the project's format
+	$(BIN)/prettier --log-level warn --write .
+
+test-unit: build ## tests that need no server; FILES="dist/test/..." for some of them
+	node dist/test/run.js --unit $(FILES)
+
+test: build check ## all tests against real Kafka and ClickHouse; FILES="dist/test/..." for some of them
+	node dist/test/run.js $(FILES)
+
+demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends by itself
+	exec node dist/cli.js demo $(if $(SECONDS),--seconds $(SECONDS))
+
+clean: ## remove what was built; packages and downloads stay
+	rm -rf dist .tap

@@ -1,0 +1,85 @@
+import type { TopicPartition } from 'node-rdkafka';
+import type { Feed } from '../schemas/feed.ts';
+import type { IngestDatabase, LedgerHead } from './clickhouse.ts';
+import type { Consumer } from './consumer.ts';
+import { claimRow } from './ledger-row.ts';
+import { contiguousEnd, decideResume } from './ledger.ts';
+import type { PartitionState } from './partitions.ts';
+
+/** A partition that stands still until someone accepts that records may be missing. */
+export interface PartitionGap {
+  readonly topic: string;
+  readonly partition: number;
+  readonly reason: string;
+  /** Offset at which the ledger says to go on. */
+  readonly expected: number;
+}
+
+export interface Resumed {
+  readonly states: readonly PartitionState[];
+  readonly gaps: readonly PartitionGap[];
+}
+
+export interface AssignmentContext {
+  readonly consumer: Consumer;
+  readonly database: IngestDatabase;
+  readonly feeds: readonly Feed[];
+  readonly instance: string;
+}
+
+/**
+ * Finds in the ledger where each assigned partition goes on, and claims it there under a new generation. A
+ * topic that is gone meanwhile is left out. Rejects where Kafka or the ledger cannot be read: the caller
+ * waits and tries again, since guessing would lose or repeat.
+ */
+export async function resumePartitions(
+  context: AssignmentContext,
+  partitions: readonly TopicPartition[],
+  signal: AbortSignal,
+): Promise<Resumed> {
+  const { consumer, database } = context;
+  const topics = [...new Set(partitions.map(({ topic }) => topic))];
+  const clusterId = await consumer.clusterId();
+  const topicIds = await consumer.topicIds(topics);
+  const heads = new Map(
+    (await Promise.all(topics.map((topic) => database.ledgerHeads(topic))))
+      .flat()
+      .map((head) => [`${head.topic}/${head.partition}`, head]),
+  );
+  const states: PartitionState[] = [];
+  const gaps: PartitionGap[] = [];
+  for (const { topic, partition } of partitions) {
+    const topicId = topicIds.get(topic);
+    if (topicId === undefined) continue;
+    const head = heads.get(`${topic}/${partition}`);
+    const end = head === undefined ? 0 : await endOfRun(database, head);
+    const { low, high } = await consumer.watermarks(topic, partition);
+    const resume = decideResume(head, end, { clusterId, topicId, low, high });
+    if (resume.kind === 'gap') {
+      gaps.push({ topic, partition, reason: resume.reason, expected: resume.expected });
+      continue;
+    }
+    const feed = context.feeds.findIndex((candidate) => candidate.topic === topic);
+    states.push({
+      source: { feed, topic, topicId, partition },
+      clusterId,
+      generation: resume.generation,
+      position: resume.offset,
+      stored: resume.offset,
+      end: high,
+    });
+  }
+  if (states.length > 0) {
+    const at = { instance: context.instance, nowMs: Date.now() };
+    await database.insertLedger(
+      states.map((state) => claimRow(state, context.feeds[state.source.feed]!, at)),
+      signal,
+    );
+  }
+  return { states, gaps };
+}
+
+async function endOfRun(database: IngestDatabase, head: LedgerHead): Promise<number> {
+  if (head.covered === head.nextOffset - head.fromOffset) return head.nextOffset;
+  return contiguousEnd(head.fromOffset, await database.ledgerRanges(head));
+}

@@ -1,0 +1,188 @@
+import Kafka, { type ConsumerGlobalConfig, type LibrdKafkaError, type TopicPartition } from 'node-rdkafka';
+import { CdrhouseError } from '../schemas/errors.ts';
+import type { Settings } from '../schemas/settings.ts';
+import type { MessageChunk, PartitionOffset } from './message-chunk.ts';
+import { consumePacked, fetchClusterId, fetchTopicIds } from './native/addon.ts';
+
+const CONNECT_TIMEOUT_MS = 15_000;
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** What the pipeline is told. Assignments wait for `assign`; both are called from `poll`. */
+export interface ConsumerListener {
+  assigned(partitions: readonly TopicPartition[]): void;
+  revoked(partitions: readonly TopicPartition[]): void;
+  /** librdkafka's own errors (broker down and the like): it keeps trying by itself. */
+  disturbed(code: number, reason: string): void;
+}
+
+/**
+ * The Kafka consumer of one ingest process: node-rdkafka for everything about the group, the native addon
+ * for reading. The only file beside `ship/` that knows node-rdkafka.
+ */
+export class Consumer {
+  readonly #consumer: Kafka.KafkaConsumer;
+
+  private constructor(consumer: Kafka.KafkaConsumer) {
+    this.#consumer = consumer;
+  }
+
+  /**
+   * Connects and joins the group. Throws KAFKA_UNREACHABLE.
+   * @param instanceId name of this process slot: a process that dies and returns keeps its partitions
+   */
+  static async connect(
+    settings: Settings,
+    instanceId: string,
+    listener: ConsumerListener,
+  ): Promise<Consumer> {
+    const consumer = new Kafka.KafkaConsumer(consumerConfiguration(settings, instanceId, listener), {
+      // Never used: every assignment names its offset. A lost offset must stop the partition, not move it.
+      'auto.offset.reset': 'error',
+    });
+    consumer.on('event.error', (error) => listener.disturbed(error.code, error.message));
+    await new Promise<void>((resolve, reject) => {
+      consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, (error: LibrdKafkaError | null) => {
+        if (!error) return resolve();
+        const detail = `no broker of ${settings.kafka.brokers} answers`;
+        // A client that failed to connect still runs threads of its own.
+        consumer.disconnect(() => reject(new CdrhouseError('KAFKA_UNREACHABLE', detail, error)));
+      });
+    });
+    return new Consumer(consumer);
+  }
+
+  subscribe(topics: readonly string[]): void {
+    this.#consumer.subscribe([...topics]);
+  }
+
+  poll(messagesMax: number, bytesMax: number, timeoutMs: number): Promise<MessageChunk> {
+    return consumePacked(this.#consumer, messagesMax, bytesMax, timeoutMs);
+  }
+
+  assign(partitions: readonly PartitionOffset[]): void {
+    this.#consumer.assign([...partitions]);
+  }
+
+  unassign(): void {
+    this.#consumer.unassign();
+  }
+
+  pause(partitions: readonly TopicPartition[]): void {
+    this.#consumer.pause([...partitions]);
+  }
+
+  resume(partitions: readonly TopicPartition[]): void {
+    this.#consumer.resume([...partitions]);
+  }
+
+  /** Tells Kafka how far the ledger stands. For those who watch lag; nothing reads it back. */
+  commit(offsets: readonly PartitionOffset[]): void {
+    this.#consumer.commit([...offsets]);
+  }
+
+  /** The same, and waits for the answer. Throws what librdkafka says. */
+  commitAndWait(offsets: readonly PartitionOffset[]): void {
+    this.#consumer.commitSync([...offsets]);
+  }
+
+  clusterId(): Promise<string> {
+    return fetchClusterId(this.#consumer, REQUEST_TIMEOUT_MS);
+  }
+
+  /** Ids of topics by name, without those that do not exist. */
+  async topicIds(topics: readonly string[]): Promise<Map<string, string>> {
+    if (topics.length === 0) return new Map();
+    const ids = await fetchTopicIds(this.#consumer, topics, REQUEST_TIMEOUT_MS);
+    return new Map(
+      topics.map((topic, index) => [topic, ids[index] ?? ''] as const).filter(([, id]) => id !== ''),
+    );
+  }
+
+  /** Number of partitions of these topics; a topic that does not exist is left out. */
+  async partitionCounts(topics: readonly string[]): Promise<Map<string, number>> {
+    const metadata = await new Promise<Kafka.Metadata>((resolve, reject) => {
+      this.#consumer.getMetadata(
+        { allTopics: true, timeout: REQUEST_TIMEOUT_MS },
+        (error: LibrdKafkaError | null, data) => {
+          if (error)
+            reject(
+              new CdrhouseError('KAFKA_UNREACHABLE', 'the metadata of the topics cannot be fetched', error),
+            );
+          else resolve(data);
+        },
+      );
+    });
+    const wanted = new Set(topics);
+    return new Map(
+      metadata.topics
+        .filter(({ name }) => wanted.has(name))
+        .map(({ name, partitions }) => [name, partitions.length]),
+    );
+  }
+
+  /** The offsets that a partition's log holds: `[low, high)`. */
+  watermarks(topic: string, partition: number): Promise<{ low: number; high: number }> {
+    return new Promise((resolve, reject) => {
+      this.#consumer.queryWatermarkOffsets(
+        topic,
+        partition,
+        REQUEST_TIMEOUT_MS,
+        (error: LibrdKafkaError | null, offsets) => {
+          if (error)
+            reject(
+              new CdrhouseError('KAFKA_UNREACHABLE', 'the ends of a partition cannot be fetched', error),
+            );
+          else resolve({ low: offsets.lowOffset, high: offsets.highOffset });
+        },
+      );
+    });
+  }
+
+  /** The end of a partition's log as the last fetch told it; 0 before the first. */
+  lastKnownEnd(topic: string, partition: number): number {
+    try {
+      return Math.max(0, this.#consumer.getWatermarkOffsets(topic, partition).highOffset);
+    } catch {
+      // librdkafka throws while it does not know the partition yet.
+      return 0;
+    }
+  }
+
+  /** Leaves the group's work (a static member keeps its place) and ends the client's threads. */
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#consumer.disconnect(() => resolve());
+    });
+  }
+}
+
+function consumerConfiguration(
+  settings: Settings,
+  instanceId: string,
+  listener: ConsumerListener,
+): ConsumerGlobalConfig {
+  return {
+    ...settings.kafka.client,
+    'metadata.broker.list': settings.kafka.brokers,
+    'group.id': settings.kafka.group,
+    'group.instance.id': instanceId,
+    // Eager and classic: every rebalance revokes all, is drained, and is assigned again from the ledger.
+    'partition.assignment.strategy': 'range,roundrobin',
+    'enable.auto.commit': false,
+    'enable.auto.offset.store': false,
+    'isolation.level': 'read_committed',
+    'enable.partition.eof': true,
+    'allow.auto.create.topics': false,
+    // A topic that is created later is found within this time.
+    'topic.metadata.refresh.interval.ms': 5000,
+    // What librdkafka reads ahead, per partition and in all: bounds memory while the database is slow.
+    'queued.max.messages.kbytes': 32_768,
+    'queued.min.messages': 100_000,
+    'fetch.message.max.bytes': 4_194_304,
+    'fetch.wait.max.ms': 100,
+    rebalance_cb: (error: LibrdKafkaError, partitions: TopicPartition[]) => {
+      if (error.code === Kafka.CODES.ERRORS.ERR__ASSIGN_PARTITIONS) listener.assigned(partitions);
+      else listener.revoked(partitions);
+    },
+  } as ConsumerGlobalConfig;
+}

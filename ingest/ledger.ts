@@ -1,0 +1,47 @@
+import type { LedgerHead } from './clickhouse.ts';
+
+/** What Kafka says of a partition: its identity, and the offsets that its log holds, `[low, high)`. */
+export interface PartitionLog {
+  readonly clusterId: string;
+  readonly topicId: string;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Where to go on: at `offset`, under a new `generation`; or not at all, until someone accepts the gap. */
+export type Resume =
+  | { readonly kind: 'resume'; readonly offset: number; readonly generation: number }
+  | { readonly kind: 'gap'; readonly reason: string; readonly expected: number };
+
+/**
+ * Where a partition goes on, from its newest generation in the ledger and from what Kafka holds.
+ *
+ * Invariants: a generation begins with a claim (a range of no length) at the place where the older ones
+ * ended, so the newest one alone decides; its ranges tile from there, so the place is the end of their
+ * contiguous run. Without a ledger it is the log's start, never the group's commit: a rebuilt database must
+ * get everything.
+ *
+ * @param end end of the contiguous run of the head's ranges (`contiguousEnd`)
+ */
+export function decideResume(head: LedgerHead | undefined, end: number, log: PartitionLog): Resume {
+  if (head === undefined) return { kind: 'resume', offset: log.low, generation: 1 };
+  const gap = (reason: string): Resume => ({ kind: 'gap', reason, expected: end });
+  if (head.clusterId !== log.clusterId) return gap('the ledger knows this topic from another Kafka cluster');
+  if (head.topicId !== log.topicId) return gap('the topic was deleted and created again');
+  if (end < log.low) return gap(`Kafka no longer holds offsets ${end} to ${log.low - 1}`);
+  if (end > log.high) return gap(`the log ends at ${log.high}, before the place where the ledger stands`);
+  return { kind: 'resume', offset: end, generation: head.generation + 1 };
+}
+
+/** End of the run of ranges that begins at `from` and has no gap. The ranges are in order of their begin. */
+export function contiguousEnd(
+  from: number,
+  ranges: readonly { fromOffset: number; nextOffset: number }[],
+): number {
+  let end = from;
+  for (const range of ranges) {
+    if (range.fromOffset > end) break;
+    end = Math.max(end, range.nextOffset);
+  }
+  return end;
+}

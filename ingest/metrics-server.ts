@@ -1,0 +1,48 @@
+import { createServer, type Server } from 'node:http';
+import type { Registry } from 'prom-client';
+
+/** What the server answers from. */
+export interface Observed {
+  readonly registry: Registry;
+  /** True while Kafka and ClickHouse can be reached. */
+  readonly ready: () => Promise<boolean>;
+}
+
+/**
+ * Serves /metrics, /healthz and /readyz of a process without an API of its own.
+ * @returns the server, or undefined where the port is taken: another process of this host has it
+ */
+export function serveMetrics(host: string, port: number, observed: Observed): Promise<Server | undefined> {
+  const server = createServer((request, response) => {
+    answer(request.url ?? '/', observed).then(
+      ({ status, type, body }) => response.writeHead(status, { 'content-type': type }).end(body),
+      () => response.writeHead(500).end(),
+    );
+  });
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(undefined);
+      else reject(error);
+    });
+    server.listen(port, host, () => resolve(server));
+  });
+}
+
+async function answer(
+  url: string,
+  { registry, ready }: Observed,
+): Promise<{ status: number; type: string; body: string }> {
+  const type = 'text/plain; charset=utf-8';
+  switch (url.split('?')[0]) {
+    case '/metrics':
+      return { status: 200, type: registry.contentType, body: await registry.metrics() };
+    case '/healthz':
+      return { status: 200, type, body: 'ok\n' };
+    case '/readyz':
+      return (await ready())
+        ? { status: 200, type, body: 'ready\n' }
+        : { status: 503, type, body: 'not ready\n' };
+    default:
+      return { status: 404, type, body: 'there are /metrics, /healthz and /readyz\n' };
+  }
+}

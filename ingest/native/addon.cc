@@ -1,0 +1,314 @@
+// What ingest needs of librdkafka and node-rdkafka does not give: many messages as one packed buffer, without
+// a JavaScript object each, and the ids of the cluster and its topics.
+//
+// It stands beside an unpatched node-rdkafka and borrows the librdkafka handle of its consumer, under
+// node-rdkafka's own lock, so that a disconnect waits for us. Compiled against the headers of the installed
+// version, which is checked again when it is loaded (addon.ts).
+#include <nan.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kafka-consumer.h"
+
+namespace {
+
+// Reaches the protected members of node-rdkafka's consumer: a pointer to member, no cast of layouts.
+struct Borrowed : NodeKafka::KafkaConsumer {
+  static RdKafka::Handle* Handle(NodeKafka::KafkaConsumer* consumer) { return consumer->*(&Borrowed::m_client); }
+  static uv_rwlock_t* Lock(NodeKafka::KafkaConsumer* consumer) { return &(consumer->*(&Borrowed::m_connection_lock)); }
+};
+
+// Holds node-rdkafka's connection lock for reading: the handle stays alive as long as this does.
+class HandleGuard {
+ public:
+  explicit HandleGuard(NodeKafka::KafkaConsumer* consumer) : lock_(Borrowed::Lock(consumer)) {
+    uv_rwlock_rdlock(lock_);
+    RdKafka::Handle* handle = Borrowed::Handle(consumer);
+    rk_ = handle == nullptr ? nullptr : handle->c_ptr();
+  }
+  ~HandleGuard() { uv_rwlock_rdunlock(lock_); }
+  HandleGuard(const HandleGuard&) = delete;
+  HandleGuard& operator=(const HandleGuard&) = delete;
+  rd_kafka_t* get() const { return rk_; }
+
+ private:
+  uv_rwlock_t* lock_;
+  rd_kafka_t* rk_;
+};
+
+// Work on a thread of libuv that keeps the JavaScript consumer object alive until it is done.
+class ConsumerWork : public Nan::AsyncWorker {
+ public:
+  ConsumerWork(v8::Local<v8::Object> consumer, v8::Local<v8::Function> callback)
+      : Nan::AsyncWorker(new Nan::Callback(callback), "cdrhouse:native"),
+        consumer_(Nan::ObjectWrap::Unwrap<NodeKafka::KafkaConsumer>(consumer)) {
+    SaveToPersistent("consumer", consumer);
+  }
+
+ protected:
+  NodeKafka::KafkaConsumer* consumer_;
+};
+
+template <class T>
+v8::Local<v8::ArrayBuffer> Moved(std::vector<T>&& values) {
+  v8::Isolate* isolate = v8::Isolate::GetCurrent();
+  if (values.empty()) return v8::ArrayBuffer::New(isolate, 0);
+  auto* owned = new std::vector<T>(std::move(values));
+  auto store = v8::ArrayBuffer::NewBackingStore(
+      owned->data(), owned->size() * sizeof(T),
+      [](void*, size_t, void* vector) { delete static_cast<std::vector<T>*>(vector); }, owned);
+  return v8::ArrayBuffer::New(isolate, std::move(store));
+}
+
+void Set(v8::Local<v8::Object> object, const char* name, v8::Local<v8::Value> value) {
+  Nan::Set(object, Nan::New(name).ToLocalChecked(), value);
+}
+
+v8::Local<v8::Array> Strings(const std::vector<std::string>& texts) {
+  v8::Local<v8::Array> array = Nan::New<v8::Array>(static_cast<int>(texts.size()));
+  for (size_t i = 0; i < texts.size(); i++) Nan::Set(array, i, Nan::New(texts[i]).ToLocalChecked());
+  return array;
+}
+
+// An error or an end of partition that came between the messages.
+struct Event {
+  int code;
+  std::string reason;
+  uint16_t topic;
+  int32_t partition;
+  double offset;
+};
+
+class ConsumeWork : public ConsumerWork {
+ public:
+  ConsumeWork(v8::Local<v8::Object> consumer, size_t messages_max, size_t bytes_max, int timeout_ms,
+              v8::Local<v8::Function> callback)
+      : ConsumerWork(consumer, callback), messages_max_(messages_max), bytes_max_(bytes_max), timeout_ms_(timeout_ms) {}
+
+  void Execute() override {
+    HandleGuard handle(consumer_);
+    if (handle.get() == nullptr) {
+      SetErrorMessage("not connected");
+      return;
+    }
+    const uint64_t deadline = uv_hrtime() + static_cast<uint64_t>(timeout_ms_) * 1000000;
+    while (ends_.size() < messages_max_ && bytes_.size() < bytes_max_) {
+      const uint64_t now = uv_hrtime();
+      // Past the deadline only what is there already is taken, so that a slow trickle does not hold a batch.
+      const int wait_ms = now >= deadline ? 0 : static_cast<int>((deadline - now) / 1000000);
+      rd_kafka_message_t* message = rd_kafka_consumer_poll(handle.get(), wait_ms);
+      if (message == nullptr) break;
+      if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) Take(message);
+      else Note(message);
+      rd_kafka_message_destroy(message);
+      if (events_.size() >= 1024) break;
+    }
+  }
+
+  void HandleOKCallback() override {
+    Nan::HandleScope scope;
+    v8::Local<v8::Object> chunk = Nan::New<v8::Object>();
+    const size_t count = ends_.size();
+    const size_t bytes = bytes_.size();
+    Set(chunk, "count", Nan::New(static_cast<uint32_t>(count)));
+    Set(chunk, "bytes", v8::Uint8Array::New(Moved(std::move(bytes_)), 0, bytes));
+    Set(chunk, "ends", v8::Uint32Array::New(Moved(std::move(ends_)), 0, count));
+    Set(chunk, "topicOf", v8::Uint16Array::New(Moved(std::move(topic_of_)), 0, count));
+    Set(chunk, "partitions", v8::Int32Array::New(Moved(std::move(partitions_)), 0, count));
+    Set(chunk, "offsets", v8::Float64Array::New(Moved(std::move(offsets_)), 0, count));
+    Set(chunk, "timestamps", v8::Float64Array::New(Moved(std::move(timestamps_)), 0, count));
+    Set(chunk, "tombstones", v8::Uint8Array::New(Moved(std::move(tombstones_)), 0, count));
+    Set(chunk, "topics", Strings(topics_));
+    v8::Local<v8::Array> ends_of_partitions = Nan::New<v8::Array>();
+    v8::Local<v8::Array> errors = Nan::New<v8::Array>();
+    for (const Event& event : events_) {
+      v8::Local<v8::Object> object = Nan::New<v8::Object>();
+      Set(object, "topic", Nan::New(topics_[event.topic]).ToLocalChecked());
+      Set(object, "partition", Nan::New(event.partition));
+      if (event.code == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        Set(object, "offset", Nan::New(event.offset));
+        Nan::Set(ends_of_partitions, ends_of_partitions->Length(), object);
+      } else {
+        Set(object, "code", Nan::New(event.code));
+        Set(object, "reason", Nan::New(event.reason).ToLocalChecked());
+        Nan::Set(errors, errors->Length(), object);
+      }
+    }
+    Set(chunk, "partitionEnds", ends_of_partitions);
+    Set(chunk, "errors", errors);
+    v8::Local<v8::Value> arguments[] = {Nan::Null(), chunk};
+    callback->Call(2, arguments, async_resource);
+  }
+
+ private:
+  void Take(const rd_kafka_message_t* message) {
+    const char* payload = static_cast<const char*>(message->payload);
+    if (payload != nullptr) bytes_.insert(bytes_.end(), payload, payload + message->len);
+    ends_.push_back(static_cast<uint32_t>(bytes_.size()));
+    tombstones_.push_back(payload == nullptr ? 1 : 0);
+    topic_of_.push_back(TopicIndex(message->rkt));
+    partitions_.push_back(message->partition);
+    offsets_.push_back(static_cast<double>(message->offset));
+    rd_kafka_timestamp_type_t type;
+    const int64_t timestamp = rd_kafka_message_timestamp(message, &type);
+    timestamps_.push_back(type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : static_cast<double>(timestamp));
+  }
+
+  void Note(const rd_kafka_message_t* message) {
+    events_.push_back({message->err, rd_kafka_message_errstr(message), TopicIndex(message->rkt), message->partition,
+                       static_cast<double>(message->offset)});
+  }
+
+  uint16_t TopicIndex(rd_kafka_topic_t* rkt) {
+    if (rkt == last_topic_ && !topics_.empty()) return last_index_;
+    const std::string name = rkt == nullptr ? "" : rd_kafka_topic_name(rkt);
+    size_t index = 0;
+    while (index < topics_.size() && topics_[index] != name) index++;
+    if (index == topics_.size()) topics_.push_back(name);
+    last_topic_ = rkt;
+    last_index_ = static_cast<uint16_t>(index);
+    return last_index_;
+  }
+
+  const size_t messages_max_;
+  const size_t bytes_max_;
+  const int timeout_ms_;
+  std::vector<char> bytes_;
+  std::vector<uint32_t> ends_;
+  std::vector<uint16_t> topic_of_;
+  std::vector<int32_t> partitions_;
+  std::vector<double> offsets_;
+  std::vector<double> timestamps_;
+  std::vector<uint8_t> tombstones_;
+  std::vector<std::string> topics_;
+  std::vector<Event> events_;
+  rd_kafka_topic_t* last_topic_ = nullptr;
+  uint16_t last_index_ = 0;
+};
+
+class ClusterIdWork : public ConsumerWork {
+ public:
+  ClusterIdWork(v8::Local<v8::Object> consumer, int timeout_ms, v8::Local<v8::Function> callback)
+      : ConsumerWork(consumer, callback), timeout_ms_(timeout_ms) {}
+
+  void Execute() override {
+    HandleGuard handle(consumer_);
+    char* id = handle.get() == nullptr ? nullptr : rd_kafka_clusterid(handle.get(), timeout_ms_);
+    if (id == nullptr) {
+      SetErrorMessage("the cluster id could not be fetched");
+      return;
+    }
+    id_ = id;
+    rd_kafka_mem_free(handle.get(), id);
+  }
+
+  void HandleOKCallback() override {
+    Nan::HandleScope scope;
+    v8::Local<v8::Value> arguments[] = {Nan::Null(), Nan::New(id_).ToLocalChecked()};
+    callback->Call(2, arguments, async_resource);
+  }
+
+ private:
+  const int timeout_ms_;
+  std::string id_;
+};
+
+// Ids of topics as base64 UUIDs, in the order asked; empty for a topic that does not exist.
+class TopicIdsWork : public ConsumerWork {
+ public:
+  TopicIdsWork(v8::Local<v8::Object> consumer, std::vector<std::string> topics, int timeout_ms,
+               v8::Local<v8::Function> callback)
+      : ConsumerWork(consumer, callback), topics_(std::move(topics)), timeout_ms_(timeout_ms) {}
+
+  void Execute() override {
+    HandleGuard handle(consumer_);
+    if (handle.get() == nullptr) {
+      SetErrorMessage("not connected");
+      return;
+    }
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(handle.get());
+    rd_kafka_AdminOptions_t* options = rd_kafka_AdminOptions_new(handle.get(), RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+    char reason[256];
+    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms_, reason, sizeof(reason));
+    std::vector<const char*> names;
+    for (const std::string& topic : topics_) names.push_back(topic.c_str());
+    rd_kafka_TopicCollection_t* collection = rd_kafka_TopicCollection_of_topic_names(names.data(), names.size());
+    rd_kafka_DescribeTopics(handle.get(), collection, options, queue);
+    rd_kafka_event_t* event = rd_kafka_queue_poll(queue, timeout_ms_ + 1000);
+    Read(event);
+    if (event != nullptr) rd_kafka_event_destroy(event);
+    rd_kafka_TopicCollection_destroy(collection);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+  }
+
+  void HandleOKCallback() override {
+    Nan::HandleScope scope;
+    v8::Local<v8::Value> arguments[] = {Nan::Null(), Strings(ids_)};
+    callback->Call(2, arguments, async_resource);
+  }
+
+ private:
+  void Read(rd_kafka_event_t* event) {
+    if (event == nullptr || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      SetErrorMessage(event == nullptr ? "no answer in time" : rd_kafka_event_error_string(event));
+      return;
+    }
+    size_t count = 0;
+    const rd_kafka_TopicDescription_t** described =
+        rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(event), &count);
+    ids_.assign(topics_.size(), "");
+    for (size_t i = 0; i < count; i++) {
+      const rd_kafka_error_t* error = rd_kafka_TopicDescription_error(described[i]);
+      if (error != nullptr && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) continue;
+        SetErrorMessage(rd_kafka_error_string(error));
+        return;
+      }
+      for (size_t topic = 0; topic < topics_.size(); topic++) {
+        if (topics_[topic] != rd_kafka_TopicDescription_name(described[i])) continue;
+        ids_[topic] = rd_kafka_Uuid_base64str(rd_kafka_TopicDescription_topic_id(described[i]));
+      }
+    }
+  }
+
+  const std::vector<std::string> topics_;
+  const int timeout_ms_;
+  std::vector<std::string> ids_;
+};
+
+// consume(consumer, messagesMax, bytesMax, timeoutMs, callback)
+NAN_METHOD(Consume) {
+  Nan::AsyncQueueWorker(new ConsumeWork(info[0].As<v8::Object>(), Nan::To<uint32_t>(info[1]).FromJust(),
+                                        static_cast<size_t>(Nan::To<double>(info[2]).FromJust()),
+                                        Nan::To<int32_t>(info[3]).FromJust(), info[4].As<v8::Function>()));
+}
+
+// clusterId(consumer, timeoutMs, callback)
+NAN_METHOD(ClusterId) {
+  Nan::AsyncQueueWorker(
+      new ClusterIdWork(info[0].As<v8::Object>(), Nan::To<int32_t>(info[1]).FromJust(), info[2].As<v8::Function>()));
+}
+
+// topicIds(consumer, topics, timeoutMs, callback)
+NAN_METHOD(TopicIds) {
+  v8::Local<v8::Array> names = info[1].As<v8::Array>();
+  std::vector<std::string> topics;
+  for (uint32_t i = 0; i < names->Length(); i++) topics.push_back(*Nan::Utf8String(Nan::Get(names, i).ToLocalChecked()));
+  Nan::AsyncQueueWorker(new TopicIdsWork(info[0].As<v8::Object>(), std::move(topics),
+                                         Nan::To<int32_t>(info[2]).FromJust(), info[3].As<v8::Function>()));
+}
+
+NAN_MODULE_INIT(Init) {
+  Nan::SetMethod(target, "consume", Consume);
+  Nan::SetMethod(target, "clusterId", ClusterId);
+  Nan::SetMethod(target, "topicIds", TopicIds);
+  Set(target, "nodeRdkafkaVersion", Nan::New(NODE_RDKAFKA_VERSION).ToLocalChecked());
+}
+
+NODE_MODULE(cdrhouse_native, Init)
+
+}  // namespace

@@ -1,0 +1,40 @@
+import type { BatchSource } from './parse/batch.ts';
+
+/** A partition that this process reads. */
+export interface PartitionState {
+  readonly source: BatchSource;
+  readonly clusterId: string;
+  /** Grows with each assignment; part of every ledger row. */
+  readonly generation: number;
+  /** Next offset to take into a batch. */
+  position: number;
+  /** Next offset behind what the ledger covers. */
+  stored: number;
+  /** End of the log as last seen, for the lag. */
+  end: number;
+}
+
+/** The partitions of the current assignment, by topic and number. */
+export class Partitions {
+  readonly #states = new Map<string, PartitionState>();
+
+  set(state: PartitionState): void {
+    this.#states.set(nameOf(state.source.topic, state.source.partition), state);
+  }
+
+  find(topic: string, partition: number): PartitionState | undefined {
+    return this.#states.get(nameOf(topic, partition));
+  }
+
+  clear(): void {
+    this.#states.clear();
+  }
+
+  get all(): PartitionState[] {
+    return [...this.#states.values()];
+  }
+}
+
+export function nameOf(topic: string, partition: number): string {
+  return `${topic}/${partition}`;
+}

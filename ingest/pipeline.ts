@@ -1,0 +1,447 @@
+import type { TopicPartition } from 'node-rdkafka';
+import type { Logger } from 'pino';
+import { CdrhouseError } from '../schemas/errors.ts';
+import type { Feed } from '../schemas/feed.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
+import { resumePartitions, type PartitionGap } from './assignment.ts';
+import type { IngestDatabase } from './clickhouse.ts';
+import { Consumer, type ConsumerListener } from './consumer.ts';
+import type { MessageChunk, PollError } from './message-chunk.ts';
+import type { IngestMetrics } from './metrics.ts';
+import { OpenBatch, type SealedBatch } from './open-batch.ts';
+import type { ParsePool } from './parse-pool.ts';
+import type { ParsedBatch } from './parse/batch.ts';
+import { nameOf, Partitions } from './partitions.ts';
+import { untilDone, type RetryReport } from './retry.ts';
+import { addToSummary, emptySummary, type IngestSummary } from './summary.ts';
+import type { Writer } from './writer.ts';
+
+/** librdkafka's error codes that the pipeline acts on. */
+const KAFKA = { unknownTopic: 3, offsetLost: -140, fatal: -150 } as const;
+
+const POLL_MS_MAX = 100;
+/** While no batch can be taken, reading just waits this long before it is paused, which drops what was read ahead. */
+const PAUSE_AFTER_MS = 5000;
+const PARSE_TRIES = 3;
+const WATCH_MS = 1000;
+
+export interface PipelineOptions {
+  readonly settings: Settings;
+  readonly feeds: readonly Feed[];
+  readonly database: IngestDatabase;
+  readonly pool: ParsePool;
+  readonly writer: Writer;
+  readonly metrics: IngestMetrics;
+  readonly log: Logger;
+  readonly instanceId: string;
+  readonly report: RetryReport;
+}
+
+/**
+ * One ingest process: reads what Kafka assigns to it, fills batches, has them parsed in parallel and stored
+ * in order, then tells the ledger and Kafka. The main thread only moves bytes.
+ *
+ * An epoch is the time of one assignment. When it ends (rebalance, shutdown), what is in flight is drained
+ * within a grace time and then dropped: the next owner goes on from the ledger.
+ */
+export class Pipeline implements ConsumerListener {
+  readonly #options: PipelineOptions;
+  readonly #partitions = new Partitions();
+  readonly #gaps = new Map<string, PartitionGap>();
+  readonly #missingTopics = new Set<string>();
+  readonly #summary = emptySummary();
+  #consumer: Consumer | undefined;
+  #open = new OpenBatch();
+  #epoch = new AbortController();
+  #accepting = false;
+  #inFlight = 0;
+  /** The batch before the next one; batches are stored one after the other. */
+  #tail: Promise<void> = Promise.resolve();
+  #assigning: Promise<void> = Promise.resolve();
+  #slotFreed: () => void = () => undefined;
+  #endsSeenAt = 0;
+  #failure: unknown;
+  #paused = false;
+  #watchedAt = 0;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+  }
+
+  get ready(): boolean {
+    return this.#consumer !== undefined && this.#failure === undefined;
+  }
+
+  /** Reads until `stop` is aborted, then drains. Rejects with the error that ended it. */
+  async runUntilStopped(stop: AbortSignal): Promise<IngestSummary> {
+    return this.#run(async () => this.#turnUntil(() => Promise.resolve(stop.aborted)), stop);
+  }
+
+  /** Reads every partition up to the end that it has now; then everything is stored and committed. */
+  async runUntilIdle(stop: AbortSignal): Promise<IngestSummary> {
+    return this.#run(async (consumer) => {
+      const ends = await this.#logEnds(consumer);
+      await this.#turnUntil(async () => stop.aborted || (await this.#reached(ends)));
+    }, stop);
+  }
+
+  assigned(partitions: readonly TopicPartition[]): void {
+    const epoch = new AbortController();
+    this.#epoch = epoch;
+    this.#enqueueAssignment(() => this.#beginEpoch(partitions, epoch.signal));
+  }
+
+  revoked(partitions: readonly TopicPartition[]): void {
+    this.#options.log.info({ partitions: partitions.length }, 'partitions revoked');
+    this.#enqueueAssignment(async () => {
+      await this.#endEpoch();
+      this.#consumer?.unassign();
+    });
+  }
+
+  disturbed(code: number, reason: string): void {
+    this.#options.log.warn({ code: 'KAFKA_UNREACHABLE', kafkaCode: code, reason }, 'Kafka is disturbed');
+  }
+
+  async #run(work: (consumer: Consumer) => Promise<void>, stop: AbortSignal): Promise<IngestSummary> {
+    const { settings, instanceId, feeds, log } = this.#options;
+    const began = performance.now();
+    const consumer = await Consumer.connect(settings, instanceId, this);
+    this.#consumer = consumer;
+    try {
+      log.info({ feeds: feeds.length, instanceId }, 'reading');
+      await this.#subscribed(consumer, work);
+      await this.#assigning;
+      await this.#endEpoch();
+      this.#throwFailure();
+    } finally {
+      this.#epoch.abort(new Error('ended'));
+      await this.#assigning;
+      await consumer.close();
+    }
+    if (!stop.aborted) this.#throwGaps();
+    this.#summary.seconds = Math.round(performance.now() - began) / 1000;
+    return this.#summary;
+  }
+
+  async #subscribed(consumer: Consumer, work: (consumer: Consumer) => Promise<void>): Promise<void> {
+    // Ends are noted before the first record is read.
+    const working = work(consumer);
+    consumer.subscribe(this.#options.feeds.map((feed) => feed.topic));
+    await working;
+  }
+
+  /** Polls, fills, submits, until `done` says so. */
+  async #turnUntil(done: () => Promise<boolean>): Promise<void> {
+    while (!(await done())) {
+      this.#throwFailure();
+      await this.#waitForSlot();
+      const { ingest } = this.#options.settings;
+      const chunk = await this.#consumer!.poll(
+        Math.max(1, ingest.batch_messages_max - this.#open.messages),
+        Math.max(1, ingest.batch_bytes_max - this.#open.bytes),
+        this.#pollMs(),
+      );
+      this.#take(chunk);
+      if (this.#due()) this.#submit();
+      this.#watch();
+    }
+  }
+
+  #pollMs(): number {
+    if (!this.#open.pending) return POLL_MS_MAX;
+    const left = this.#open.openedAt + this.#options.settings.ingest.flush_interval_ms - performance.now();
+    return Math.max(0, Math.min(POLL_MS_MAX, Math.floor(left)));
+  }
+
+  #take(chunk: MessageChunk): void {
+    for (const error of chunk.errors) this.#pollFailed(error);
+    if (!this.#accepting) return;
+    if (chunk.count > 0) this.#open.add(chunk, (topic, partition) => this.#partitions.find(topic, partition));
+    for (const { topic, partition, offset } of chunk.partitionEnds) {
+      const state = this.#partitions.find(topic, partition);
+      if (state !== undefined) this.#open.reach(state, offset);
+    }
+  }
+
+  #due(): boolean {
+    const { batch_messages_max, batch_bytes_max, flush_interval_ms } = this.#options.settings.ingest;
+    const open = this.#open;
+    if (!open.pending) return false;
+    return (
+      open.messages >= batch_messages_max ||
+      open.bytes >= batch_bytes_max ||
+      performance.now() - open.openedAt >= flush_interval_ms
+    );
+  }
+
+  /** Sends the open batch on its way: parsed at once, stored after the batches before it. */
+  #submit(): void {
+    const sealed = this.#open.seal();
+    this.#open = new OpenBatch();
+    this.#inFlight++;
+    const { signal } = this.#epoch;
+    const parsing = this.#parse(sealed);
+    // A failure is met where the batch is stored; until then it must not count as unhandled.
+    parsing.catch(() => undefined);
+    this.#tail = this.#tail
+      .then(async () => this.#store(sealed, await parsing, signal))
+      .catch((error: unknown) => {
+        // The batches behind a failed one must not be stored: the ledger would have a hole.
+        if (!signal.aborted) this.#failure ??= error;
+        this.#epoch.abort(error);
+      })
+      .finally(() => {
+        this.#inFlight--;
+        this.#slotFreed();
+      });
+  }
+
+  async #parse(sealed: SealedBatch): Promise<ParsedBatch> {
+    for (let tried = 1; ; tried++) {
+      try {
+        return await this.#options.pool.parse(sealed.packed);
+      } catch (cause) {
+        this.#options.log.error({ code: 'PARSE_WORKER_FAILED', tried }, 'a parse worker failed');
+        if (tried === PARSE_TRIES)
+          throw new CdrhouseError('PARSE_WORKER_FAILED', 'a batch failed in three workers', cause);
+      }
+    }
+  }
+
+  async #store(sealed: SealedBatch, parsed: ParsedBatch, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const began = performance.now();
+    await this.#options.writer.write(sealed, parsed, signal);
+    addToSummary(this.#summary, parsed);
+    const feedNames = this.#options.feeds.map((feed) => feed.name);
+    this.#options.metrics.batchStored(sealed, parsed, performance.now() - began, feedNames);
+    const offsets = sealed.ranges.map(({ partition: { source }, next }) => ({
+      topic: source.topic,
+      partition: source.partition,
+      offset: next,
+    }));
+    try {
+      this.#consumer?.commit(offsets);
+    } catch (error) {
+      // Only those who watch lag see it late; the ledger decides.
+      this.#options.log.warn({ reason: (error as Error).message }, 'the offsets could not be committed');
+    }
+  }
+
+  /**
+   * Waits until another batch may be in flight. After a while reading is paused and the consumer polled, so
+   * that it stays in its group however long the database is away.
+   */
+  async #waitForSlot(): Promise<void> {
+    const { batches_in_flight_max } = this.#options.settings.ingest;
+    const began = performance.now();
+    while (
+      this.#inFlight >= batches_in_flight_max &&
+      this.#failure === undefined &&
+      !this.#epoch.signal.aborted
+    ) {
+      await this.#slotOrTimeout();
+      if (!this.#paused && performance.now() - began > PAUSE_AFTER_MS) this.#setPaused(true);
+      if (this.#paused) this.#take(await this.#consumer!.poll(1, 1, POLL_MS_MAX));
+    }
+    if (this.#paused) this.#setPaused(false);
+  }
+
+  #slotOrTimeout(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, POLL_MS_MAX);
+      this.#slotFreed = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #setPaused(paused: boolean): void {
+    const { log, metrics } = this.#options;
+    const partitions = this.#partitions.all.map(({ source }) => ({
+      topic: source.topic,
+      partition: source.partition,
+    }));
+    if (partitions.length > 0) {
+      if (paused) this.#consumer!.pause(partitions);
+      else this.#consumer!.resume(partitions);
+    }
+    this.#paused = paused;
+    metrics.setPaused(paused);
+    log.info({ paused }, paused ? 'reading is paused: the database does not keep up' : 'reading goes on');
+  }
+
+  #enqueueAssignment(work: () => Promise<void>): void {
+    this.#assigning = this.#assigning.then(work).catch((error: unknown) => {
+      this.#failure ??= error;
+    });
+  }
+
+  async #beginEpoch(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
+    const { database, feeds, instanceId, log, metrics, settings, report } = this.#options;
+    const context = { consumer: this.#consumer!, database, feeds, instance: instanceId };
+    let resumed;
+    try {
+      resumed = await untilDone(() => resumePartitions(context, partitions, signal), {
+        what: 'read the ledger',
+        pauseMsMax: settings.ingest.retry_seconds_max * 1000,
+        signal,
+        report,
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
+    if (signal.aborted) return;
+    this.#partitions.clear();
+    resumed.states.forEach((state) => this.#partitions.set(state));
+    await Promise.all(resumed.gaps.map((gap) => this.#noteGap(gap)));
+    metrics.setGaps(this.#gaps.size);
+    this.#consumer!.assign(
+      resumed.states.map(({ source, position }) => ({
+        topic: source.topic,
+        partition: source.partition,
+        offset: position,
+      })),
+    );
+    this.#accepting = true;
+    this.#paused = false;
+    log.info({ partitions: resumed.states.length, gaps: resumed.gaps.length }, 'partitions assigned');
+  }
+
+  /** Stores what is in flight, within the grace time; what is not stored by then is dropped and read again. */
+  async #endEpoch(): Promise<void> {
+    this.#accepting = false;
+    if (this.#open.pending && !this.#epoch.signal.aborted) this.#submit();
+    this.#open = new OpenBatch();
+    const graceMs = this.#options.settings.ingest.drain_seconds_max * 1000;
+    const grace = setTimeout(() => this.#epoch.abort(new Error('the grace time is over')), graceMs);
+    await this.#tail;
+    clearTimeout(grace);
+    this.#epoch.abort(new Error('the assignment has ended'));
+    if (this.#consumer !== undefined) this.#commitAll(this.#consumer);
+    this.#partitions.clear();
+  }
+
+  #commitAll(consumer: Consumer): void {
+    const offsets = this.#partitions.all.map(({ source, stored }) => ({
+      topic: source.topic,
+      partition: source.partition,
+      offset: stored,
+    }));
+    if (offsets.length === 0) return;
+    try {
+      consumer.commitAndWait(offsets);
+    } catch (error) {
+      this.#options.log.warn({ reason: (error as Error).message }, 'the offsets could not be committed');
+    }
+  }
+
+  #pollFailed({ topic, partition, code, reason }: PollError): void {
+    const { log } = this.#options;
+    if (code === KAFKA.unknownTopic) {
+      if (this.#missingTopics.has(topic)) return;
+      this.#missingTopics.add(topic);
+      log.warn(
+        { code: 'TOPIC_MISSING', topic },
+        'the topic does not exist yet; it is picked up when it does',
+      );
+    } else if (code === KAFKA.offsetLost) {
+      const expected = this.#partitions.find(topic, partition)?.position ?? 0;
+      this.#enqueueAssignment(() =>
+        this.#noteGap({ topic, partition, reason: 'Kafka lost the offset while it was read', expected }),
+      );
+    } else if (code === KAFKA.fatal) {
+      this.#failure ??= new CdrhouseError('KAFKA_REFUSED', reason);
+    } else log.warn({ kafkaCode: code, topic, reason }, 'Kafka reports an error');
+  }
+
+  async #noteGap(gap: PartitionGap): Promise<void> {
+    const { log, database, instanceId } = this.#options;
+    this.#gaps.set(nameOf(gap.topic, gap.partition), gap);
+    log.error({ code: 'PARTITION_GAP', ...gap }, 'a partition stands still: records may be missing');
+    await database.insertState({
+      instance: instanceId,
+      topic: gap.topic,
+      partition: gap.partition,
+      state: 'gap',
+      detail: gap.reason,
+      next_offset: gap.expected,
+      end_offset: 0,
+      updated_at: sqlTime(Date.now()),
+    });
+  }
+
+  async #logEnds(consumer: Consumer): Promise<Map<string, number>> {
+    const { feeds, log } = this.#options;
+    const counts = await consumer.partitionCounts(feeds.map((feed) => feed.topic));
+    for (const { topic } of feeds) {
+      if (!counts.has(topic))
+        log.warn({ code: 'TOPIC_MISSING', topic }, 'the topic does not exist; it counts as empty');
+    }
+    const partitions = [...counts].flatMap(([topic, count]) =>
+      Array.from({ length: count }, (_, partition) => ({ topic, partition })),
+    );
+    const ends = new Map<string, number>();
+    for (const { topic, partition } of partitions) {
+      const { low, high } = await consumer.watermarks(topic, partition);
+      if (high > low) ends.set(nameOf(topic, partition), high);
+    }
+    return ends;
+  }
+
+  /** True when the ledger covers all these ends, whether by this process or by another of the group. */
+  async #reached(ends: ReadonlyMap<string, number>): Promise<boolean> {
+    const foreign = new Set<string>();
+    for (const [name, end] of ends) {
+      if (this.#gaps.has(name)) continue;
+      const slash = name.lastIndexOf('/');
+      const state = this.#partitions.find(name.slice(0, slash), Number(name.slice(slash + 1)));
+      if (state === undefined) foreign.add(name);
+      else if (state.stored < end) return false;
+    }
+    if (foreign.size === 0) return true;
+    if (performance.now() - this.#watchedAt < WATCH_MS) return false;
+    return this.#othersReached(ends, foreign);
+  }
+
+  async #othersReached(ends: ReadonlyMap<string, number>, names: ReadonlySet<string>): Promise<boolean> {
+    this.#watchedAt = performance.now();
+    const topics = new Set([...names].map((name) => name.slice(0, name.lastIndexOf('/'))));
+    const heads = (
+      await Promise.all([...topics].map((topic) => this.#options.database.ledgerHeads(topic)))
+    ).flat();
+    const stored = new Map(heads.map((head) => [nameOf(head.topic, head.partition), head.nextOffset]));
+    return [...names].every((name) => (stored.get(name) ?? 0) >= ends.get(name)!);
+  }
+
+  #watch(): void {
+    if (performance.now() - this.#endsSeenAt < WATCH_MS) return;
+    this.#endsSeenAt = performance.now();
+    const { metrics, pool } = this.#options;
+    for (const state of this.#partitions.all) {
+      state.end = Math.max(
+        state.end,
+        this.#consumer!.lastKnownEnd(state.source.topic, state.source.partition),
+      );
+    }
+    metrics.setUtilization(pool.utilization);
+    metrics.setLag(this.#partitions.all);
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure as Error;
+  }
+
+  #throwGaps(): void {
+    if (this.#gaps.size === 0) return;
+    const [first] = this.#gaps.values();
+    throw new CdrhouseError(
+      'PARTITION_GAP',
+      `${this.#gaps.size} partition(s) stand still; the first: ${first!.topic}/${first!.partition}, ${first!.reason}`,
+    );
+  }
+}

@@ -1,0 +1,52 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeDatabaseError, errorCode, judgeDatabaseError } from '../schemas/clickhouse-errors.ts';
+import { CdrhouseError } from '../schemas/errors.ts';
+
+/** Told before each pause: what failed, the code of the reason, which try comes next and after how long. */
+export type RetryReport = (what: string, reason: string, nextTry: number, pauseMs: number) => void;
+
+export interface RetryOptions {
+  /** What is tried, for the log: `insert into cdr`. */
+  readonly what: string;
+  readonly pauseMsMax: number;
+  readonly signal: AbortSignal;
+  readonly report: RetryReport;
+}
+
+const FIRST_PAUSE_MS = 100;
+
+/**
+ * Does `work` until it succeeds, with pauses that double up to a bound, and jitter so that processes do not
+ * come back in step. A permanent fault throws CLICKHOUSE_REFUSED; an aborted signal throws its reason.
+ */
+export async function untilDone<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    options.signal.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      options.signal.throwIfAborted();
+      if (error instanceof CdrhouseError && !error.retryable) throw error;
+      if (judgeDatabaseError(error) === 'permanent') {
+        throw new CdrhouseError(
+          'CLICKHOUSE_REFUSED',
+          `${options.what}: ${describeDatabaseError(error)}`,
+          error,
+        );
+      }
+      const pauseMs = pauseBefore(attempt, options.pauseMsMax);
+      options.report(
+        options.what,
+        error instanceof CdrhouseError ? error.code : errorCode(error),
+        attempt + 1,
+        pauseMs,
+      );
+      await sleep(pauseMs, undefined, { signal: options.signal });
+    }
+  }
+}
+
+function pauseBefore(attempt: number, pauseMsMax: number): number {
+  const full = Math.min(pauseMsMax, FIRST_PAUSE_MS * 2 ** Math.min(attempt - 1, 20));
+  return Math.round(full * (0.5 + Math.random() / 2));
+}

@@ -1,0 +1,43 @@
+import type { ParsedBatch } from './parse/batch.ts';
+
+/** What `ingest --until-idle` prints: consumed = stored + rejected + suppressed + skipped. */
+export interface IngestSummary {
+  consumed: number;
+  /** Accepted records, duplicates included. */
+  stored: number;
+  rejected: number;
+  rejected_by_code: Record<string, number>;
+  suppressed: number;
+  skipped: number;
+  skipped_by_reason: Record<string, number>;
+  seconds: number;
+}
+
+export function emptySummary(): IngestSummary {
+  return {
+    consumed: 0,
+    stored: 0,
+    rejected: 0,
+    rejected_by_code: {},
+    suppressed: 0,
+    skipped: 0,
+    skipped_by_reason: {},
+    seconds: 0,
+  };
+}
+
+export function addToSummary(summary: IngestSummary, parsed: ParsedBatch): void {
+  for (const counts of parsed.counts) {
+    summary.consumed += counts.records;
+    summary.stored += counts.stored;
+    summary.rejected += counts.rejected;
+    summary.suppressed += counts.suppressed;
+    summary.skipped += counts.skipped;
+    addAll(summary.rejected_by_code, counts.rejectedByCode);
+    addAll(summary.skipped_by_reason, counts.skippedByReason);
+  }
+}
+
+function addAll(sums: Record<string, number>, counts: Readonly<Record<string, number>>): void {
+  for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;
+}

@@ -1,0 +1,136 @@
+import { parsePhoneNumberFromString, type CountryCode, type PhoneNumber } from 'libphonenumber-js/max';
+import { dialPlanOf, type DialPlan } from '../schemas/dial-plan.ts';
+import { E164_DIGITS_MAX, isE164 } from '../schemas/number-key.ts';
+import { Problem } from './problem.ts';
+
+/** Longest number that is read, in characters. */
+export const NUMBER_LENGTH_MAX = 64;
+/** Fewest digits of a prefix: fewer would list a country. */
+export const PREFIX_DIGITS_MIN = 4;
+
+/**
+ * How a typed number is read:
+ * - `international`: it begins with `+`;
+ * - `international_prefix`: it begins with the digits that introduce an international number (`00`);
+ * - `national`: a number of the default country;
+ * - `text`: none of these; only the text itself is searched.
+ */
+export type ReadAs = 'international' | 'international_prefix' | 'national' | 'text';
+
+/** A number as a person typed it, and what is searched for it. */
+export interface NumberReading {
+  readonly asTyped: string;
+  readonly kind: 'exact' | 'prefix';
+  /** The texts that a stored number is compared with; for a prefix the one beginning (`+3361`). */
+  readonly searched: readonly string[];
+  readonly e164: string | null;
+  readonly readAs: ReadAs;
+  /** ISO 3166 code of the country of `e164`, where its plan belongs to one. */
+  readonly country: string | null;
+}
+
+/** Characters that people put between digits: spaces, dots, dashes, parentheses. */
+const SEPARATORS = /[\s\u00ad.()\-\u2010-\u2015\u2212]/gu;
+const CONTROL = /\p{Cc}/u;
+const PREFIX = /^(?:\+|00)[0-9]*\*$/;
+const DIGITS_AND_STAR = /^\+?[0-9]+\*$/;
+
+/**
+ * Reads a number in any notation: the text as typed, the text without separators, and its E.164 readings.
+ * `defaultCountry` is whose national numbers are understood; without one `+…` and `00…` still are.
+ * Throws a Problem (PARAMETER_INVALID) that does not repeat the number.
+ */
+export function readNumber(name: string, typed: string, defaultCountry: string | undefined): NumberReading {
+  const asTyped = typed.trim();
+  if (asTyped.length === 0 || asTyped.length > NUMBER_LENGTH_MAX || CONTROL.test(asTyped)) {
+    throw new Problem('PARAMETER_INVALID', `${name}: must be 1 to ${NUMBER_LENGTH_MAX} printable characters`);
+  }
+  const compact = asTyped.replace(SEPARATORS, '');
+  if (DIGITS_AND_STAR.test(compact)) return readPrefix(name, asTyped, compact);
+  const plan = defaultCountry === undefined ? undefined : dialPlanOf(defaultCountry);
+  const { number, readAs } = parse(compact, defaultCountry, plan);
+  const e164 = number === undefined || !isE164(number.number) ? null : number.number;
+  const planned = plan === undefined ? undefined : applyDialPlan(compact, plan);
+  const texts = [asTyped, compact, e164, planned].filter(
+    (text) => typeof text === 'string' && text !== '',
+  ) as string[];
+  return {
+    asTyped,
+    kind: 'exact',
+    searched: [...new Set(texts)],
+    e164,
+    readAs: e164 === null ? 'text' : readAs,
+    country: e164 === null ? null : (number?.country ?? null),
+  };
+}
+
+/** True where a stored number is one of those that the reading searches. */
+export function matches(
+  { kind, searched }: Pick<NumberReading, 'kind' | 'searched'>,
+  stored: string,
+): boolean {
+  if (kind === 'exact') return searched.includes(stored);
+  return isE164(stored) && searched.some((prefix) => stored.startsWith(prefix));
+}
+
+function readPrefix(name: string, asTyped: string, compact: string): NumberReading {
+  const digits = compact.replace(/^(\+|00)/, '').slice(0, -1);
+  if (!PREFIX.test(compact) || digits.length < PREFIX_DIGITS_MIN || digits.length > E164_DIGITS_MAX) {
+    throw new Problem(
+      'PARAMETER_INVALID',
+      `${name}: a prefix begins with + or 00 and the country code, has ${PREFIX_DIGITS_MIN} to ${E164_DIGITS_MAX} digits and ends with *`,
+    );
+  }
+  return {
+    asTyped,
+    kind: 'prefix',
+    searched: [`+${digits}`],
+    e164: null,
+    readAs: compact.startsWith('+') ? 'international' : 'international_prefix',
+    country: null,
+  };
+}
+
+function parse(
+  compact: string,
+  defaultCountry: string | undefined,
+  plan: DialPlan | undefined,
+): { number: PhoneNumber | undefined; readAs: ReadAs } {
+  if (!/^\+?[0-9]+$/.test(compact)) return { number: undefined, readAs: 'text' };
+  if (compact.startsWith('+')) return { number: possible(compact), readAs: 'international' };
+  const number = defaultCountry === undefined ? undefined : possible(compact, defaultCountry);
+  if (number !== undefined) {
+    const isInternational = plan?.internationalPrefixes.some((prefix) => compact.startsWith(prefix)) === true;
+    return { number, readAs: isInternational ? 'international_prefix' : 'national' };
+  }
+  // 00 is understood everywhere: people copy numbers from other countries' papers.
+  const international = compact.startsWith('00') ? possible(`+${compact.slice(2)}`) : undefined;
+  return { number: international, readAs: 'international_prefix' };
+}
+
+/** A number whose length its plan allows; the digits themselves are not judged, numbers change hands and plans. */
+function possible(compact: string, country?: string): PhoneNumber | undefined {
+  const options = country === undefined ? {} : { defaultCountry: country as CountryCode };
+  const number = parsePhoneNumberFromString(compact, { ...options, extract: false });
+  return number?.isPossible() === true ? number : undefined;
+}
+
+/**
+ * What ingest makes of these digits under a feed of this country. Mostly the same as libphonenumber's reading, which
+ * also rewrites numbers where a plan is dialed in more than one way (mobile numbers of Argentina); both are searched.
+ */
+function applyDialPlan(compact: string, plan: DialPlan): string | undefined {
+  if (!/^[0-9]+$/.test(compact)) return undefined;
+  for (const prefix of plan.internationalPrefixes) {
+    const rest = compact.slice(prefix.length);
+    if (compact.startsWith(prefix) && rest.length >= 7 && rest.length <= E164_DIGITS_MAX) return `+${rest}`;
+  }
+  const { trunkPrefix, countryCode } = plan;
+  const fits = (digits: string): boolean =>
+    plan.nationalLengths.includes(digits.length) && digits.length + countryCode.length <= E164_DIGITS_MAX;
+  const rest = compact.slice(trunkPrefix.length);
+  if (trunkPrefix !== '' && compact.startsWith(trunkPrefix) && fits(rest)) return `+${countryCode}${rest}`;
+  return plan.trunkPrefixOptional && compact.length >= 7 && fits(compact)
+    ? `+${countryCode}${compact}`
+    : undefined;
+}

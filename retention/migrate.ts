@@ -1,0 +1,133 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { randomBytes } from 'node:crypto';
+import { describeDatabaseError, judgeDatabaseError } from '../schemas/clickhouse-errors.ts';
+import { CdrhouseError } from '../schemas/errors.ts';
+import {
+  CLICKHOUSE_VERSION_MIN,
+  MIGRATIONS,
+  migrationsTable,
+  SCHEMA_VERSION,
+  STORED_SETTINGS,
+  type MigrationContext,
+} from '../schemas/migrations.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
+import { checkSchemaVersion } from '../schemas/stored-settings.ts';
+
+export interface MigrationReport {
+  /** Numbers and titles of what ran now; empty where nothing had to be done. */
+  readonly applied: readonly string[];
+  readonly schemaVersion: number;
+}
+
+/**
+ * Creates or upgrades the tables and stores the database's own settings (keys, retention term). Running it
+ * again changes nothing. Throws CLICKHOUSE_TOO_OLD, SCHEMA_TOO_NEW, RETENTION_DIFFERS, CLICKHOUSE_REFUSED
+ * or CLICKHOUSE_UNREACHABLE.
+ */
+export async function migrateDatabase(
+  client: ClickHouseClient,
+  context: MigrationContext,
+  programVersion: string,
+): Promise<MigrationReport> {
+  try {
+    return await migrate(client, context, programVersion);
+  } catch (error) {
+    if (error instanceof CdrhouseError) throw error;
+    const code = judgeDatabaseError(error) === 'permanent' ? 'CLICKHOUSE_REFUSED' : 'CLICKHOUSE_UNREACHABLE';
+    throw new CdrhouseError(code, `migrate: ${describeDatabaseError(error)}`, error);
+  }
+}
+
+async function migrate(
+  client: ClickHouseClient,
+  context: MigrationContext,
+  programVersion: string,
+): Promise<MigrationReport> {
+  await checkServerVersion(client);
+  const { database } = context;
+  await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${database}` });
+  await client.command({ query: migrationsTable(database) });
+  const before = await newestMigration(client, database);
+  if (before > SCHEMA_VERSION) checkSchemaVersion(before);
+  const applied: string[] = [];
+  for (const migration of MIGRATIONS.filter(({ number }) => number > before)) {
+    for (const query of migration.statements(context)) await client.command({ query });
+    await client.insert({
+      table: `${database}.schema_migrations`,
+      values: [
+        {
+          number: migration.number,
+          title: migration.title,
+          program_version: programVersion,
+          applied_at: sqlTime(Date.now()),
+        },
+      ],
+      format: 'JSONEachRow',
+    });
+    applied.push(`${migration.number} ${migration.title}`);
+  }
+  await storeSettings(client, context);
+  return { applied, schemaVersion: Math.max(before, SCHEMA_VERSION) };
+}
+
+async function checkServerVersion(client: ClickHouseClient): Promise<void> {
+  const result = await client.query({ query: 'SELECT version() AS version', format: 'JSONEachRow' });
+  const [row] = await result.json<{ version: string }>();
+  const version = row?.version ?? '';
+  if (compareVersions(version, CLICKHOUSE_VERSION_MIN) < 0) {
+    throw new CdrhouseError(
+      'CLICKHOUSE_TOO_OLD',
+      `the server is ClickHouse ${version}; ${CLICKHOUSE_VERSION_MIN} or newer is needed`,
+    );
+  }
+}
+
+/** Negative where version a is older than b; only the numbers that b has are compared. */
+export function compareVersions(a: string, b: string): number {
+  const numbersA = a.split('.').map(Number);
+  for (const [index, number] of b.split('.').map(Number).entries()) {
+    const difference = (numbersA[index] ?? 0) - number;
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+async function newestMigration(client: ClickHouseClient, database: string): Promise<number> {
+  const result = await client.query({
+    query: `SELECT max(number) AS number FROM ${database}.schema_migrations`,
+    format: 'JSONEachRow',
+  });
+  const [row] = await result.json<{ number: number }>();
+  return row?.number ?? 0;
+}
+
+/** Stores the keys and the term that are not there yet; a stored term that differs is an error. */
+async function storeSettings(
+  client: ClickHouseClient,
+  { database, retentionMonths }: MigrationContext,
+): Promise<void> {
+  const result = await client.query({
+    query: `SELECT name, value FROM ${database}.settings FINAL`,
+    format: 'JSONEachRow',
+  });
+  const stored = new Map(
+    (await result.json<{ name: string; value: string }>()).map(({ name, value }) => [name, value]),
+  );
+  const term = stored.get(STORED_SETTINGS.retentionMonths);
+  if (term !== undefined && Number(term) !== retentionMonths) {
+    throw new CdrhouseError(
+      'RETENTION_DIFFERS',
+      `the settings say ${retentionMonths} months, the database ${term}`,
+    );
+  }
+  const wanted = {
+    [STORED_SETTINGS.retentionMonths]: String(retentionMonths),
+    [STORED_SETTINGS.identityKey]: randomBytes(32).toString('hex'),
+    [STORED_SETTINGS.journalKey]: randomBytes(32).toString('hex'),
+  };
+  const values = Object.entries(wanted)
+    .filter(([name]) => !stored.has(name))
+    .map(([name, value]) => ({ name, value, set_at: sqlTime(Date.now()) }));
+  if (values.length > 0)
+    await client.insert({ table: `${database}.settings`, values, format: 'JSONEachRow' });
+}

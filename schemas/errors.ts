@@ -1,0 +1,205 @@
+/**
+ * The error catalogue: every code that a program, a dead letter or an HTTP answer can carry, with what it
+ * means and what to do next. Code branches on the code, never on text.
+ */
+
+/** Why a record was rejected into `dead_letters`. Bytes, field and position stand in the table, never in a log. */
+export const REJECT_CODES = [
+  'COLUMN_COUNT_WRONG',
+  'QUOTE_MALFORMED',
+  'FIELD_TOO_LONG',
+  'FIELD_MISSING',
+  'START_UNREADABLE',
+  'START_IN_FUTURE',
+  'START_IMPLAUSIBLE',
+  'DURATION_UNREADABLE',
+  'DURATION_OUT_OF_RANGE',
+  'OUTCOME_UNREADABLE',
+] as const;
+export type RejectCode = (typeof REJECT_CODES)[number];
+
+/** What each reject code means, for people who look at dead letters. */
+export const REJECT_MEANINGS: Readonly<Record<RejectCode, string>> = {
+  COLUMN_COUNT_WRONG: 'the line has another number of columns than its format allows',
+  QUOTE_MALFORMED: 'a quoted field is not closed on its line, or text follows its closing quote',
+  FIELD_TOO_LONG: 'a field is longer than 4096 bytes',
+  FIELD_MISSING: 'a field that every record needs (start, duration) is empty',
+  START_UNREADABLE: 'the start is no time in a notation that the format allows',
+  START_IN_FUTURE: 'the start is further ahead of the Kafka timestamp than ingest.future_hours_max',
+  START_IMPLAUSIBLE: "the start is before the feed's earliest_start",
+  DURATION_UNREADABLE: 'the duration (or talk duration) is not a plain non-negative number of seconds',
+  DURATION_OUT_OF_RANGE: 'the duration (or talk duration) is longer than 49.7 days',
+  OUTCOME_UNREADABLE: 'the outcome is no word that the format knows',
+};
+
+/** Why a line or message that is no record was passed over. */
+export const SKIP_REASONS = ['empty_line', 'header', 'tombstone', 'empty_message', 'expired'] as const;
+export type SkipReason = (typeof SKIP_REASONS)[number];
+
+interface ProgramError {
+  readonly meaning: string;
+  readonly action: string;
+  /** True when waiting can help: the program retries by itself. */
+  readonly retryable: boolean;
+}
+
+/** Errors that end a command or that a service waits out. */
+export const PROGRAM_ERRORS = {
+  SETTINGS_INVALID: {
+    meaning: 'cdrhouse.yaml or an environment override does not fit the settings schema',
+    action: 'mend the key that the message names; it also says what is allowed',
+    retryable: false,
+  },
+  USAGE_WRONG: {
+    meaning: 'the command line has a wrong option or argument',
+    action: 'see --help of the command',
+    retryable: false,
+  },
+  CLICKHOUSE_UNREACHABLE: {
+    meaning: 'ClickHouse does not answer',
+    action: 'start it, or mend CDRHOUSE_CLICKHOUSE_URL',
+    retryable: true,
+  },
+  CLICKHOUSE_BUSY: {
+    meaning: 'ClickHouse refuses work for now (too many parts, memory limit, overload, timeout)',
+    action: 'nothing: it is retried; if it lasts, look at the merges and memory of the database',
+    retryable: true,
+  },
+  CLICKHOUSE_REFUSED: {
+    meaning: 'ClickHouse refuses the statement for good (unknown table, no grant, wrong password)',
+    action: 'run cdrhouse migrate, or mend the grants (migrate --print-grants)',
+    retryable: false,
+  },
+  CLICKHOUSE_TOO_OLD: {
+    meaning: 'this ClickHouse lacks what the tables need',
+    action: 'use ClickHouse 26.3 or newer',
+    retryable: false,
+  },
+  SCHEMA_MISSING: {
+    meaning: 'the database has no cdrhouse tables, or older ones than this program needs',
+    action: 'run cdrhouse migrate',
+    retryable: false,
+  },
+  SCHEMA_TOO_NEW: {
+    meaning: 'the tables are more than one schema version ahead of this program',
+    action: 'use the newer program that made them',
+    retryable: false,
+  },
+  RETENTION_DIFFERS: {
+    meaning: 'retention.months of the settings is not the term stored in the database',
+    action: 'set retention.months (CDRHOUSE_RETENTION_MONTHS) to the stored term',
+    retryable: false,
+  },
+  KAFKA_UNREACHABLE: {
+    meaning: 'no Kafka broker answers',
+    action: 'start it, or mend CDRHOUSE_KAFKA_BROKERS and kafka.client',
+    retryable: true,
+  },
+  KAFKA_REFUSED: {
+    meaning: 'Kafka refuses the request for good (no such topic, no permission)',
+    action: 'run cdrhouse migrate to create the topics, or mend the ACLs',
+    retryable: false,
+  },
+  NATIVE_ADDON_MISSING: {
+    meaning: 'the native part of ingest is not compiled, or for another node-rdkafka than the installed one',
+    action: 'run make build',
+    retryable: false,
+  },
+  PARTITION_GAP: {
+    meaning: 'Kafka no longer holds the offset at which the ledger says to go on; records may be missing',
+    action: 'look at GET /v1/feeds and the topic, then acknowledge with cdrhouse ingest accept-gap',
+    retryable: false,
+  },
+  TOPIC_MISSING: {
+    meaning: 'a feed names a topic that does not exist',
+    action: 'run cdrhouse migrate to create it; ingest picks it up by itself',
+    retryable: true,
+  },
+  PARSE_WORKER_FAILED: {
+    meaning: 'a parse worker failed on a batch',
+    action: 'the batch is tried again; if it repeats, report it with the version',
+    retryable: true,
+  },
+  FEED_UNKNOWN: {
+    meaning: 'no feed of this name stands in the settings',
+    action: 'name a feed of cdrhouse.yaml',
+    retryable: false,
+  },
+  FILE_UNREADABLE: {
+    meaning: 'a file cannot be read',
+    action: 'mend the path or its permissions',
+    retryable: false,
+  },
+  RECORD_TOO_LONG: {
+    meaning: 'a line of the file is longer than a Kafka message may be',
+    action: 'raise ship.message_bytes_max and the max.message.bytes of the topic, or repair the file',
+    retryable: false,
+  },
+  IDLE_WITH_ERRORS: {
+    meaning: 'ingest --until-idle could not read every partition to its end',
+    action: 'see the messages before this one',
+    retryable: false,
+  },
+  KEY_UNKNOWN: {
+    meaning: 'no API key of this id',
+    action: 'see cdrhouse keys list',
+    retryable: false,
+  },
+  INTERNAL: {
+    meaning: 'a defect of cdrhouse',
+    action: 'report it with the log around it',
+    retryable: false,
+  },
+} as const satisfies Record<string, ProgramError>;
+export type ProgramErrorCode = keyof typeof PROGRAM_ERRORS;
+
+/** Problems of the HTTP API (`code` of application/problem+json), with their status and title. */
+export const HTTP_PROBLEMS = {
+  KEY_MISSING: { status: 401, title: 'Send an API key: Authorization: Bearer …' },
+  KEY_INVALID: { status: 401, title: 'This API key is unknown, revoked or expired' },
+  ROLE_MISSING: { status: 403, title: 'This API key has no role for this request' },
+  PARAMETER_UNKNOWN: { status: 400, title: 'A parameter is not known here' },
+  PARAMETER_INVALID: { status: 400, title: 'A parameter has a value that is not allowed' },
+  PARAMETER_MISSING: { status: 400, title: 'A parameter is missing' },
+  HEADER_MISSING: { status: 400, title: 'A header is missing' },
+  HEADER_INVALID: { status: 400, title: 'A header has a value that is not allowed' },
+  RANGE_INVALID: { status: 400, title: 'The time range is empty or longer than allowed' },
+  CURSOR_INVALID: { status: 400, title: 'The cursor is damaged or belongs to another search' },
+  ROUTE_UNKNOWN: { status: 404, title: 'There is nothing here' },
+  METHOD_NOT_ALLOWED: { status: 405, title: 'This method is not allowed here' },
+  REQUEST_INVALID: { status: 400, title: 'The request cannot be read' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive in time' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'The URL and headers are too large' },
+  BODY_TOO_LARGE: { status: 413, title: 'The request is too large' },
+  BODY_INVALID: { status: 400, title: 'The request body cannot be read' },
+  QUERY_TOO_LARGE: { status: 422, title: 'The answer needs more work than one request may do; narrow it' },
+  DATABASE_UNAVAILABLE: { status: 503, title: 'The database does not answer; try again' },
+  JOURNAL_UNAVAILABLE: {
+    status: 503,
+    title: 'The look-up cannot be written to the journal, so it is not answered',
+  },
+  INTERNAL: { status: 500, title: 'A defect of cdrhouse' },
+} as const satisfies Record<string, { status: number; title: string }>;
+export type HttpProblemCode = keyof typeof HTTP_PROBLEMS;
+
+/**
+ * An error of the catalogue. `message` says what happened in this case, without personal data; `action`
+ * what to do about it; `cause` is the error below it.
+ */
+export class CdrhouseError extends Error {
+  override readonly name = 'CdrhouseError';
+  readonly code: ProgramErrorCode;
+
+  constructor(code: ProgramErrorCode, detail: string, cause?: unknown) {
+    super(detail, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+
+  get retryable(): boolean {
+    return PROGRAM_ERRORS[this.code].retryable;
+  }
+
+  get action(): string {
+    return PROGRAM_ERRORS[this.code].action;
+  }
+}

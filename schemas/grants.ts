@@ -1,0 +1,14 @@
+/**
+ * The SQL that gives the three services their rights in an operator's own ClickHouse. The users
+ * themselves (with their passwords) are the operator's to make.
+ */
+export function grantStatements(database: string): string[] {
+  return [
+    `-- Make the users first: CREATE USER cdrhouse_ingest IDENTIFIED BY '...'; and so on.`,
+    `GRANT SELECT, INSERT ON ${database}.* TO cdrhouse_ingest;`,
+    `GRANT SELECT ON ${database}.* TO cdrhouse_query;`,
+    `GRANT INSERT ON ${database}.lookup_journal TO cdrhouse_query;`,
+    `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
+    `GRANT SELECT ON system.parts TO cdrhouse_retention;`,
+  ];
+}

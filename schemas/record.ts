@@ -1,0 +1,25 @@
+/**
+ * The call data record as it is stored: numbers are text, times are UTC milliseconds, durations are
+ * milliseconds. `talk` (billable time) is kept apart from `duration` (the switch's own field); absent is
+ * not zero.
+ */
+export const OUTCOMES = ['unknown', 'answered', 'no_answer', 'busy', 'failed', 'cancelled'] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+export const DIRECTIONS = ['unknown', 'inbound', 'outbound', 'internal'] as const;
+export type Direction = (typeof DIRECTIONS)[number];
+
+/** The role of the number of a row in `cdr_by_number`. */
+export const ROLES = ['dialed', 'displayed'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Longest duration that a record may have, in ms: what an unsigned 32-bit column holds (49.7 days). */
+export const DURATION_MS_MAX = 0xffff_ffff;
+
+/** Longest text field that is stored, in bytes; a longer one is rejected, never cut. */
+export const FIELD_BYTES_MAX = 4096;
+
+/** An enum type of ClickHouse with the members in the order of `names`, from 0. */
+export function enum8(names: readonly string[]): string {
+  return `Enum8(${names.map((name, value) => `'${name}' = ${value}`).join(', ')})`;
+}

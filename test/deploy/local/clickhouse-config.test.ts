@@ -1,0 +1,45 @@
+import tap from 'tap';
+import { serverConfigXml, usersConfigXml } from '../../../deploy/local/clickhouse-config.ts';
+
+const users = {
+  ingest: { user: 'cdrhouse_ingest', password: 'one' },
+  query: { user: 'cdrhouse_query', password: 'two' },
+  retention: { user: 'cdrhouse_retention', password: 'three' },
+};
+
+await tap.test('the journal grant names each database and nothing wider', async (t) => {
+  const xml = usersConfigXml({
+    users,
+    databases: ['cdrhouse', 'cdrhouse_test_a_0'],
+    memoryBytesMax: 2 ** 30,
+  });
+  const inserts = [...xml.matchAll(/GRANT [^<]*INSERT[^<]*/g)].map((match) => match[0]);
+  t.strictSame(inserts, [
+    'GRANT SELECT, INSERT ON *.*',
+    'GRANT INSERT ON `cdrhouse`.lookup_journal',
+    'GRANT INSERT ON `cdrhouse_test_a_0`.lookup_journal',
+  ]);
+});
+
+await tap.test('passwords are stored as hashes', async (t) => {
+  const xml = usersConfigXml({ users, databases: [], memoryBytesMax: 2 ** 30 });
+  t.notMatch(xml, />(one|two|three)</);
+  t.match(xml, '<password_sha256_hex>7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed<');
+});
+
+await tap.test('a name that could end the grant and begin another is refused', async (t) => {
+  for (const database of ['a`.x', 'a b', '', '1a', '*']) {
+    t.throws(() => usersConfigXml({ users, databases: [database], memoryBytesMax: 1 }), RangeError);
+  }
+});
+
+await tap.test('the server keeps no query log and escapes paths', async (t) => {
+  const xml = serverConfigXml({
+    usersPath: '/tmp/a&b/users.xml',
+    logPath: '/tmp/a&b/server.log',
+    memoryBytesMax: 2 ** 33,
+  });
+  t.match(xml, '<users_config>/tmp/a&amp;b/users.xml</users_config>');
+  t.notMatch(xml, /_log>/);
+  t.notMatch(xml, /tcp_port/);
+});

@@ -1,0 +1,58 @@
+import fc from 'fast-check';
+import tap from 'tap';
+import { LinePacker } from '../../../ingest/ship/line-packer.ts';
+
+function pack(
+  chunks: readonly (string | Uint8Array)[],
+  bytesMax: number,
+): { messages: string[]; lines: number } {
+  const packer = new LinePacker(bytesMax);
+  const messages = chunks.flatMap((chunk) => packer.add(Buffer.from(chunk as string)));
+  messages.push(...packer.finish());
+  return { messages: messages.map(String), lines: packer.lines };
+}
+
+await tap.test('whole lines, as many as fit', async (t) => {
+  t.strictSame(pack(['aa\nbb\ncc\n'], 6), { messages: ['aa\nbb\n', 'cc\n'], lines: 3 });
+  t.strictSame(pack(['aa\nb', 'b\ncc'], 100), { messages: ['aa\nbb\ncc'], lines: 3 });
+  t.strictSame(pack(['aa\nlonger than the bound\nb\n'], 6), {
+    messages: ['aa\n', 'longer than the bound\n', 'b\n'],
+    lines: 3,
+  });
+  t.strictSame(pack(['\n\r\na\n'], 100).lines, 1, 'empty lines are none');
+  t.strictSame(pack([], 100), { messages: [], lines: 0 });
+});
+
+await tap.test('nothing is lost, moved or cut, however the stream is chunked', async () => {
+  const line = fc.string({ maxLength: 30 }).map((text) => text.replaceAll('\n', ''));
+  const text = fc.array(line, { maxLength: 40 }).map((lines) => lines.join('\n'));
+  fc.assert(
+    fc.property(
+      text,
+      fc.array(fc.nat(20), { minLength: 1 }),
+      fc.integer({ min: 1, max: 60 }),
+      (whole, cuts, bytesMax) => {
+        const bytes = Buffer.from(whole);
+        const chunks: Uint8Array[] = [];
+        for (let at = 0, i = 0; at < bytes.length; i++) {
+          const size = cuts[i % cuts.length]! + 1;
+          chunks.push(bytes.subarray(at, at + size));
+          at += size;
+        }
+        const { messages, lines } = pack(chunks, bytesMax);
+        return (
+          messages.join('') === bytes.toString() &&
+          messages.slice(0, -1).every((message) => message.endsWith('\n')) &&
+          messages.every(
+            (message) =>
+              Buffer.byteLength(message) <= bytesMax ||
+              message.indexOf('\n') >= message.length - 1 ||
+              !message.includes('\n'),
+          ) &&
+          lines === whole.split('\n').filter((l) => l !== '' && l !== '\r').length
+        );
+      },
+    ),
+    { numRuns: 500 },
+  );
+});

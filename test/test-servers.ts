@@ -1,0 +1,68 @@
+import type { Users } from '../deploy/local/local-servers.ts';
+
+/**
+ * The real servers that test/run.ts starts once for all integration tests. A test file has databases and topics of its
+ * own, named after the file, so that no test sees another one's rows.
+ */
+export interface TestServers {
+  /** "127.0.0.1:19092" */
+  kafka: string;
+  /** "http://127.0.0.1:18123" */
+  clickhouse: string;
+  users: Users;
+  /** Databases for this file alone, not created yet; the query user may write the lookup journal in them only. */
+  databases: readonly string[];
+}
+
+const databasesPerFile = 10;
+
+/** The databases of a test file: "dist/test/fault/broker.test.js" has cdrhouse_test_fault_broker_0 to …_9. */
+export function databasesOf(file: string): string[] {
+  const path = file.slice(file.lastIndexOf('test/') + 'test/'.length).replace(/\.test\.[jt]s$/, '');
+  const stem = path.replaceAll(/[^A-Za-z0-9]+/g, '_');
+  return Array.from({ length: databasesPerFile }, (_, index) => `cdrhouse_test_${stem}_${index}`);
+}
+
+/** How the runner tells the addresses to the test files. */
+export function testEnvironment(
+  servers: Pick<TestServers, 'kafka' | 'clickhouse' | 'users'>,
+): Record<string, string> {
+  return {
+    CDRHOUSE_TEST_KAFKA: servers.kafka,
+    CDRHOUSE_TEST_CLICKHOUSE: servers.clickhouse,
+    CDRHOUSE_TEST_USERS: JSON.stringify(servers.users),
+  };
+}
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (value !== undefined && value !== '') return value;
+  throw new Error(
+    `${name} is not set: run this test with node dist/test/run.js FILE, which starts the servers`,
+  );
+}
+
+function isUsers(value: unknown): value is Users {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'ingest' in value &&
+    'query' in value &&
+    'retention' in value
+  );
+}
+
+/**
+ * The servers for the calling test file; never skips: without servers it throws.
+ * @param fileUrl import.meta.url of the test file
+ */
+export function testServers(fileUrl: string): TestServers {
+  const users: unknown = JSON.parse(required('CDRHOUSE_TEST_USERS'));
+  if (!isUsers(users)) throw new Error('CDRHOUSE_TEST_USERS does not hold the three users');
+  return {
+    kafka: required('CDRHOUSE_TEST_KAFKA'),
+    clickhouse: required('CDRHOUSE_TEST_CLICKHOUSE'),
+    users,
+    databases: databasesOf(new URL(fileUrl).pathname),
+  };
+}
