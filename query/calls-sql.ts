@@ -70,9 +70,7 @@ export const moment = (name: string): string => `fromUnixTimestamp64Milli({${nam
  * takes twice the limit.
  */
 export function callsSql(database: string, filter: CallsFilter): Statement {
-  const branches = [callingBranch(database, filter), otherBranch(database, filter)].filter(
-    (branch) => branch !== undefined,
-  );
+  const branches = [...callingBranch(database, filter), ...otherBranch(database, filter)];
   const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${COLUMNS.replace('start_at, ', '')}
 FROM (
 ${branches.join('\nUNION ALL\n')}
@@ -83,10 +81,10 @@ LIMIT {rows: UInt32}`;
   return { text, parameters: parametersOf(filter) };
 }
 
-function callingBranch(database: string, filter: CallsFilter): string | undefined {
+function callingBranch(database: string, filter: CallsFilter): string[] {
   const { roles, number } = filter;
   const calling = roles.includes('calling');
-  if (!calling && !roles.includes('displayed')) return undefined;
+  if (!calling && !roles.includes('displayed')) return [];
   const conditions = [
     number.kind === 'exact'
       ? 'calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)}'
@@ -95,13 +93,13 @@ function callingBranch(database: string, filter: CallsFilter): string | undefine
     ...(calling ? [] : ['displayed_caller_id = calling_number']),
     ...timeConditions(filter),
   ];
-  return branch(`${database}.cdr`, conditions, 'rows');
+  return [selectFrom(`${database}.cdr`, conditions, 'rows')];
 }
 
-function otherBranch(database: string, filter: CallsFilter): string | undefined {
+function otherBranch(database: string, filter: CallsFilter): string[] {
   const { number } = filter;
   const roles = (['dialed', 'displayed'] as const).filter((role) => filter.roles.includes(role));
-  if (roles.length === 0) return undefined;
+  if (roles.length === 0) return [];
   const columns = { dialed: 'dialed_number', displayed: 'displayed_caller_id' };
   const role = roles.map((name) =>
     number.kind === 'exact'
@@ -115,10 +113,10 @@ function otherBranch(database: string, filter: CallsFilter): string | undefined 
     `(${role.join(' OR ')})`,
     ...timeConditions(filter),
   ];
-  return branch(`${database}.cdr_by_number`, conditions, roles.length === 2 ? 'rows_twice' : 'rows');
+  return [selectFrom(`${database}.cdr_by_number`, conditions, roles.length === 2 ? 'rows_twice' : 'rows')];
 }
 
-function branch(table: string, conditions: readonly string[], limit: string): string {
+function selectFrom(table: string, conditions: readonly string[], limit: string): string {
   return `  SELECT ${COLUMNS}
   FROM ${table} FINAL
   WHERE ${conditions.join('\n    AND ')}

@@ -98,13 +98,13 @@ export class QueryDatabase {
 
   async apiKey(keyId: string): Promise<ApiKeyRow | undefined> {
     const text = `SELECT key_id AS keyId, secret_hash AS secretHash, roles,
-  toUnixTimestamp(expires_at) AS expiresAt, revoked != 0 AS revoked
+  toUnixTimestamp(expires_at) AS expiresAt, revoked
 FROM ${this.#database}.api_keys FINAL WHERE key_id = {keyId: String}`;
-    const [row] = await this.#rows<ApiKeyRow & { revoked: unknown }>('api key', {
+    const [row] = await this.#rows<Omit<ApiKeyRow, 'revoked'> & { revoked: number }>('api key', {
       text,
       parameters: { keyId },
     });
-    return row === undefined ? undefined : { ...row, revoked: row.revoked !== false && row.revoked !== 0 };
+    return row === undefined ? undefined : { ...row, revoked: row.revoked !== 0 };
   }
 
   /** Every feed that the ledger knows. */

@@ -35,6 +35,8 @@ export class Cursors<Place> {
   read(cursor: string, filter: readonly unknown[]): CursorContent<Place> | undefined {
     const plain = this.#sealer.open(cursor, JSON.stringify(filter));
     // Only `write` can have made these bytes, so their shape needs no check.
-    return plain === undefined ? undefined : (JSON.parse(plain.toString('utf8')) as CursorContent<Place>);
+    if (plain === undefined) return undefined;
+    const content: CursorContent<Place> = JSON.parse(plain.toString('utf8'));
+    return content;
   }
 }

@@ -1,10 +1,11 @@
 import { createHash, createHmac } from 'node:crypto';
+import { sqlTime } from '../schemas/sql-time.ts';
 import { Problem } from './problem.ts';
 
 /** A row of `lookup_journal` as it is written. */
 export interface JournalRow {
-  /** Unix seconds with decimals. */
-  readonly at: number;
+  /** UTC, `2026-11-24 08:00:00.123`. */
+  readonly at: string;
   readonly request_id: string;
   readonly phase: 'started' | 'finished';
   readonly key_id: string;
@@ -74,7 +75,7 @@ export class Journal {
   }
 
   #rowsOf(lookup: Lookup, phase: JournalRow['phase'], rows: number, complete: boolean): JournalRow[] {
-    const at = Date.now() / 1000;
+    const at = sqlTime(Date.now());
     return lookup.numbers.map((number) => ({
       at,
       request_id: lookup.requestId,

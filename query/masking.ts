@@ -16,7 +16,7 @@ const NO_NUMBER = new Set(['', 'anonymous', 'private', 'restricted', 'withheld',
  */
 export function maskNumber(number: string): string {
   if (NO_NUMBER.has(number.toLowerCase())) return number;
-  const characters = [...number];
+  const characters = Array.from(number);
   return characters.length <= HIDDEN ? MASK : characters.slice(0, -HIDDEN).join('') + MASK;
 }
 

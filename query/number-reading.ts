@@ -1,4 +1,4 @@
-import { parsePhoneNumberFromString, type CountryCode, type PhoneNumber } from 'libphonenumber-js/max';
+import { isSupportedCountry, parsePhoneNumberFromString, type PhoneNumber } from 'libphonenumber-js/max';
 import { dialPlanOf, type DialPlan } from '../schemas/dial-plan.ts';
 import { E164_DIGITS_MAX, isE164 } from '../schemas/number-key.ts';
 import { Problem } from './problem.ts';
@@ -51,9 +51,7 @@ export function readNumber(name: string, typed: string, defaultCountry: string |
   const { number, readAs } = parse(compact, defaultCountry, plan);
   const e164 = number === undefined || !isE164(number.number) ? null : number.number;
   const planned = plan === undefined ? undefined : applyDialPlan(compact, plan);
-  const texts = [asTyped, compact, e164, planned].filter(
-    (text) => typeof text === 'string' && text !== '',
-  ) as string[];
+  const texts = [asTyped, compact, e164 ?? '', planned ?? ''].filter((text) => text !== '');
   return {
     asTyped,
     kind: 'exact',
@@ -110,7 +108,7 @@ function parse(
 
 /** A number whose length its plan allows; the digits themselves are not judged, numbers change hands and plans. */
 function possible(compact: string, country?: string): PhoneNumber | undefined {
-  const options = country === undefined ? {} : { defaultCountry: country as CountryCode };
+  const options = country !== undefined && isSupportedCountry(country) ? { defaultCountry: country } : {};
   const number = parsePhoneNumberFromString(compact, { ...options, extract: false });
   return number?.isPossible() === true ? number : undefined;
 }
@@ -133,4 +131,16 @@ function applyDialPlan(compact: string, plan: DialPlan): string | undefined {
   return plan.trunkPrefixOptional && compact.length >= 7 && fits(compact)
     ? `+${countryCode}${compact}`
     : undefined;
+}
+
+/** The reading as answers show it. */
+export function writeReading(reading: NumberReading) {
+  return {
+    as_typed: reading.asTyped,
+    kind: reading.kind,
+    searched: [...reading.searched],
+    e164: reading.e164,
+    read_as: reading.readAs,
+    country: reading.country,
+  };
 }

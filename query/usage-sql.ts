@@ -58,7 +58,7 @@ const SUMS = `count() AS records,
   toUnixTimestamp64Milli(max(start_at)) AS last_ms`;
 
 /** The groups in their one order, each once. */
-export function orderGroups(groups: readonly UsageGroup[]): UsageGroup[] {
+export function orderGroups(groups: readonly string[]): UsageGroup[] {
   return USAGE_GROUPS.filter((group) => groups.includes(group));
 }
 

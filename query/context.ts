@@ -1,0 +1,120 @@
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  FastifyReply,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { ApiRole } from '../schemas/api-key.ts';
+import type { UsageTotal } from '../schemas/api.ts';
+import type { Settings } from '../schemas/settings.ts';
+import type { StoredSettings } from '../schemas/stored-settings.ts';
+import { ApiKeys, type Caller } from './auth.ts';
+import { CallIds } from './call-id.ts';
+import type { CallPlace } from './calls-sql.ts';
+import type { QueryDatabase } from './clickhouse.ts';
+import { Cursors } from './cursor.ts';
+import { Feeds } from './feeds.ts';
+import { Journal } from './journal.ts';
+import { QueryMetrics } from './metrics.ts';
+import { NumberKeys } from './number-keys.ts';
+import { Problem } from './problem.ts';
+import { isTimeZone } from './times.ts';
+import type { UsagePlace } from './usage-sql.ts';
+
+/** The HTTP server with the types of its schemas. */
+export type ApiServer = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The role that a key needs for this route; every route below /v1 has one. */
+    role?: ApiRole;
+  }
+  interface FastifyRequest {
+    /** Null on routes that need no key. */
+    caller: Caller | null;
+  }
+}
+
+/** Where a page of usage ended, and the total, which is reckoned once, with the first page. */
+export interface UsageCursorPlace {
+  readonly after: UsagePlace;
+  readonly total: UsageTotal;
+}
+
+/** The database as the routes see it; a test can stand in for it. */
+export type Database = Pick<QueryDatabase, keyof QueryDatabase>;
+
+/** What the routes work with. */
+export interface QueryContext {
+  readonly settings: Settings;
+  readonly database: Database;
+  readonly retentionMonths: number;
+  readonly timeZones: ReadonlySet<string>;
+  readonly metrics: QueryMetrics;
+  readonly keys: ApiKeys;
+  readonly feeds: Feeds;
+  readonly journal: Journal;
+  readonly numberKeys: NumberKeys;
+  readonly callIds: CallIds;
+  readonly callsCursors: Cursors<CallPlace>;
+  readonly usageCursors: Cursors<UsageCursorPlace>;
+}
+
+export function createContext(
+  settings: Settings,
+  database: Database,
+  stored: StoredSettings,
+  timeZones: ReadonlySet<string>,
+): QueryContext {
+  const { journalKey } = stored;
+  return {
+    settings,
+    database,
+    retentionMonths: stored.retentionMonths,
+    timeZones,
+    metrics: new QueryMetrics(),
+    keys: new ApiKeys((keyId) => database.apiKey(keyId)),
+    feeds: new Feeds(
+      settings.feeds.map(({ name }) => name),
+      () => database.feedProgress(),
+    ),
+    journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
+    numberKeys: new NumberKeys(stored.identityKey),
+    callIds: new CallIds(journalKey),
+    callsCursors: new Cursors(journalKey, 'calls'),
+    usageCursors: new Cursors(journalKey, 'usage'),
+  };
+}
+
+/** The zone that a request asks for, or the one of the settings. Throws a Problem for a name that is none. */
+export function zoneOf({ settings, timeZones }: QueryContext, asked: string | undefined): string {
+  const zone = asked ?? settings.query.time_zone;
+  if (isTimeZone(zone, timeZones)) return zone;
+  throw new Problem('PARAMETER_INVALID', 'time_zone: must be an IANA time zone like Europe/Paris');
+}
+
+/**
+ * Days that a range may have: the setting, but never less than the retention term, so that all that is kept
+ * can be asked for in one search.
+ */
+export function rangeDaysMax({ settings, retentionMonths }: QueryContext): number {
+  return Math.max(settings.query.range_days_max, retentionMonths * 31);
+}
+
+/** Aborted when the client goes away before its answer is complete, so that the database stops working for it. */
+export function goneSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController();
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) controller.abort();
+  });
+  return controller.signal;
+}

@@ -1,0 +1,197 @@
+import swagger from '@fastify/swagger';
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
+import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { requireRole } from './auth.ts';
+import type { ApiServer, QueryContext } from './context.ts';
+import { problemOf, rawProblem } from './errors.ts';
+import { Problem, PROBLEM_TYPE } from './problem.ts';
+import { callsRoutes } from './routes/calls.ts';
+import { operationsRoutes } from './routes/operations.ts';
+import { usageRoutes } from './routes/usage.ts';
+
+/** URL and headers of one request; 100 numbers in a URL are 10 KB. */
+const HEADER_BYTES_MAX = 32_768;
+const BODY_BYTES_MAX = 65_536;
+/** A client that sends its request slower than this is cut off. */
+const REQUEST_MS_MAX = 30_000;
+
+/** Nothing of an answer may be kept, guessed at, framed or run. */
+const SECURITY_HEADERS = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+};
+
+const OPENAPI_INFO = {
+  title: 'cdrhouse',
+  version: '1',
+  description: 'Look up telephone calls and sum their usage',
+};
+
+/** The server with all routes, not listening yet. */
+export async function createServer(context: QueryContext, log: Logger): Promise<ApiServer> {
+  // Its own type of logger would make another type of server.
+  const loggerInstance: FastifyBaseLogger = log;
+  const app: ApiServer = fastify({
+    loggerInstance,
+    // The standard lines hold the URL, and with it numbers.
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
+    genReqId: () => randomUUID(),
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_MS_MAX,
+    http: { maxHeaderSize: HEADER_BYTES_MAX },
+    // A HEAD of a look-up would be a look-up without an answer.
+    exposeHeadRoutes: false,
+    // Requests on open connections are answered to the end while the server closes.
+    return503OnClosing: false,
+    ajv: {
+      customOptions: {
+        // An unknown parameter is an error, never dropped.
+        removeAdditional: false,
+        coerceTypes: true,
+        useDefaults: true,
+        allErrors: false,
+        // For the description of what is allowed; the value itself is never told.
+        verbose: true,
+      },
+    },
+    frameworkErrors: (error, request, reply) => {
+      void send(reply, problemOf(error), request.id);
+    },
+    clientErrorHandler: (error, socket) => endWithProblem(error, socket),
+  });
+  app.decorateRequest('caller', null);
+  addHooks(app, context, log);
+  const paths = new RoutePaths();
+  app.addHook('onRoute', (route) => {
+    if (route.url.startsWith('/v1') && route.config?.role === undefined) {
+      throw new TypeError(`the route ${route.url} has no role`);
+    }
+    paths.add(route.url, route.method);
+  });
+  await app.register(swagger, openApi());
+  operationsRoutes(app, context);
+  callsRoutes(app, context);
+  usageRoutes(app, context);
+  app.setNotFoundHandler((request, reply) => send(reply, paths.problemOf(request), request.id));
+  app.setErrorHandler((error, request, reply) => {
+    const problem = problemOf(error, (fault) => context.metrics.databaseFailed(fault));
+    logProblem(request, problem);
+    return send(reply, problem, request.id);
+  });
+  return app;
+}
+
+function openApi() {
+  return {
+    openapi: {
+      openapi: '3.1.0',
+      info: OPENAPI_INFO,
+      components: { securitySchemes: { key: { type: 'http' as const, scheme: 'bearer' } } },
+    },
+  };
+}
+
+function addHooks(app: ApiServer, { keys, metrics }: QueryContext, log: Logger): void {
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({ ...SECURITY_HEADERS, 'x-request-id': request.id });
+    const { role } = request.routeOptions.config;
+    if (role === undefined) return;
+    request.caller = await keys.callerOf(request.headers.authorization);
+    requireRole(request.caller, role);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'unknown';
+    const milliseconds = Math.round(reply.elapsedTime * 10) / 10;
+    metrics.answered(route, reply.statusCode, milliseconds);
+    log.info(
+      {
+        request_id: request.id,
+        method: request.method,
+        route,
+        status: reply.statusCode,
+        milliseconds,
+        key_id: request.caller?.keyId,
+      },
+      'answered',
+    );
+  });
+}
+
+/** Server faults are for the operator: with the code of the cause and where it came from, without any value. */
+function logProblem(request: FastifyRequest, problem: Problem): void {
+  if (problem.status < 500) return;
+  const { cause } = problem;
+  const reason = cause instanceof Error ? cause : undefined;
+  const isDefect = problem.code === 'INTERNAL' && reason?.name !== 'DatabaseError';
+  request.log[problem.code === 'INTERNAL' ? 'error' : 'warn'](
+    {
+      code: problem.code,
+      reason: reason?.name === 'DatabaseError' ? reason.message : reason?.name,
+      // The first line of a stack is the message, which may hold a value.
+      ...(isDefect ? { stack: reason?.stack?.split('\n').filter((line) => line.startsWith('    at ')) } : {}),
+    },
+    'a request failed',
+  );
+}
+
+function send(reply: FastifyReply, problem: Problem, requestId: string): FastifyReply {
+  // As bytes: to a text fastify adds a charset, which this media type does not have.
+  const body = Buffer.from(JSON.stringify(problem.document(requestId)));
+  return reply
+    .code(problem.status)
+    .headers({
+      ...SECURITY_HEADERS,
+      ...problem.headers,
+      'x-request-id': requestId,
+      'content-type': PROBLEM_TYPE,
+    })
+    .send(body);
+}
+
+/** What is no HTTP request, or too large or slow a one, never reaches a route. */
+function endWithProblem(error: Error & { code?: string }, socket: Socket): void {
+  if (socket.writable && error.code !== 'ECONNRESET') socket.write(rawProblem(error.code, SECURITY_HEADERS));
+  socket.destroy(error);
+}
+
+/** The paths that exist, to tell a wrong method (405) from a wrong path (404). */
+class RoutePaths {
+  readonly #methods = new Map<string, Set<string>>();
+
+  add(url: string, method: string | readonly string[]): void {
+    const methods = this.#methods.get(url) ?? new Set<string>();
+    for (const each of typeof method === 'string' ? [method] : method) methods.add(each);
+    this.#methods.set(url, methods);
+  }
+
+  problemOf(request: FastifyRequest): Problem {
+    const path = request.url.split('?')[0]!;
+    for (const [pattern, methods] of this.#methods) {
+      if (!fits(pattern, path)) continue;
+      const allow = [...methods].sort().join(', ');
+      return new Problem('METHOD_NOT_ALLOWED', `allowed: ${allow}`, { headers: { allow } });
+    }
+    return new Problem('ROUTE_UNKNOWN', 'see /openapi.json');
+  }
+}
+
+/** True where a path fits a route (`/v1/calls/:id`). */
+function fits(pattern: string, path: string): boolean {
+  const expected = pattern.split('/');
+  const given = path.split('/');
+  return (
+    expected.length === given.length &&
+    expected.every((part, index) => part.startsWith(':') || part === given[index])
+  );
+}

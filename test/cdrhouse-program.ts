@@ -1,0 +1,148 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+import type { TestServers } from './test-servers.ts';
+
+const PROGRAM = fileURLToPath(new URL('../cli.js', import.meta.url));
+const DEADLINE_MS = 120_000;
+
+export interface Ended {
+  /** Exit code; null where a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A running `cdrhouse` command. */
+export interface Running {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+  stderr(): string;
+}
+
+/**
+ * The real programs against the real servers, in a folder and a database of their own: what an operator has
+ * in front of them.
+ */
+export class Installation {
+  readonly folder: string;
+  readonly database: string;
+  readonly environment: Record<string, string>;
+  readonly #servers: TestServers;
+
+  /** @param settings the document of cdrhouse.yaml */
+  constructor(
+    t: Test,
+    servers: TestServers,
+    databaseIndex: number,
+    settings: object,
+    extra: Record<string, string> = {},
+  ) {
+    this.#servers = servers;
+    this.folder = mkdtempSync(join(tmpdir(), 'cdrhouse-installation-'));
+    t.teardown(() => rmSync(this.folder, { recursive: true, force: true }));
+    this.database = servers.databases[databaseIndex]!;
+    const { ingest, query, retention } = servers.users;
+    this.environment = {
+      CDRHOUSE_CONFIG: this.write('cdrhouse.yaml', JSON.stringify(settings)),
+      CDRHOUSE_KAFKA_BROKERS: servers.kafka,
+      CDRHOUSE_KAFKA_GROUP: this.database,
+      CDRHOUSE_CLICKHOUSE_URL: servers.clickhouse,
+      CDRHOUSE_CLICKHOUSE_DATABASE: this.database,
+      CDRHOUSE_INGEST_CLICKHOUSE_USER: ingest.user,
+      CDRHOUSE_INGEST_CLICKHOUSE_PASSWORD: ingest.password,
+      CDRHOUSE_QUERY_CLICKHOUSE_USER: query.user,
+      CDRHOUSE_QUERY_CLICKHOUSE_PASSWORD: query.password,
+      CDRHOUSE_RETENTION_CLICKHOUSE_USER: retention.user,
+      CDRHOUSE_RETENTION_CLICKHOUSE_PASSWORD: retention.password,
+      CDRHOUSE_QUERY_PORT: '0',
+      CDRHOUSE_INGEST_METRICS_PORT: '0',
+      CDRHOUSE_SHIP_PLACE_FILE: join(this.folder, 'shipped.json'),
+      ...extra,
+    };
+  }
+
+  /** Writes a file into the folder and gives its path. */
+  write(name: string, content: string | Uint8Array): string {
+    const path = join(this.folder, name);
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** Starts a command. */
+  start(...commandLine: string[]): Running {
+    // What the runner sets for the test files is not for the programs under test. Its loader, which it puts into
+    // NODE_OPTIONS of every child, is taken out by env(1): with it, a worker thread that is ended while it
+    // starts can hang its process.
+    const environment = Object.fromEntries(
+      Object.entries(process.env).filter(([name]) => !/^(CDRHOUSE_|TAP|_TAPJS)/.test(name)),
+    );
+    const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, PROGRAM, ...commandLine], {
+      cwd: this.folder,
+      env: { ...environment, ...this.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const ended = new Promise<Ended>((resolve) => {
+      child.once('close', (code) => resolve({ code, stdout, stderr }));
+    });
+    return { child, ended, stderr: () => stderr };
+  }
+
+  /** Runs a command to its end. */
+  run(...commandLine: string[]): Promise<Ended> {
+    return this.start(...commandLine).ended;
+  }
+
+  /** Runs a command that must succeed and gives its stdout as JSON. */
+  async json<T>(...commandLine: string[]): Promise<T> {
+    const { code, stdout, stderr } = await this.run(...commandLine);
+    if (code !== 0) throw new Error(`cdrhouse ${commandLine.join(' ')} ended with ${code}:\n${stderr}`);
+    return JSON.parse(stdout) as T;
+  }
+
+  /** Rows of a query as the server's own user sees them. `{db}` stands for the database. */
+  async rows<T>(query: string): Promise<T[]> {
+    const answer = await fetch(`${this.#servers.clickhouse}/?output_format_json_quote_64bit_integers=1`, {
+      method: 'POST',
+      body: `${query.replaceAll('{db}', this.database)} FORMAT JSONEachRow`,
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(text);
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as T);
+  }
+
+  /** Runs a statement as the server's own user. */
+  async statement(query: string): Promise<void> {
+    const answer = await fetch(this.#servers.clickhouse, {
+      method: 'POST',
+      body: query.replaceAll('{db}', this.database),
+    });
+    if (!answer.ok) throw new Error(await answer.text());
+    await answer.text();
+  }
+}
+
+/** Waits for a condition, with a deadline. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + DEADLINE_MS;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`);
+    await delay(20);
+  }
+}
+
+/** Path of a file in test/fixtures. */
+export function fixture(name: string): string {
+  return fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url));
+}

@@ -1,0 +1,74 @@
+import { createHmac } from 'node:crypto';
+import tap from 'tap';
+import { Journal, type JournalRow, type Lookup } from '../../query/journal.ts';
+
+const journalKey = Buffer.alloc(32, 3);
+const lookup: Lookup = {
+  requestId: 'r1',
+  keyId: 'k1',
+  agent: 'ada',
+  purpose: 'dispute',
+  caseId: 'C-1',
+  route: '/v1/calls',
+  numbers: ['06 39 98 00 01', '+33639980001'],
+  filter: { roles: ['calling'] },
+};
+
+await tap.test('a row for each text that is searched, without the number', async (t) => {
+  const written: JournalRow[] = [];
+  const journal = new Journal(journalKey, async (rows) => void written.push(...rows));
+  await journal.started(lookup);
+  await journal.finished(lookup, 7, true);
+  t.equal(written.length, 4);
+  t.match(written[1], {
+    request_id: 'r1',
+    phase: 'started',
+    key_id: 'k1',
+    agent: 'ada',
+    purpose: 'dispute',
+    case_id: 'C-1',
+    route: '/v1/calls',
+    number_hmac: createHmac('sha256', journalKey).update('+33639980001').digest('hex'),
+    hmac_key_id: /^[0-9a-f]{8}$/,
+    filter: '{"roles":["calling"]}',
+    rows: 0,
+    complete: 0,
+  });
+  t.match(written[3], { phase: 'finished', rows: 7, complete: 1 });
+  t.notMatch(JSON.stringify(written), /639980001|39 98/);
+});
+
+await tap.test('what comes while a write runs goes together into the next one', async (t) => {
+  const sizes: number[] = [];
+  const releases: (() => void)[] = [];
+  const journal = new Journal(journalKey, async (rows) => {
+    sizes.push(rows.length);
+    await new Promise<void>((resolve) => releases.push(resolve));
+  });
+  const first = journal.started(lookup);
+  const others = [1, 2, 3].map(() => journal.started(lookup));
+  t.strictSame(sizes, [2], 'one write runs');
+  releases.shift()!();
+  await first;
+  while (releases.length === 0) await Promise.resolve();
+  t.strictSame(sizes, [2, 6]);
+  releases.shift()!();
+  await Promise.all(others);
+});
+
+await tap.test('without the journal there is no answer', async (t) => {
+  let broken = true;
+  const journal = new Journal(journalKey, async () => {
+    if (broken) throw new Error('disk full');
+  });
+  await t.rejects(journal.started(lookup), { code: 'JOURNAL_UNAVAILABLE', status: 503 });
+  broken = false;
+  await t.resolves(journal.started(lookup), 'and it goes on when it can be written again');
+});
+
+await tap.test('look-ups that wait are bounded', async (t) => {
+  const journal = new Journal(journalKey, () => new Promise(() => undefined));
+  const many = { ...lookup, numbers: Array.from({ length: 6000 }, () => '1') };
+  void journal.started(many);
+  await t.rejects(journal.started(many), { code: 'JOURNAL_UNAVAILABLE' });
+});
