@@ -71,9 +71,10 @@ program
     ]);
     const client = retentionClient(settings);
     const context = { database: settings.clickhouse.database, retentionMonths: settings.retention.months };
-    const { applied, schemaVersion } = await migrateDatabase(client, context, packageVersion()).finally(() =>
+    const migrated = await migrateDatabase(client, context, packageVersion()).finally(async () =>
       client.close(),
     );
+    const { applied, schemaVersion } = migrated;
     const topics = await createMissingTopics(settings);
     if (options.json === true)
       print(`${JSON.stringify({ schema_version: schemaVersion, applied, topics_created: topics })}\n`);

@@ -184,5 +184,5 @@ function consumerConfiguration(
       if (error.code === Kafka.CODES.ERRORS.ERR__ASSIGN_PARTITIONS) listener.assigned(partitions);
       else listener.revoked(partitions);
     },
-  } as ConsumerGlobalConfig;
+  };
 }

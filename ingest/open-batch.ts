@@ -138,7 +138,7 @@ function packSome(packed: PackedBatch, taken: Taken, message: number, at: number
   let end = at;
   let next = message;
   for (const i of taken.messages as readonly number[]) {
-    const payload = chunk.bytes.subarray(i === 0 ? 0 : chunk.ends[i - 1]!, chunk.ends[i]!);
+    const payload = chunk.bytes.subarray(i === 0 ? 0 : chunk.ends[i - 1]!, chunk.ends[i]);
     packed.bytes.set(payload, end);
     end += payload.length;
     packed.ends[next] = end;

@@ -24,11 +24,14 @@ export function dialPlanOf(country: string): DialPlan {
   plan.selectNumberingPlan(code);
   const numbering = plan.numberingPlan as unknown as {
     IDDPrefix(): string;
-    nationalPrefixForParsing(): string | undefined;
+    /** 0, undefined or null where a country has none. */
+    nationalPrefixForParsing(): unknown;
     possibleLengths(): number[];
   };
   const countryCode = getCountryCallingCode(code);
-  const trunkPrefix = plainPrefixes(numbering.nationalPrefixForParsing() ?? '')[0] ?? '';
+  const trunkPattern = numbering.nationalPrefixForParsing();
+  // Beside the trunk prefix there may be longer ones, of services; it is the shortest.
+  const trunkPrefix = typeof trunkPattern === 'string' ? (plainPrefixes(trunkPattern).at(-1) ?? '') : '';
   return {
     countryCode,
     internationalPrefixes: plainPrefixes(numbering.IDDPrefix()),

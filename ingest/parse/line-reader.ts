@@ -290,7 +290,7 @@ export class LineReader {
       const length = ends[column]! - starts[column]!;
       bytes[at++] = length & 0xff;
       bytes[at++] = length >>> 8;
-      bytes.copyWithin(at, starts[column]!, ends[column]!);
+      bytes.copyWithin(at, starts[column]!, ends[column]);
       at += length;
     }
     return at - top;

@@ -23,10 +23,12 @@ async function ledgerStored(): Promise<number> {
   return Number(row?.stored ?? 0);
 }
 
+/** SQL that writes a column of milliseconds as the generator writes seconds. */
+const seconds = (column: string): string =>
+  `if(${column} % 1000 = 0, toString(intDiv(${column}, 1000)), concat(toString(intDiv(${column}, 1000)), '.', leftPad(toString(${column} % 1000), 3, '0')))`;
+
 /** The stored calls, each written again as the line that it came from. */
 async function storedLines(): Promise<string[]> {
-  const seconds = (column: string): string =>
-    `if(${column} % 1000 = 0, toString(intDiv(${column}, 1000)), concat(toString(intDiv(${column}, 1000)), '.', leftPad(toString(${column} % 1000), 3, '0')))`;
   const rows = await installation.rows<{ line: string }>(
     `SELECT concat(calling_number, ',', displayed_caller_id, ',', dialed_number, ',',
        formatDateTime(start_at, '%Y-%m-%dT%H:%i:%S'), '.', leftPad(toString(toUnixTimestamp64Milli(start_at) % 1000), 3, '0'), 'Z,',

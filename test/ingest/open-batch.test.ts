@@ -50,7 +50,7 @@ function contents(batch: OpenBatch): [string, number, string][] {
   const { packed } = batch.seal();
   return Array.from({ length: packed.count }, (_, i) => {
     const source = packed.sources[packed.sourceOf[i]!]!;
-    const payload = packed.bytes.subarray(i === 0 ? 0 : packed.ends[i - 1]!, packed.ends[i]!);
+    const payload = packed.bytes.subarray(i === 0 ? 0 : packed.ends[i - 1]!, packed.ends[i]);
     return [`${source.topic}/${source.partition}`, packed.offsets[i]!, Buffer.from(payload).toString()];
   });
 }

@@ -93,7 +93,7 @@ class Api {
       limit: '1000',
       time_zone: 'UTC',
     });
-    return (await this.get<{ data: Call[] }>(`/v1/calls?${query}`)).data;
+    return (await this.get<{ data: Call[] }>(`/v1/calls?${query.toString()}`)).data;
   }
 }
 

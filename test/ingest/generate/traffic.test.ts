@@ -23,6 +23,8 @@ function parse(line: string): Call {
   return { calling, displayed, start: Date.parse(start), durationMs, end: Date.parse(start) + durationMs };
 }
 
+const hour = (ms: number): number => new Date(ms).getUTCHours();
+
 await tap.test('the same seed gives the same bytes, another seed others', async (t) => {
   t.strictSame(lines(5, 500), lines(5, 500));
   t.notSame(lines(5, 500), lines(6, 500));
@@ -55,7 +57,6 @@ await tap.test('it looks like traffic', async (t) => {
     0.18,
     'attempts of 0 seconds',
   );
-  const hour = (ms: number): number => new Date(ms).getUTCHours();
   between(
     share(({ end }) => hour(end) >= 8 && hour(end) < 18),
     0.65,

@@ -1,0 +1,184 @@
+import { readFileSync } from 'node:fs';
+import tap from 'tap';
+import type { PackedBatch } from '../../../ingest/parse/batch.ts';
+import { BatchParser } from '../../../ingest/parse/parse-batch.ts';
+import { readFeed } from '../../../schemas/feed.ts';
+import { checkSettings } from '../../../schemas/settings.ts';
+import { fixture } from '../../cdrhouse-program.ts';
+
+const NOW = Date.UTC(2026, 10, 24);
+
+function parser(feed: object, retentionMonths = 36): BatchParser {
+  const feeds = checkSettings({ feeds: [{ name: 'f', ...feed }] }).feeds.map(readFeed);
+  return new BatchParser({
+    feeds,
+    identityKey: new Uint8Array(32).fill(1),
+    futureMsMax: 86_400_000,
+    retentionMonths,
+  });
+}
+
+function batch(messages: readonly (string | Buffer | null)[], timestamp = NOW): PackedBatch {
+  const payloads = messages.map((message) => Buffer.from(message ?? ''));
+  let end = 0;
+  return {
+    sources: [{ feed: 0, topic: 'cdr.f', topicId: 'id', partition: 0 }],
+    bytes: Buffer.concat(payloads),
+    ends: Uint32Array.from(payloads, (payload) => (end += payload.length)),
+    sourceOf: new Uint16Array(messages.length),
+    offsets: Float64Array.from(messages.keys()),
+    timestamps: new Float64Array(messages.length).fill(timestamp),
+    tombstones: Uint8Array.from(messages, (message) => (message === null ? 1 : 0)),
+    count: messages.length,
+    nowMs: NOW,
+  };
+}
+
+/** Keys of the records of a block for `cdr`: its third column, 8 bytes a row. */
+function recordKeys(parsed: { cdr: Uint8Array; cdrRows: number }): string[] {
+  const block = Buffer.from(parsed.cdr);
+  const header = Buffer.from('\x07cdr_key\x06UInt64', 'latin1');
+  const at = block.indexOf(header) + header.length;
+  return Array.from({ length: parsed.cdrRows }, (_, i) =>
+    block.readBigUInt64LE(at + 8 * i).toString(),
+  ).sort();
+}
+
+const LINE = '+33199000001,+33199000002,+33199000003,2026-03-01T10:00:00Z,60';
+
+await tap.test('tombstones, empty messages and empty lines are skipped by reason', async (t) => {
+  const [counts] = parser({}).parse(batch([LINE, null, '', '\n', '\r\n\n', `${LINE}1\n`])).counts;
+  t.match(counts, {
+    messages: 6,
+    records: 7,
+    stored: 2,
+    skipped: 5,
+    skippedByReason: { tombstone: 1, empty_message: 1, empty_line: 3 },
+  });
+});
+
+await tap.test('a byte order mark is no part of the first record', async (t) => {
+  const parse = parser({});
+  const marked = parse.parse(batch([Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(LINE)])]));
+  t.strictSame(recordKeys(marked), recordKeys(parse.parse(batch([LINE]))));
+});
+
+await tap.test('the same bytes are the same record, however they are packed', async (t) => {
+  const parse = parser({});
+  const one = recordKeys(parse.parse(batch([`${LINE}\n${LINE}2\n`])));
+  t.strictSame(recordKeys(parse.parse(batch([LINE, `${LINE}2`]))), one);
+  t.strictSame(
+    recordKeys(parse.parse(batch([`${LINE}\r\n`, `${LINE}2\r`]))),
+    one,
+    'line ends are no part of a record',
+  );
+  t.equal(new Set(one).size, 2);
+  t.notSame(
+    recordKeys(parser({ name: 'other' }).parse(batch([`${LINE}\n${LINE}2`]))),
+    one,
+    'the feed is part of the key',
+  );
+});
+
+await tap.test('identity by position tells equal lines apart', async (t) => {
+  const parse = parser({ identity: 'position' });
+  const keys = recordKeys(parse.parse(batch([`${LINE}\n${LINE}`, LINE])));
+  t.equal(new Set(keys).size, 3);
+  t.strictSame(
+    recordKeys(parse.parse(batch([`${LINE}\n${LINE}`, LINE]))),
+    keys,
+    'and is the same when read again',
+  );
+});
+
+await tap.test(
+  "Asterisk's id is (uniqueid, sequence): parts of a call stay apart, a changed line stays one",
+  async (t) => {
+    const text = readFileSync(fixture('asterisk-21-columns.csv'), 'utf8');
+    const parse = parser({ format: 'asterisk-csv' }, 600);
+    const parsed = parse.parse(batch([text], Date.UTC(2024, 1, 1)));
+    const lines = text.trim().split('\n');
+    t.equal(parsed.counts[0]!.stored, lines.length);
+    t.equal(new Set(recordKeys(parsed)).size, lines.length);
+    const [key] = recordKeys(parse.parse(batch([lines[0]!])));
+    t.strictSame(recordKeys(parse.parse(batch([lines[0]!.replace('27,27', '28,28')]))), [key]);
+    t.notSame(recordKeys(parse.parse(batch([lines[0]!.replace(/,0$/, ',1')]))), [key]);
+  },
+);
+
+await tap.test('16, 17 and 18 columns of Asterisk, and no other number', async (t) => {
+  const columns = readFileSync(fixture('asterisk-18-columns.csv'), 'utf8').split('\n')[0]!.split(',');
+  const line = (count: number): string => [...columns, '""', '""', '""'].slice(0, count).join(',');
+  const parse = parser({ format: 'asterisk-csv' }, 600);
+  for (const count of [16, 17, 18, 21])
+    t.equal(parse.parse(batch([line(count)])).counts[0]!.stored, 1, `${count} columns`);
+  for (const count of [15, 19, 20]) {
+    t.match(
+      parse.parse(batch([line(count)])).counts[0],
+      { rejectedByCode: { COLUMN_COUNT_WRONG: 1 } },
+      `${count} columns`,
+    );
+  }
+});
+
+await tap.test('a start is judged by the Kafka timestamp, a term by the clock', async (t) => {
+  const at = (start: string): string => `a,b,c,${start},1`;
+  const counts = (timestamp: number, start: string): unknown =>
+    parser({}).parse(batch([at(start)], timestamp)).counts[0];
+  t.match(counts(NOW, '2026-11-25T00:00:00Z'), { stored: 1 }, '24 h ahead');
+  t.match(counts(NOW, '2026-11-25T00:00:00.001Z'), { rejectedByCode: { START_IN_FUTURE: 1 } });
+  t.match(
+    counts(Date.UTC(2026, 0, 1), '2026-01-03T00:00:00Z'),
+    { rejectedByCode: { START_IN_FUTURE: 1 } },
+    'also when it is past now',
+  );
+  t.match(counts(NOW, '1970-01-01T00:00:00Z'), { rejectedByCode: { START_IMPLAUSIBLE: 1 } });
+  t.match(counts(NOW, '2023-11-24T00:00:00Z'), { skippedByReason: { expired: 1 } }, 'due today');
+  t.match(counts(NOW, '2023-11-24T00:00:00.001Z'), { stored: 1 }, 'due a millisecond later');
+});
+
+await tap.test(
+  'rows of cdr_by_number: the dialed number, and the displayed one where it differs',
+  async (t) => {
+    const lines = ['+331,+331,+332', '+331,+333,+332', '+331,,+332', '+331,anonymous,'].map(
+      (numbers, i) => `${numbers},2026-03-01T10:00:00Z,${i}`,
+    );
+    const parsed = parser({}).parse(batch([lines.join('\n')]));
+    t.equal(parsed.cdrRows, 4);
+    t.equal(parsed.cdrByNumberRows, 4 + 2);
+  },
+);
+
+await tap.test(
+  'stored records are counted per UTC hour of start; local times that are none or two are counted',
+  async (t) => {
+    const at = (start: string): string => `a,b,c,${start},1`;
+    const starts = [
+      '2026-03-01 10:59:59',
+      '2026-03-01 11:00:00',
+      '2026-03-01 11:30:00',
+      '2026-03-29 02:30:00',
+      '2026-10-25 02:30:00',
+    ];
+    const [counts] = parser({ time_zone: 'Europe/Paris' }).parse(batch([starts.map(at).join('\n')])).counts;
+    const hour = (text: string): number => Date.parse(text) / 3_600_000;
+    t.strictSame(
+      [...counts!.storedByHour].sort(([a], [b]) => a - b),
+      [
+        [hour('2026-03-01T09:00Z'), 1],
+        [hour('2026-03-01T10:00Z'), 2],
+        [hour('2026-03-29T01:00Z'), 1],
+        [hour('2026-10-25T00:00Z'), 1],
+      ],
+    );
+    t.match(counts, { zoneGaps: 1, zoneOverlaps: 1 });
+  },
+);
+
+await tap.test('nothing to store gives no block', async (t) => {
+  t.match(parser({}).parse(batch([])), {
+    cdr: { length: 0 },
+    cdrByNumber: { length: 0 },
+    deadLetters: { length: 0 },
+  });
+});
