@@ -67,10 +67,19 @@ async function untilReadable<T>(
       if (error.fault === 'permanent') throw refused(error);
       const pauseMs = Math.min(PAUSE_MS_MAX, FIRST_PAUSE_MS * 2 ** Math.min(attempt, 10));
       log.warn({ reason: error.message, pauseMs }, 'waiting for ClickHouse');
-      await Promise.race([sleep(pauseMs, undefined, { ref: true }), aborted(stop)]);
+      await pause(pauseMs, stop);
     }
   }
   return undefined;
+}
+
+/** Ends early when it is told to stop, and keeps the process no longer then. */
+async function pause(milliseconds: number, stop: AbortSignal): Promise<void> {
+  try {
+    await sleep(milliseconds, undefined, { signal: stop });
+  } catch (error) {
+    if (!stop.aborted) throw error;
+  }
 }
 
 /** Missing tables are the usual reason, and have their own advice. */

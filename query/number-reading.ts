@@ -32,6 +32,8 @@ export interface NumberReading {
 /** Characters that people put between digits: spaces, dots, dashes, parentheses. */
 const SEPARATORS = /[\s\u00ad.()\-\u2010-\u2015\u2212]/gu;
 const CONTROL = /\p{Cc}/u;
+/** A person's blank before a number that begins with 0 or + means nothing. */
+const LOST_PLUS = /^ [1-9]/;
 const PREFIX = /^(?:\+|00)[0-9]*\*$/;
 const DIGITS_AND_STAR = /^\+?[0-9]+\*$/;
 
@@ -46,19 +48,23 @@ export function readNumber(name: string, typed: string, defaultCountry: string |
     throw new Problem('PARAMETER_INVALID', `${name}: must be 1 to ${NUMBER_LENGTH_MAX} printable characters`);
   }
   const compact = asTyped.replace(SEPARATORS, '');
-  if (DIGITS_AND_STAR.test(compact)) return readPrefix(name, asTyped, compact);
+  // A plus sign that was not encoded in a URL arrives as a space.
+  const withPlus = LOST_PLUS.test(typed) ? `+${compact}` : compact;
+  if (DIGITS_AND_STAR.test(compact)) return readPrefix(name, asTyped, withPlus);
   const plan = defaultCountry === undefined ? undefined : dialPlanOf(defaultCountry);
-  const { number, readAs } = parse(compact, defaultCountry, plan);
-  const e164 = number === undefined || !isE164(number.number) ? null : number.number;
+  const readings = [withPlus, compact]
+    .flatMap((text) => parse(text, defaultCountry, plan))
+    .filter(({ number: { number } }) => isE164(number));
   const planned = plan === undefined ? undefined : applyDialPlan(compact, plan);
-  const texts = [asTyped, compact, e164 ?? '', planned ?? ''].filter((text) => text !== '');
+  const texts = [asTyped, compact, ...readings.map(({ number: { number } }) => number), planned ?? ''];
+  const [best] = readings;
   return {
     asTyped,
     kind: 'exact',
-    searched: [...new Set(texts)],
-    e164,
-    readAs: e164 === null ? 'text' : readAs,
-    country: e164 === null ? null : (number?.country ?? null),
+    searched: [...new Set(texts)].filter((text) => text !== ''),
+    e164: best?.number.number ?? null,
+    readAs: best?.readAs ?? 'text',
+    country: best?.number.country ?? null,
   };
 }
 
@@ -89,21 +95,24 @@ function readPrefix(name: string, asTyped: string, compact: string): NumberReadi
   };
 }
 
-function parse(
-  compact: string,
-  defaultCountry: string | undefined,
-  plan: DialPlan | undefined,
-): { number: PhoneNumber | undefined; readAs: ReadAs } {
-  if (!/^\+?[0-9]+$/.test(compact)) return { number: undefined, readAs: 'text' };
-  if (compact.startsWith('+')) return { number: possible(compact), readAs: 'international' };
+interface Parsed {
+  readonly number: PhoneNumber;
+  readonly readAs: Exclude<ReadAs, 'text'>;
+}
+
+/** The number that these digits are, as a list of none or one. */
+function parse(compact: string, defaultCountry: string | undefined, plan: DialPlan | undefined): Parsed[] {
+  const parsed = (number: PhoneNumber | undefined, readAs: Parsed['readAs']): Parsed[] =>
+    number === undefined ? [] : [{ number, readAs }];
+  if (!/^\+?[0-9]+$/.test(compact)) return [];
+  if (compact.startsWith('+')) return parsed(possible(compact), 'international');
   const number = defaultCountry === undefined ? undefined : possible(compact, defaultCountry);
   if (number !== undefined) {
     const isInternational = plan?.internationalPrefixes.some((prefix) => compact.startsWith(prefix)) === true;
-    return { number, readAs: isInternational ? 'international_prefix' : 'national' };
+    return parsed(number, isInternational ? 'international_prefix' : 'national');
   }
   // 00 is understood everywhere: people copy numbers from other countries' papers.
-  const international = compact.startsWith('00') ? possible(`+${compact.slice(2)}`) : undefined;
-  return { number: international, readAs: 'international_prefix' };
+  return compact.startsWith('00') ? parsed(possible(`+${compact.slice(2)}`), 'international_prefix') : [];
 }
 
 /** A number whose length its plan allows; the digits themselves are not judged, numbers change hands and plans. */

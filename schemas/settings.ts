@@ -318,18 +318,34 @@ export const SECTIONS: readonly string[] = Object.keys(SettingsSchema.properties
   (name) => name !== 'feeds',
 );
 
-/** Every setting with its default and description, for help texts and documents. */
-export function listSettings(): { path: string; default: unknown; description: string }[] {
-  return SECTIONS.flatMap((section) => {
-    const { properties } = SettingsSchema.properties[section as 'kafka'] as unknown as {
-      properties: Record<string, { default?: unknown; description?: string }>;
-    };
-    return Object.entries(properties).map(([name, schema]) => ({
-      path: `${section}.${name}`,
-      default: schema.default,
-      description: schema.description ?? '',
-    }));
-  });
+/** A setting for help texts and documents. */
+export interface ListedSetting {
+  readonly path: string;
+  readonly default: unknown;
+  readonly description: string;
+}
+
+/** Every setting that holds a single value. */
+export function listSettings(): ListedSetting[] {
+  return SECTIONS.flatMap((section) =>
+    listProperties(SettingsSchema.properties[section as 'kafka'], `${section}.`),
+  );
+}
+
+/** The keys of a feed. */
+export function listFeedSettings(): ListedSetting[] {
+  return listProperties(FeedSchema, '');
+}
+
+function listProperties(schema: object, prefix: string): ListedSetting[] {
+  const { properties } = schema as {
+    properties: Record<string, { default?: unknown; description?: string }>;
+  };
+  return Object.entries(properties).map(([name, property]) => ({
+    path: `${prefix}${name}`,
+    default: property.default,
+    description: property.description ?? '',
+  }));
 }
 
 function relations(settings: Settings): string[] {

@@ -41,6 +41,7 @@ const READY_TIMEOUT_MS = 60_000;
 const DRAIN_TIMEOUT_MS = 30_000;
 const STOP_GRACE_MS = 40_000;
 const TICK_MS = 500;
+const RATE_SAMPLES = 10;
 
 /**
  * The whole pipeline on this machine: servers, tables, topics, ingest, API and a stream of calls that end
@@ -220,6 +221,7 @@ async function busiestNumber(demo: Demo): Promise<string> {
   return (await answer.text()).trim();
 }
 
+/** Shows a live line until the time is over or Ctrl-C comes. */
 async function watch(
   demo: Demo,
   options: DemoOptions,
@@ -227,31 +229,39 @@ async function watch(
   began: number,
 ): Promise<void> {
   const live = process.stderr.isTTY;
-  let last = { at: performance.now(), stored: (await read(demo))?.stored ?? 0 };
-  let lastPrinted = 0;
-  while (!interrupted.aborted) {
-    const seconds = (performance.now() - began) / 1000;
-    if (options.seconds !== undefined && seconds >= options.seconds) return;
+  // Batches are stored about once a second: the rate is taken over several.
+  const samples: { at: number; stored: number }[] = [];
+  let printedAt = 0;
+  const over = (): boolean =>
+    interrupted.aborted ||
+    (options.seconds !== undefined && performance.now() - began >= options.seconds * 1000);
+  while (!over()) {
     throwIfDead(demo);
     await delay(TICK_MS, undefined, { signal: interrupted }).catch(() => undefined);
     const reading = await read(demo);
     if (reading === undefined) continue;
-    const now = performance.now();
-    const rate = ((reading.stored - last.stored) * 1000) / (now - last.at);
-    const line = `${grouped(rate)} records/s | lag ${grouped(reading.lag)} messages | ${grouped(reading.stored)} calls stored`;
+    samples.push({ at: performance.now(), stored: reading.stored });
+    if (samples.length > RATE_SAMPLES) samples.shift();
+    const line = statusLine(samples, reading);
     if (live) process.stderr.write(`\r\x1b[2K${line}`);
-    else if (now - lastPrinted >= 5000) {
+    else if (performance.now() - printedAt >= 5000) {
       say(line);
-      lastPrinted = now;
+      printedAt = performance.now();
     }
-    last = { at: now, stored: reading.stored };
   }
   if (live) process.stderr.write('\n');
 }
 
+function statusLine(samples: readonly { at: number; stored: number }[], { lag, stored }: Reading): string {
+  const [first] = samples;
+  const last = samples.at(-1);
+  const seconds = first === undefined || last === undefined ? 0 : (last.at - first.at) / 1000;
+  const rate = seconds === 0 ? 0 : (last!.stored - first!.stored) / seconds;
+  return `${grouped(rate)} records/s | lag ${grouped(lag)} messages | ${grouped(stored)} calls stored`;
+}
+
 /** Ends the stream, waits until everything is stored, looks one number up, and sums up. */
 async function finish(demo: Demo, began: number): Promise<number> {
-  if (process.stderr.isTTY) process.stderr.write('\n');
   say('ending the stream');
   await demo.generate.stop(STOP_GRACE_MS);
   const deadline = Date.now() + DRAIN_TIMEOUT_MS;

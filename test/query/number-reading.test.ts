@@ -56,6 +56,13 @@ await tap.test('a dial plan that is read in two ways is searched in both', async
   t.ok(reading.searched.includes('0111523456789'), 'and as a feed stores it that leaves it as sent');
 });
 
+await tap.test('a plus sign that was not encoded is understood', async (t) => {
+  t.match(readNumber('number', ' 33639980001', undefined), { e164: number, readAs: 'international' });
+  t.match(readNumber('number', ' 3363*', undefined), { kind: 'prefix', searched: ['+3363'] });
+  t.match(readNumber('number', ' 0639980001', 'FR'), { e164: number, readAs: 'national' });
+  t.match(readNumber('number', ' 211474', 'FR'), { e164: null, searched: ['211474'] });
+});
+
 await tap.test('prefixes', async (t) => {
   for (const typed of ['+3363*', '+33 63*', '003363*']) {
     t.match(readNumber('number', typed, 'FR'), { kind: 'prefix', searched: ['+3363'], e164: null }, typed);
