@@ -71,9 +71,12 @@ program
     ]);
     const client = retentionClient(settings);
     const context = { database: settings.clickhouse.database, retentionMonths: settings.retention.months };
-    const migrated = await migrateDatabase(client, context, packageVersion()).finally(async () =>
-      client.close(),
-    );
+    let migrated;
+    try {
+      migrated = await migrateDatabase(client, context, packageVersion());
+    } finally {
+      await client.close();
+    }
     const { applied, schemaVersion } = migrated;
     const topics = await createMissingTopics(settings);
     if (options.json === true)

@@ -102,12 +102,9 @@ export function zoneOf({ settings, timeZones }: QueryContext, asked: string | un
   throw new Problem('PARAMETER_INVALID', 'time_zone: must be an IANA time zone like Europe/Paris');
 }
 
-/**
- * Days that a range may have: the setting, but never less than the retention term, so that all that is kept
- * can be asked for in one search.
- */
+/** Days that a range may have: the setting, else the retention term, so that all that is kept can be asked for at once. */
 export function rangeDaysMax({ settings, retentionMonths }: QueryContext): number {
-  return Math.max(settings.query.range_days_max, retentionMonths * 31);
+  return settings.query.range_days_max ?? retentionMonths * 31;
 }
 
 /** Aborted when the client goes away before its answer is complete, so that the database stops working for it. */

@@ -5,7 +5,7 @@ import type { Settings } from '../schemas/settings.ts';
 import { readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
 import { DatabaseError, QueryDatabase } from './clickhouse.ts';
 import { createContext, type ApiServer } from './context.ts';
-import { createServer } from './server.ts';
+import { createOperationsServer, createServer } from './server.ts';
 
 const FIRST_PAUSE_MS = 100;
 const PAUSE_MS_MAX = 5000;
@@ -29,13 +29,16 @@ export async function runQuery({ settings, stop, onListening }: QueryOptions): P
     const start = await untilReadable(async () => readStart(database, settings), stop, log);
     if (start === undefined) return;
     const context = createContext(settings, database, start.stored, start.timeZones);
+    const { query } = settings;
     const app = await createServer(context, log);
+    const operations = query.metrics_port === 0 ? undefined : await createOperationsServer(context, log);
     try {
-      const url = await listen(app, settings);
-      onListening?.(url);
+      if (operations !== undefined) await listen(operations, query.metrics_host, query.metrics_port);
+      onListening?.(await listen(app, query.host, query.port));
       await aborted(stop);
     } finally {
       await app.close();
+      await operations?.close();
     }
   } finally {
     await database.close();
@@ -88,17 +91,13 @@ function refused(error: DatabaseError): CdrhouseError {
   return new CdrhouseError(isMissing ? 'SCHEMA_MISSING' : 'CLICKHOUSE_REFUSED', error.message, error);
 }
 
-async function listen(app: ApiServer, { query }: Settings): Promise<string> {
+async function listen(app: ApiServer, host: string, port: number): Promise<string> {
   try {
-    return await app.listen({ host: query.host, port: query.port });
+    return await app.listen({ host, port });
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
     if (code === undefined || !/^E[A-Z]+$/.test(code)) throw cause;
-    throw new CdrhouseError(
-      'SETTINGS_INVALID',
-      `query.host, query.port: cannot listen on ${query.host}:${query.port} (${code}); allowed: an address of this host and a free port`,
-      cause,
-    );
+    throw new CdrhouseError('ADDRESS_UNUSABLE', `cannot listen on ${host}:${port} (${code})`, cause);
   }
 }
 

@@ -1,5 +1,5 @@
 import { isSupportedCountry, parsePhoneNumberFromString, type PhoneNumber } from 'libphonenumber-js/max';
-import { dialPlanOf, type DialPlan } from '../schemas/dial-plan.ts';
+import { applyDialPlan, dialPlanOf, type DialPlan } from '../schemas/dial-plan.ts';
 import { E164_DIGITS_MAX, isE164 } from '../schemas/number-key.ts';
 import { Problem } from './problem.ts';
 
@@ -55,6 +55,8 @@ export function readNumber(name: string, typed: string, defaultCountry: string |
   const readings = [withPlus, compact]
     .flatMap((text) => parse(text, defaultCountry, plan))
     .filter(({ number: { number } }) => isE164(number));
+  // What a feed of that country stores: mostly the same, but libphonenumber also rewrites numbers where a plan is
+  // dialed in more than one way (mobile numbers of Argentina). Both are searched.
   const planned = plan === undefined ? undefined : applyDialPlan(compact, plan);
   const texts = [asTyped, compact, ...readings.map(({ number: { number } }) => number), planned ?? ''];
   const [best] = readings;
@@ -120,26 +122,6 @@ function possible(compact: string, country?: string): PhoneNumber | undefined {
   const options = country !== undefined && isSupportedCountry(country) ? { defaultCountry: country } : {};
   const number = parsePhoneNumberFromString(compact, { ...options, extract: false });
   return number?.isPossible() === true ? number : undefined;
-}
-
-/**
- * What ingest makes of these digits under a feed of this country. Mostly the same as libphonenumber's reading, which
- * also rewrites numbers where a plan is dialed in more than one way (mobile numbers of Argentina); both are searched.
- */
-function applyDialPlan(compact: string, plan: DialPlan): string | undefined {
-  if (!/^[0-9]+$/.test(compact)) return undefined;
-  for (const prefix of plan.internationalPrefixes) {
-    const rest = compact.slice(prefix.length);
-    if (compact.startsWith(prefix) && rest.length >= 7 && rest.length <= E164_DIGITS_MAX) return `+${rest}`;
-  }
-  const { trunkPrefix, countryCode } = plan;
-  const fits = (digits: string): boolean =>
-    plan.nationalLengths.includes(digits.length) && digits.length + countryCode.length <= E164_DIGITS_MAX;
-  const rest = compact.slice(trunkPrefix.length);
-  if (trunkPrefix !== '' && compact.startsWith(trunkPrefix) && fits(rest)) return `+${countryCode}${rest}`;
-  return plan.trunkPrefixOptional && compact.length >= 7 && fits(compact)
-    ? `+${countryCode}${compact}`
-    : undefined;
 }
 
 /** The reading as answers show it. */

@@ -13,7 +13,7 @@ import type { ApiServer, QueryContext } from './context.ts';
 import { problemOf, rawProblem } from './errors.ts';
 import { Problem, PROBLEM_TYPE } from './problem.ts';
 import { callsRoutes } from './routes/calls.ts';
-import { operationsRoutes } from './routes/operations.ts';
+import { descriptionRoute, operationsRoutes } from './routes/operations.ts';
 import { usageRoutes } from './routes/usage.ts';
 
 /** URL and headers of one request; 100 numbers in a URL are 10 KB. */
@@ -38,11 +38,51 @@ const OPENAPI_INFO = {
   description: 'Look up telephone calls and sum their usage',
 };
 
-/** The server with all routes, not listening yet. */
+/** The API with all routes, not listening yet. What machines of the operator ask may have a port of its own. */
 export async function createServer(context: QueryContext, log: Logger): Promise<ApiServer> {
+  return serverWith(context, log, async (app) => {
+    app.addHook('onRoute', (route) => {
+      if (route.url.startsWith('/v1') && route.config?.role === undefined) {
+        throw new TypeError(`the route ${route.url} has no role`);
+      }
+    });
+    await app.register(swagger, openApi());
+    if (context.settings.query.metrics_port === 0) operationsRoutes(app, context);
+    descriptionRoute(app);
+    callsRoutes(app, context);
+    usageRoutes(app, context);
+  });
+}
+
+/** A server with `/healthz`, `/readyz` and `/metrics` alone. */
+export async function createOperationsServer(context: QueryContext, log: Logger): Promise<ApiServer> {
+  return serverWith(context, log, (app) => operationsRoutes(app, context));
+}
+
+async function serverWith(
+  context: QueryContext,
+  log: Logger,
+  addRoutes: (app: ApiServer) => void | Promise<void>,
+): Promise<ApiServer> {
+  const app = bareServer(log);
+  app.decorateRequest('caller', null);
+  addHooks(app, context, log);
+  const paths = new RoutePaths();
+  app.addHook('onRoute', (route) => paths.add(route.url, route.method));
+  await addRoutes(app);
+  app.setNotFoundHandler((request, reply) => send(reply, paths.problemOf(request), request.id));
+  app.setErrorHandler((error, request, reply) => {
+    const problem = problemOf(error, (fault) => context.metrics.databaseFailed(fault));
+    logProblem(request, problem);
+    return send(reply, problem, request.id);
+  });
+  return app;
+}
+
+function bareServer(log: Logger): ApiServer {
   // Its own type of logger would make another type of server.
   const loggerInstance: FastifyBaseLogger = log;
-  const app: ApiServer = fastify({
+  return fastify({
     loggerInstance,
     // The standard lines hold the URL, and with it numbers.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
@@ -70,26 +110,6 @@ export async function createServer(context: QueryContext, log: Logger): Promise<
     },
     clientErrorHandler: (error, socket) => endWithProblem(error, socket),
   });
-  app.decorateRequest('caller', null);
-  addHooks(app, context, log);
-  const paths = new RoutePaths();
-  app.addHook('onRoute', (route) => {
-    if (route.url.startsWith('/v1') && route.config?.role === undefined) {
-      throw new TypeError(`the route ${route.url} has no role`);
-    }
-    paths.add(route.url, route.method);
-  });
-  await app.register(swagger, openApi());
-  operationsRoutes(app, context);
-  callsRoutes(app, context);
-  usageRoutes(app, context);
-  app.setNotFoundHandler((request, reply) => send(reply, paths.problemOf(request), request.id));
-  app.setErrorHandler((error, request, reply) => {
-    const problem = problemOf(error, (fault) => context.metrics.databaseFailed(fault));
-    logProblem(request, problem);
-    return send(reply, problem, request.id);
-  });
-  return app;
 }
 
 function openApi() {

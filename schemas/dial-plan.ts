@@ -1,4 +1,5 @@
 import { getCountryCallingCode, Metadata, type CountryCode } from 'libphonenumber-js/max';
+import { E164_DIGITS_MAX } from './number-key.ts';
 
 /**
  * How numbers of one country are dialed, as plain data for the parse worker: what stands before an
@@ -24,14 +25,13 @@ export function dialPlanOf(country: string): DialPlan {
   plan.selectNumberingPlan(code);
   const numbering = plan.numberingPlan as unknown as {
     IDDPrefix(): string;
-    /** 0, undefined or null where a country has none. */
-    nationalPrefixForParsing(): unknown;
+    /** 0, undefined or null where there is none, or where it is part of the number. */
+    nationalPrefix(): unknown;
     possibleLengths(): number[];
   };
   const countryCode = getCountryCallingCode(code);
-  const trunkPattern = numbering.nationalPrefixForParsing();
-  // Beside the trunk prefix there may be longer ones, of services; it is the shortest.
-  const trunkPrefix = typeof trunkPattern === 'string' ? (plainPrefixes(trunkPattern).at(-1) ?? '') : '';
+  const nationalPrefix = numbering.nationalPrefix();
+  const trunkPrefix = typeof nationalPrefix === 'string' ? nationalPrefix : '';
   return {
     countryCode,
     internationalPrefixes: plainPrefixes(numbering.IDDPrefix()),
@@ -40,6 +40,28 @@ export function dialPlanOf(country: string): DialPlan {
     trunkPrefixOptional: trunkPrefix === '' || countryCode === '1',
     nationalLengths: [...numbering.possibleLengths()],
   };
+}
+
+/**
+ * What a feed of this plan's country stores for these digits: E.164, or undefined where they stay as sent. The
+ * twin for reading of the parse worker's `NumberReader`, which works on bytes; a test holds them equal.
+ */
+export function applyDialPlan(digits: string, plan: DialPlan): string | undefined {
+  if (!/^[0-9]+$/.test(digits)) return undefined;
+  for (const prefix of plan.internationalPrefixes) {
+    const rest = digits.slice(prefix.length);
+    if (digits.startsWith(prefix) && rest.length >= 7 && rest.length <= E164_DIGITS_MAX) return `+${rest}`;
+  }
+  const { trunkPrefix, trunkPrefixOptional, countryCode } = plan;
+  const isNational = (number: string): boolean =>
+    plan.nationalLengths.includes(number.length) && number.length + countryCode.length <= E164_DIGITS_MAX;
+  const rest = digits.slice(trunkPrefix.length);
+  if (trunkPrefix !== '' && digits.startsWith(trunkPrefix) && isNational(rest))
+    return `+${countryCode}${rest}`;
+  // Fewer digits may be a short code or an extension.
+  return trunkPrefixOptional && digits.length >= 7 && isNational(digits)
+    ? `+${countryCode}${digits}`
+    : undefined;
 }
 
 /**

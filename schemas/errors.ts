@@ -140,6 +140,12 @@ export const PROGRAM_ERRORS = {
     action: 'see the messages before this one',
     retryable: false,
   },
+  ADDRESS_UNUSABLE: {
+    meaning:
+      'a service cannot listen on its address: another program has the port, or the host is not this one',
+    action: 'choose a free port (CDRHOUSE_QUERY_PORT, CDRHOUSE_QUERY_METRICS_PORT; 0: any)',
+    retryable: false,
+  },
   KEY_UNKNOWN: {
     meaning: 'no API key of this id',
     action: 'see cdrhouse keys list',

@@ -224,11 +224,23 @@ export const SettingsSchema = Type.Object(
           maximum: 100_000,
           description: 'largest limit of a page',
         }),
-        range_days_max: Type.Integer({
-          default: 1200,
-          minimum: 1,
-          maximum: 40_000,
-          description: 'longest time range of a search',
+        range_days_max: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 40_000,
+            description: 'longest time range of a search; default: the retention term',
+          }),
+        ),
+        metrics_host: Type.String({
+          default: '127.0.0.1',
+          description:
+            'address of /metrics, /healthz and /readyz of the API, where they have a port of their own',
+        }),
+        metrics_port: Type.Integer({
+          default: 0,
+          minimum: 0,
+          maximum: 65_535,
+          description: "their port; 0: the API's own",
         }),
         seconds_max: Type.Integer({
           default: 30,

@@ -4,13 +4,16 @@ import tap from 'tap';
 import { HTTP_PROBLEMS, PROGRAM_ERRORS, REJECT_MEANINGS } from '../schemas/errors.ts';
 import { listFeedSettings, listSettings } from '../schemas/settings.ts';
 
-/**
+/*
  * The tables of the documents are those of the code, both ways. With CDRHOUSE_TEST_WRITE_DOCS=1 this test
  * writes them anew.
  */
+
+function line(cells: readonly string[]): string {
+  return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+}
+
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 

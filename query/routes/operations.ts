@@ -7,7 +7,7 @@ import { Problem } from '../problem.ts';
 const TEXT = 'text/plain; charset=utf-8';
 const Text = Type.String();
 
-/** `/healthz`, `/readyz`, `/metrics` and `/openapi.json`: for machines of the operator, without a key. */
+/** `/healthz`, `/readyz` and `/metrics`: for machines of the operator, without a key. */
 export function operationsRoutes(app: ApiServer, context: QueryContext): void {
   app.get(
     '/healthz',
@@ -38,6 +38,10 @@ export function operationsRoutes(app: ApiServer, context: QueryContext): void {
     async (_request, reply) =>
       reply.type(context.metrics.registry.contentType).send(await context.metrics.registry.metrics()),
   );
+}
+
+/** `/openapi.json`: the description of the API, without a key. */
+export function descriptionRoute(app: ApiServer): void {
   app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
     reply.type('application/json; charset=utf-8').send(JSON.stringify(app.swagger())),
   );

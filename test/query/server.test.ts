@@ -7,7 +7,7 @@ import { HTTP_PROBLEMS, type HttpProblemCode } from '../../schemas/errors.ts';
 import { checkSettings } from '../../schemas/settings.ts';
 import { DatabaseError } from '../../query/clickhouse.ts';
 import { createContext, type ApiServer, type Database } from '../../query/context.ts';
-import { createServer } from '../../query/server.ts';
+import { createOperationsServer, createServer } from '../../query/server.ts';
 
 /** The server over a database that is played: what needs no rows. */
 const settings = checkSettings({ query: { default_country: 'FR' } });
@@ -25,33 +25,58 @@ interface Played {
   readonly statements: string[];
 }
 
-async function play(
-  t: { teardown: (undo: () => unknown) => void },
-  database: Partial<Database> = {},
-  roles: ApiRole[] = ['disputes', 'billing'],
-): Promise<Played> {
-  const log: string[] = [];
-  const statements: string[] = [];
-  const whole: Database = {
+/** A database without rows. */
+function whole(parts: Partial<Database> = {}): Database {
+  return {
     database: 'cdrhouse',
-    calls: async ({ text }) => {
-      statements.push(text);
-      return [];
-    },
+    calls: async () => [],
     usage: async () => ({ rows: [], totals: undefined }),
-    apiKey: async (keyId) => ({ keyId, secretHash: key.secretHash, roles, expiresAt: null, revoked: false }),
+    apiKey: async () => undefined,
     feedProgress: async () => [],
     timeZones: async () => new Set(['UTC', 'Europe/Paris']),
     storedSettings: async () => ({ settings: new Map(), schemaVersion: 1 }),
     insertJournal: async () => undefined,
     close: async () => undefined,
-    ...database,
+    ...parts,
   };
+}
+
+async function play(
+  t: { teardown: (undo: () => unknown) => void },
+  database: Partial<Database> = {},
+  roles: ApiRole[] = ['disputes', 'billing'],
+  chosen = settings,
+): Promise<Played> {
+  const log: string[] = [];
+  const statements: string[] = [];
+  const played = whole({
+    calls: async ({ text }) => {
+      statements.push(text);
+      return [];
+    },
+    apiKey: async (keyId) => ({ keyId, secretHash: key.secretHash, roles, expiresAt: null, revoked: false }),
+    ...database,
+  });
   const logger = pino({ level: 'trace' }, { write: (line: string) => void log.push(line) });
-  const app = await createServer(createContext(settings, whole, stored, await whole.timeZones()), logger);
+  const app = await createServer(createContext(chosen, played, stored, await played.timeZones()), logger);
   t.teardown(() => app.close());
   return { app, log, statements };
 }
+
+await tap.test('what machines of the operator ask may have a port of its own', async (t) => {
+  const apart = checkSettings({ query: { metrics_port: 9465 } });
+  const { app } = await play(t, {}, ['disputes'], apart);
+  const logger = pino({ level: 'silent' });
+  const context = createContext(apart, whole(), stored, new Set(['UTC']));
+  const operations = await createOperationsServer(context, logger);
+  t.teardown(() => operations.close());
+  for (const url of ['/healthz', '/metrics']) {
+    t.equal((await app.inject(url)).statusCode, 404, `${url} is not the API's`);
+    t.equal((await operations.inject(url)).statusCode, 200, url);
+  }
+  t.equal((await app.inject('/openapi.json')).statusCode, 200);
+  t.equal((await operations.inject('/v1/calls')).statusCode, 404);
+});
 
 type Method = 'GET' | 'POST' | 'HEAD';
 
@@ -89,7 +114,7 @@ await tap.test('every error is a problem document of the catalogue', async (t) =
     ['GET', `/v1/calls?number=${NUMBER}&role=caller`, headers, 'PARAMETER_INVALID', /^role/],
     ['GET', `/v1/calls?number=${NUMBER}&from=soon`, headers, 'PARAMETER_INVALID', /^from/],
     ['GET', `/v1/calls?number=${NUMBER}&from=2026-03-01&to=2026-03-01`, headers, 'RANGE_INVALID', undefined],
-    ['GET', `/v1/calls?number=${NUMBER}&from=2000-03-01`, headers, 'RANGE_INVALID', /1200 days/],
+    ['GET', `/v1/calls?number=${NUMBER}&from=2000-03-01`, headers, 'RANGE_INVALID', /1116 days/],
     ['GET', `/v1/calls?number=${NUMBER}&time_zone=PST`, headers, 'PARAMETER_INVALID', /^time_zone/],
     ['GET', `/v1/calls?number=${NUMBER}&cursor=abc`, headers, 'CURSOR_INVALID', undefined],
     ['GET', '/v1/calls?number=%2B3363*', headers, 'ROLE_MISSING', /disputes:prefix/],

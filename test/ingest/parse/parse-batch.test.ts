@@ -44,6 +44,16 @@ function recordKeys(parsed: { cdr: Uint8Array; cdrRows: number }): string[] {
   ).sort();
 }
 
+/** A line of a call that begins then. */
+function at(start: string): string {
+  return `a,b,c,${start},1`;
+}
+
+/** Hours since 1970. */
+function hour(text: string): number {
+  return Date.parse(text) / 3_600_000;
+}
+
 const LINE = '+33199000001,+33199000002,+33199000003,2026-03-01T10:00:00Z,60';
 
 await tap.test('tombstones, empty messages and empty lines are skipped by reason', async (t) => {
@@ -122,7 +132,6 @@ await tap.test('16, 17 and 18 columns of Asterisk, and no other number', async (
 });
 
 await tap.test('a start is judged by the Kafka timestamp, a term by the clock', async (t) => {
-  const at = (start: string): string => `a,b,c,${start},1`;
   const counts = (timestamp: number, start: string): unknown =>
     parser({}).parse(batch([at(start)], timestamp)).counts[0];
   t.match(counts(NOW, '2026-11-25T00:00:00Z'), { stored: 1 }, '24 h ahead');
@@ -152,7 +161,6 @@ await tap.test(
 await tap.test(
   'stored records are counted per UTC hour of start; local times that are none or two are counted',
   async (t) => {
-    const at = (start: string): string => `a,b,c,${start},1`;
     const starts = [
       '2026-03-01 10:59:59',
       '2026-03-01 11:00:00',
@@ -161,7 +169,6 @@ await tap.test(
       '2026-10-25 02:30:00',
     ];
     const [counts] = parser({ time_zone: 'Europe/Paris' }).parse(batch([starts.map(at).join('\n')])).counts;
-    const hour = (text: string): number => Date.parse(text) / 3_600_000;
     t.strictSame(
       [...counts!.storedByHour].sort(([a], [b]) => a - b),
       [
