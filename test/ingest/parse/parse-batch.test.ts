@@ -45,8 +45,13 @@ function recordKeys(parsed: { cdr: Uint8Array; cdrRows: number }): string[] {
 }
 
 /** A line of a call that begins then. */
-function at(start: string): string {
+function callAt(start: string): string {
   return `a,b,c,${start},1`;
+}
+
+/** What becomes of a call that begins then, in a message of this timestamp. */
+function countsOf(timestamp: number, start: string): unknown {
+  return parser({}).parse(batch([callAt(start)], timestamp)).counts[0];
 }
 
 /** Hours since 1970. */
@@ -132,18 +137,16 @@ await tap.test('16, 17 and 18 columns of Asterisk, and no other number', async (
 });
 
 await tap.test('a start is judged by the Kafka timestamp, a term by the clock', async (t) => {
-  const counts = (timestamp: number, start: string): unknown =>
-    parser({}).parse(batch([at(start)], timestamp)).counts[0];
-  t.match(counts(NOW, '2026-11-25T00:00:00Z'), { stored: 1 }, '24 h ahead');
-  t.match(counts(NOW, '2026-11-25T00:00:00.001Z'), { rejectedByCode: { START_IN_FUTURE: 1 } });
+  t.match(countsOf(NOW, '2026-11-25T00:00:00Z'), { stored: 1 }, '24 h ahead');
+  t.match(countsOf(NOW, '2026-11-25T00:00:00.001Z'), { rejectedByCode: { START_IN_FUTURE: 1 } });
   t.match(
-    counts(Date.UTC(2026, 0, 1), '2026-01-03T00:00:00Z'),
+    countsOf(Date.UTC(2026, 0, 1), '2026-01-03T00:00:00Z'),
     { rejectedByCode: { START_IN_FUTURE: 1 } },
     'also when it is past now',
   );
-  t.match(counts(NOW, '1970-01-01T00:00:00Z'), { rejectedByCode: { START_IMPLAUSIBLE: 1 } });
-  t.match(counts(NOW, '2023-11-24T00:00:00Z'), { skippedByReason: { expired: 1 } }, 'due today');
-  t.match(counts(NOW, '2023-11-24T00:00:00.001Z'), { stored: 1 }, 'due a millisecond later');
+  t.match(countsOf(NOW, '1970-01-01T00:00:00Z'), { rejectedByCode: { START_IMPLAUSIBLE: 1 } });
+  t.match(countsOf(NOW, '2023-11-24T00:00:00Z'), { skippedByReason: { expired: 1 } }, 'due today');
+  t.match(countsOf(NOW, '2023-11-24T00:00:00.001Z'), { stored: 1 }, 'due a millisecond later');
 });
 
 await tap.test(
@@ -168,7 +171,9 @@ await tap.test(
       '2026-03-29 02:30:00',
       '2026-10-25 02:30:00',
     ];
-    const [counts] = parser({ time_zone: 'Europe/Paris' }).parse(batch([starts.map(at).join('\n')])).counts;
+    const [counts] = parser({ time_zone: 'Europe/Paris' }).parse(
+      batch([starts.map(callAt).join('\n')]),
+    ).counts;
     t.strictSame(
       [...counts!.storedByHour].sort(([a], [b]) => a - b),
       [
