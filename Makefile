@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test demo clean
+.PHONY: help setup build check format test-unit test demo bench-parse clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -50,6 +50,9 @@ test: build check ## all tests against real Kafka and ClickHouse; FILES="dist/te
 
 demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends by itself
 	exec node dist/cli.js demo $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-parse: build ## CPU per record of one parse worker
+	node dist/bench/parse.js
 
 clean: ## remove what was built; packages and downloads stay
 	rm -rf dist .tap
