@@ -63,6 +63,7 @@ export class Pipeline implements ConsumerListener {
   #endsSeenAt = 0;
   #failure: unknown;
   #paused = false;
+  #closing = false;
   #watchedAt = 0;
 
   constructor(options: PipelineOptions) {
@@ -87,17 +88,29 @@ export class Pipeline implements ConsumerListener {
   }
 
   assigned(partitions: readonly TopicPartition[]): void {
+    if (this.#closing) return this.#unassign();
     const epoch = new AbortController();
     this.#epoch = epoch;
     this.#enqueueAssignment(() => this.#beginEpoch(partitions, epoch.signal));
   }
 
   revoked(partitions: readonly TopicPartition[]): void {
+    if (this.#closing) return this.#unassign();
     this.#options.log.info({ partitions: partitions.length }, 'partitions revoked');
     this.#enqueueAssignment(async () => {
       await this.#endEpoch();
-      this.#consumer?.unassign();
+      this.#unassign();
     });
+  }
+
+  /** Answers a rebalance that leaves this process without partitions. */
+  #unassign(): void {
+    try {
+      this.#consumer?.unassign();
+    } catch (error) {
+      // The client is closing and has dropped its assignment by itself.
+      this.#options.log.debug({ reason: (error as Error).message }, 'not unassigned');
+    }
   }
 
   disturbed(code: number, reason: string): void {
@@ -112,10 +125,13 @@ export class Pipeline implements ConsumerListener {
     try {
       log.info({ feeds: feeds.length, instanceId }, 'reading');
       await this.#subscribed(consumer, work);
+      // From here on nothing new begins: an assignment that comes while the client closes would never end.
+      this.#closing = true;
       await this.#assigning;
       await this.#endEpoch();
       this.#throwFailure();
     } finally {
+      this.#closing = true;
       this.#epoch.abort(new Error('ended'));
       await this.#assigning;
       await consumer.close();

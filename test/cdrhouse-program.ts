@@ -75,9 +75,8 @@ export class Installation {
 
   /** Starts a command. */
   start(...commandLine: string[]): Running {
-    // What the runner sets for the test files is not for the programs under test. Its loader, which it puts into
-    // NODE_OPTIONS of every child, is taken out by env(1): with it, a worker thread that is ended while it
-    // starts can hang its process.
+    // What the runner sets for the test files is not for the programs under test; its loader, which it puts into
+    // NODE_OPTIONS of every child, is taken out by env(1).
     const environment = Object.fromEntries(
       Object.entries(process.env).filter(([name]) => !/^(CDRHOUSE_|TAP|_TAPJS)/.test(name)),
     );

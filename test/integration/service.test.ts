@@ -49,3 +49,12 @@ await tap.test('a topic that appears later is picked up; SIGTERM drains and exit
   t.strictSame(await storedIds(), ['a', 'b', 'c']);
   t.match(await installation.json('ingest', '--until-idle'), { consumed: 0 }, 'nothing is left to read');
 });
+
+await tap.test('--until-idle with nothing to read ends, also before it was given a partition', async (t) => {
+  // Several at once on few cores: most of them are done before the group has assigned them anything.
+  const runs = await Promise.all(Array.from({ length: 6 }, () => installation.run('ingest', '--until-idle')));
+  for (const { code, stdout } of runs) {
+    t.equal(code, 0);
+    t.match(JSON.parse(stdout), { consumed: 0, stored: 0 });
+  }
+});
