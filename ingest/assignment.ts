@@ -5,6 +5,7 @@ import type { Consumer } from './consumer.ts';
 import { claimRow } from './ledger-row.ts';
 import { contiguousEnd, decideResume } from './ledger.ts';
 import type { PartitionState } from './partitions.ts';
+import type { Ownership } from './writer.ts';
 
 /** A partition that stands still until someone accepts that records may be missing. */
 export interface PartitionGap {
@@ -28,14 +29,12 @@ export interface AssignmentContext {
 }
 
 /**
- * Finds in the ledger where each assigned partition goes on, and claims it there under a new generation. A
- * topic that is gone meanwhile is left out. Rejects where Kafka or the ledger cannot be read: the caller
- * waits and tries again, since guessing would lose or repeat.
+ * Finds in the ledger where each assigned partition goes on. A topic that is gone meanwhile is left out. Rejects
+ * where Kafka or the ledger cannot be read: the caller waits and tries again, since guessing would lose or repeat.
  */
-export async function resumePartitions(
+export async function findResumePoints(
   context: AssignmentContext,
   partitions: readonly TopicPartition[],
-  signal: AbortSignal,
 ): Promise<Resumed> {
   const { consumer, database } = context;
   const topics = [...new Set(partitions.map(({ topic }) => topic))];
@@ -69,14 +68,19 @@ export async function resumePartitions(
       end: high,
     });
   }
-  if (states.length > 0) {
-    const at = { instance: context.instance, nowMs: Date.now() };
-    await database.insertLedger(
-      states.map((state) => claimRow(state, context.feeds[state.source.feed]!, at)),
-      signal,
-    );
-  }
   return { states, gaps };
+}
+
+/** Begins the generations of these partitions: from here on rows of older ones do not count. */
+export async function claimPartitions(
+  { database, feeds, instance }: AssignmentContext,
+  states: readonly PartitionState[],
+  { lease, signal }: Ownership,
+): Promise<void> {
+  if (states.length === 0) return;
+  const written = { instance, nowMs: Date.now() };
+  const rows = states.map((state) => claimRow(state, feeds[state.source.feed]!, written));
+  await database.insertLedger(rows, await lease.deadline(), signal);
 }
 
 async function endOfRun(database: IngestDatabase, head: LedgerHead): Promise<number> {

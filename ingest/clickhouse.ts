@@ -21,6 +21,9 @@ const INSERT_SETTINGS: ClickHouseSettings = {
   log_queries: 0,
 };
 
+/** Tables that take Native blocks. */
+export type BlockTable = Exclude<SentTable, 'ingest_ledger'>;
+
 /** A row of `ingest_ledger` as it is written (64-bit integers as text). */
 export interface LedgerRow {
   readonly cluster_id: string;
@@ -69,11 +72,10 @@ export interface LedgerHead {
 export class IngestDatabase {
   readonly #client: ClickHouseClient;
   readonly #database: string;
-  readonly #deadlineSeconds: number;
+  #clockOffsetMs = 0;
 
   constructor(settings: Settings) {
     this.#database = settings.clickhouse.database;
-    this.#deadlineSeconds = settings.clickhouse.request_timeout_s;
     this.#client = createClient({
       url: settings.clickhouse.url,
       username: settings.ingest.clickhouse_user ?? settings.clickhouse.user,
@@ -89,32 +91,57 @@ export class IngestDatabase {
     });
   }
 
+  /** Inserts one block in Native format. See `#insert` for the deadline. */
+  async insertBlock(
+    table: BlockTable,
+    block: Uint8Array,
+    deadlineMs: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#insert(table, 'Native', block, deadlineMs, signal);
+  }
+
+  async insertLedger(rows: readonly LedgerRow[], deadlineMs: number, signal: AbortSignal): Promise<void> {
+    const lines = Buffer.from(rows.map((row) => JSON.stringify(row)).join('\n'));
+    await this.#insert('ingest_ledger', 'JSONEachRow', lines, deadlineMs, signal);
+  }
+
   /**
-   * Inserts one encoded block. The statement carries a deadline that the server checks, so that a process
-   * which was stopped in the middle and wakes up later writes nothing.
+   * The statement carries a deadline that the server checks by its own clock, so that a process which was
+   * stopped in the middle and wakes up later writes nothing.
+   * @param deadlineMs UTC ms by this host's clock
    */
-  async insertBlock(table: SentTable, block: Uint8Array, signal: AbortSignal): Promise<void> {
+  async #insert(
+    table: SentTable,
+    format: 'Native' | 'JSONEachRow',
+    content: Uint8Array,
+    deadlineMs: number,
+    signal: AbortSignal,
+  ): Promise<void> {
     const columns = SENT_COLUMNS[table].map((column) => column.name).join(', ');
     const structure = SENT_COLUMNS[table].map(({ name, type }) => `${name} ${type}`).join(', ');
+    const deadline = Math.floor((deadlineMs + this.#clockOffsetMs) / 1000);
     const result = await this.#client.exec({
       query:
         `INSERT INTO ${this.#database}.${table} (${columns}) SELECT ${columns} FROM input('${structure.replaceAll("'", "\\'")}') ` +
-        `WHERE throwIf(now() > toDateTime(${this.#deadline()}), 'deadline of the insert has passed') = 0 FORMAT Native`,
-      values: Readable.from([block], { objectMode: false }),
+        `WHERE throwIf(now() > toDateTime(${deadline}), 'deadline of the insert has passed') = 0 FORMAT ${format}`,
+      values: Readable.from([content], { objectMode: false }),
       clickhouse_settings: INSERT_SETTINGS,
       abort_signal: signal,
     });
     result.stream.destroy();
   }
 
-  async insertLedger(rows: readonly LedgerRow[], signal: AbortSignal): Promise<void> {
-    await this.#client.insert({
-      table: `${this.#database}.ingest_ledger`,
-      values: rows,
+  /** Notes how far the server's clock is ahead of this host's, for deadlines. */
+  async measureClock(): Promise<void> {
+    const sentAtMs = Date.now();
+    const result = await this.#client.query({
+      query: 'SELECT toUnixTimestamp64Milli(now64(3)) AS now',
       format: 'JSONEachRow',
-      clickhouse_settings: INSERT_SETTINGS,
-      abort_signal: signal,
+      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
     });
+    const [row] = await result.json<{ now: number }>();
+    this.#clockOffsetMs = (row?.now ?? sentAtMs) - (sentAtMs + Date.now()) / 2;
   }
 
   /** The newest generation of each partition of a topic that the ledger knows. */
@@ -185,9 +212,5 @@ export class IngestDatabase {
 
   async close(): Promise<void> {
     await this.#client.close();
-  }
-
-  #deadline(): number {
-    return Math.ceil(Date.now() / 1000) + this.#deadlineSeconds;
   }
 }

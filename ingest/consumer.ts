@@ -2,10 +2,13 @@ import Kafka, { type ConsumerGlobalConfig, type LibrdKafkaError, type TopicParti
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { MessageChunk, PartitionOffset } from './message-chunk.ts';
+import { PendingCommits } from './pending-commits.ts';
 import { consumePacked, fetchClusterId, fetchTopicIds } from './native/addon.ts';
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 10_000;
+/** librdkafka's default, passed explicitly because leases are reckoned with it. */
+const SESSION_TIMEOUT_MS = 45_000;
 
 /** What the pipeline is told. Assignments wait for `assign`; both are called from `poll`. */
 export interface ConsumerListener {
@@ -21,9 +24,11 @@ export interface ConsumerListener {
  */
 export class Consumer {
   readonly #consumer: Kafka.KafkaConsumer;
+  readonly #commits: PendingCommits;
 
-  private constructor(consumer: Kafka.KafkaConsumer) {
+  private constructor(consumer: Kafka.KafkaConsumer, commits: PendingCommits) {
     this.#consumer = consumer;
+    this.#commits = commits;
   }
 
   /**
@@ -35,7 +40,8 @@ export class Consumer {
     instanceId: string,
     listener: ConsumerListener,
   ): Promise<Consumer> {
-    const consumer = new Kafka.KafkaConsumer(consumerConfiguration(settings, instanceId, listener), {
+    const commits = new PendingCommits();
+    const consumer = new Kafka.KafkaConsumer(consumerConfiguration(settings, instanceId, listener, commits), {
       // Never used: every assignment names its offset. A lost offset must stop the partition, not move it.
       'auto.offset.reset': 'error',
     });
@@ -48,7 +54,7 @@ export class Consumer {
         consumer.disconnect(() => reject(new CdrhouseError('KAFKA_UNREACHABLE', detail, error)));
       });
     });
-    return new Consumer(consumer);
+    return new Consumer(consumer, commits);
   }
 
   subscribe(topics: readonly string[]): void {
@@ -75,14 +81,13 @@ export class Consumer {
     this.#consumer.resume([...partitions]);
   }
 
-  /** Tells Kafka how far the ledger stands. For those who watch lag; nothing reads it back. */
-  commit(offsets: readonly PartitionOffset[]): void {
-    this.#consumer.commit([...offsets]);
-  }
-
-  /** The same, and waits for the answer. Throws what librdkafka says. */
-  commitAndWait(offsets: readonly PartitionOffset[]): void {
-    this.#consumer.commitSync([...offsets]);
+  /**
+   * Tells Kafka how far the ledger stands, for those who watch lag; nothing reads it back. Resolves when the
+   * coordinator has accepted it, which proves that this process still owns the partitions. Rejects with
+   * OwnershipLost where it does not, with KAFKA_UNREACHABLE where it cannot be asked.
+   */
+  commit(offsets: readonly PartitionOffset[]): Promise<void> {
+    return this.#commits.send(() => this.#consumer.commit([...offsets]));
   }
 
   clusterId(): Promise<string> {
@@ -156,10 +161,16 @@ export class Consumer {
   }
 }
 
+/** Session timeout of the group in ms: how long a silent member keeps its partitions. */
+export function sessionTimeoutMs(settings: Settings): number {
+  return Number(settings.kafka.client['session.timeout.ms'] ?? SESSION_TIMEOUT_MS);
+}
+
 function consumerConfiguration(
   settings: Settings,
   instanceId: string,
   listener: ConsumerListener,
+  commits: PendingCommits,
 ): ConsumerGlobalConfig {
   return {
     ...settings.kafka.client,
@@ -168,6 +179,7 @@ function consumerConfiguration(
     'group.instance.id': instanceId,
     // Eager and classic: every rebalance revokes all, is drained, and is assigned again from the ledger.
     'partition.assignment.strategy': 'range,roundrobin',
+    'session.timeout.ms': sessionTimeoutMs(settings),
     'enable.auto.commit': false,
     'enable.auto.offset.store': false,
     'isolation.level': 'read_committed',
@@ -180,6 +192,7 @@ function consumerConfiguration(
     'queued.min.messages': 100_000,
     'fetch.message.max.bytes': 4_194_304,
     'fetch.wait.max.ms': 100,
+    offset_commit_cb: (error: LibrdKafkaError | null) => commits.answered(error),
     rebalance_cb: (error: LibrdKafkaError, partitions: TopicPartition[]) => {
       if (error.code === Kafka.CODES.ERRORS.ERR__ASSIGN_PARTITIONS) listener.assigned(partitions);
       else listener.revoked(partitions);

@@ -4,23 +4,25 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { resumePartitions, type PartitionGap } from './assignment.ts';
+import { claimPartitions, findResumePoints, type PartitionGap } from './assignment.ts';
 import type { IngestDatabase } from './clickhouse.ts';
-import { Consumer, type ConsumerListener } from './consumer.ts';
-import type { MessageChunk, PollError } from './message-chunk.ts';
+import { Consumer, sessionTimeoutMs, type ConsumerListener } from './consumer.ts';
+import { Lease, OwnershipLost } from './lease.ts';
+import type { MessageChunk, PartitionOffset, PollError } from './message-chunk.ts';
 import type { IngestMetrics } from './metrics.ts';
 import { OpenBatch, type SealedBatch } from './open-batch.ts';
 import type { ParsePool } from './parse-pool.ts';
 import type { ParsedBatch } from './parse/batch.ts';
-import { nameOf, Partitions } from './partitions.ts';
+import { nameOf, Partitions, type PartitionState } from './partitions.ts';
 import { untilDone, type RetryReport } from './retry.ts';
 import { addToSummary, emptySummary, type IngestSummary } from './summary.ts';
-import type { Writer } from './writer.ts';
+import type { Ownership, Writer } from './writer.ts';
 
 /** librdkafka's error codes that the pipeline acts on. */
 const KAFKA = { unknownTopic: 3, offsetLost: -140, fatal: -150 } as const;
 
 const POLL_MS_MAX = 100;
+const DRAIN_POLL_MS = 10;
 /** While no batch can be taken, reading just waits this long before it is paused, which drops what was read ahead. */
 const PAUSE_AFTER_MS = 5000;
 const PARSE_TRIES = 3;
@@ -53,7 +55,9 @@ export class Pipeline implements ConsumerListener {
   readonly #summary = emptySummary();
   #consumer: Consumer | undefined;
   #open = new OpenBatch();
-  #epoch = new AbortController();
+  #epoch: Epoch;
+  /** performance.now() at which the group turned out to have another owner; 0: it has not. */
+  #lostAt = 0;
   #accepting = false;
   #inFlight = 0;
   /** The batch before the next one; batches are stored one after the other. */
@@ -68,6 +72,7 @@ export class Pipeline implements ConsumerListener {
 
   constructor(options: PipelineOptions) {
     this.#options = options;
+    this.#epoch = this.#newEpoch();
   }
 
   get ready(): boolean {
@@ -89,9 +94,10 @@ export class Pipeline implements ConsumerListener {
 
   assigned(partitions: readonly TopicPartition[]): void {
     if (this.#closing) return this.#unassign();
-    const epoch = new AbortController();
+    const epoch = this.#newEpoch();
     this.#epoch = epoch;
-    this.#enqueueAssignment(() => this.#beginEpoch(partitions, epoch.signal));
+    this.#lostAt = 0;
+    this.#enqueueAssignment(() => this.#beginEpoch(partitions, epoch));
   }
 
   revoked(partitions: readonly TopicPartition[]): void {
@@ -127,18 +133,32 @@ export class Pipeline implements ConsumerListener {
       await this.#subscribed(consumer, work);
       // From here on nothing new begins: an assignment that comes while the client closes would never end.
       this.#closing = true;
-      await this.#assigning;
-      await this.#endEpoch();
+      await this.#whilePolling(async () => {
+        await this.#assigning;
+        await this.#endEpoch();
+      });
       this.#throwFailure();
     } finally {
       this.#closing = true;
-      this.#epoch.abort(new Error('ended'));
+      this.#epoch.controller.abort(new Error('ended'));
       await this.#assigning;
       await consumer.close();
     }
     if (!stop.aborted) this.#throwGaps();
     this.#summary.seconds = Math.round(performance.now() - began) / 1000;
     return this.#summary;
+  }
+
+  /** Answers to commits come with polls, so these go on while something waits for one; what they read is dropped. */
+  async #whilePolling(work: () => Promise<void>): Promise<void> {
+    let working = true;
+    const worked = work().finally(() => {
+      working = false;
+    });
+    // Met below; until then a failure must not count as unhandled.
+    worked.catch(() => undefined);
+    while (working) await this.#consumer!.poll(1, 1, DRAIN_POLL_MS);
+    await worked;
   }
 
   async #subscribed(consumer: Consumer, work: (consumer: Consumer) => Promise<void>): Promise<void> {
@@ -197,16 +217,15 @@ export class Pipeline implements ConsumerListener {
     const sealed = this.#open.seal();
     this.#open = new OpenBatch();
     this.#inFlight++;
-    const { signal } = this.#epoch;
+    const epoch = this.#epoch;
+    const { signal } = epoch.controller;
     const parsing = this.#parse(sealed);
     // A failure is met where the batch is stored; until then it must not count as unhandled.
     parsing.catch(() => undefined);
     this.#tail = this.#tail
-      .then(async () => this.#store(sealed, await parsing, signal))
+      .then(async () => this.#store(sealed, await parsing, epoch))
       .catch((error: unknown) => {
-        // The batches behind a failed one must not be stored: the ledger would have a hole.
-        if (!signal.aborted) this.#failure ??= error;
-        this.#epoch.abort(error);
+        if (!signal.aborted) this.#epochFailed(epoch, error);
       })
       .finally(() => {
         this.#inFlight--;
@@ -226,22 +245,27 @@ export class Pipeline implements ConsumerListener {
     }
   }
 
-  async #store(sealed: SealedBatch, parsed: ParsedBatch, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
+  async #store(sealed: SealedBatch, parsed: ParsedBatch, epoch: Epoch): Promise<void> {
+    epoch.controller.signal.throwIfAborted();
     const began = performance.now();
-    await this.#options.writer.write(sealed, parsed, signal);
+    await this.#options.writer.write(sealed, parsed, ownershipOf(epoch));
     addToSummary(this.#summary, parsed);
     const feedNames = this.#options.feeds.map((feed) => feed.name);
     this.#options.metrics.batchStored(sealed, parsed, performance.now() - began, feedNames);
-    const offsets = sealed.ranges.map(({ partition: { source }, next }) => ({
-      topic: source.topic,
-      partition: source.partition,
-      offset: next,
-    }));
+    // Not awaited: the next batch need not wait for Kafka, and nothing reads the commit back.
+    void this.#commit(
+      offsetsOf(sealed.ranges.map(({ partition, next }) => ({ partition, offset: next }))),
+      epoch,
+    );
+  }
+
+  /** Commits for those who watch lag, and renews the lease. A commit that fails is only late: the ledger decides. */
+  async #commit(offsets: readonly PartitionOffset[], { lease }: Epoch): Promise<void> {
+    const sentAtMs = Date.now();
     try {
-      this.#consumer?.commit(offsets);
+      await this.#consumer?.commit(offsets);
+      lease.proven(sentAtMs);
     } catch (error) {
-      // Only those who watch lag see it late; the ledger decides.
       this.#options.log.warn({ reason: (error as Error).message }, 'the offsets could not be committed');
     }
   }
@@ -256,7 +280,7 @@ export class Pipeline implements ConsumerListener {
     while (
       this.#inFlight >= batches_in_flight_max &&
       this.#failure === undefined &&
-      !this.#epoch.signal.aborted
+      !this.#epoch.controller.signal.aborted
     ) {
       await this.#slotOrTimeout();
       if (!this.#paused && performance.now() - began > PAUSE_AFTER_MS) this.#setPaused(true);
@@ -296,64 +320,66 @@ export class Pipeline implements ConsumerListener {
     });
   }
 
-  async #beginEpoch(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<void> {
-    const { database, feeds, instanceId, log, metrics, settings, report } = this.#options;
+  async #beginEpoch(partitions: readonly TopicPartition[], epoch: Epoch): Promise<void> {
+    const { database, feeds, instanceId, log, metrics } = this.#options;
     const context = { consumer: this.#consumer!, database, feeds, instance: instanceId };
-    let resumed;
+    const { signal } = epoch.controller;
     try {
-      resumed = await untilDone(() => resumePartitions(context, partitions, signal), {
-        what: 'read the ledger',
-        pauseMsMax: settings.ingest.retry_seconds_max * 1000,
-        signal,
-        report,
+      const { states, gaps } = await this.#retried('read the ledger', signal, async () => {
+        await database.measureClock();
+        return findResumePoints(context, partitions);
       });
+      this.#partitions.clear();
+      states.forEach((state) => this.#partitions.set(state));
+      await Promise.all(gaps.map((gap) => this.#noteGap(gap)));
+      await this.#retried('claim the partitions', signal, () =>
+        claimPartitions(context, states, ownershipOf(epoch)),
+      );
+      signal.throwIfAborted();
+      this.#consumer!.assign(
+        offsetsOf(states.map((partition) => ({ partition, offset: partition.position }))),
+      );
+      this.#accepting = true;
+      this.#paused = false;
+      metrics.setGaps(this.#gaps.size);
+      log.info({ partitions: states.length, gaps: gaps.length }, 'partitions assigned');
     } catch (error) {
-      if (signal.aborted) return;
-      throw error;
+      if (!signal.aborted) this.#epochFailed(epoch, error);
     }
-    if (signal.aborted) return;
-    this.#partitions.clear();
-    resumed.states.forEach((state) => this.#partitions.set(state));
-    await Promise.all(resumed.gaps.map((gap) => this.#noteGap(gap)));
-    metrics.setGaps(this.#gaps.size);
-    this.#consumer!.assign(
-      resumed.states.map(({ source, position }) => ({
-        topic: source.topic,
-        partition: source.partition,
-        offset: position,
-      })),
-    );
-    this.#accepting = true;
-    this.#paused = false;
-    log.info({ partitions: resumed.states.length, gaps: resumed.gaps.length }, 'partitions assigned');
+  }
+
+  #retried<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const { settings, report } = this.#options;
+    return untilDone(work, { what, pauseMsMax: settings.ingest.retry_seconds_max * 1000, signal, report });
+  }
+
+  /** Ends an epoch whose batches can no longer be stored: the ledger would have a hole. */
+  #epochFailed(epoch: Epoch, error: unknown): void {
+    if (error instanceof OwnershipLost) {
+      this.#options.log.warn({ code: error.code }, error.message);
+      // The group tells it too, by a revocation; if it does not, this process must not sit idle for ever.
+      this.#lostAt = performance.now();
+    } else this.#failure ??= error;
+    this.#accepting = false;
+    epoch.controller.abort(error);
   }
 
   /** Stores what is in flight, within the grace time; what is not stored by then is dropped and read again. */
   async #endEpoch(): Promise<void> {
     this.#accepting = false;
-    if (this.#open.pending && !this.#epoch.signal.aborted) this.#submit();
+    if (this.#open.pending && !this.#epoch.controller.signal.aborted) this.#submit();
     this.#open = new OpenBatch();
     const graceMs = this.#options.settings.ingest.drain_seconds_max * 1000;
-    const grace = setTimeout(() => this.#epoch.abort(new Error('the grace time is over')), graceMs);
+    const grace = setTimeout(
+      () => this.#epoch.controller.abort(new Error('the grace time is over')),
+      graceMs,
+    );
     await this.#tail;
     clearTimeout(grace);
-    this.#epoch.abort(new Error('the assignment has ended'));
-    if (this.#consumer !== undefined) this.#commitAll(this.#consumer);
+    const all = this.#partitions.all.map((partition) => ({ partition, offset: partition.stored }));
+    if (all.length > 0) await this.#commit(offsetsOf(all), this.#epoch);
+    this.#epoch.controller.abort(new Error('the assignment has ended'));
     this.#partitions.clear();
-  }
-
-  #commitAll(consumer: Consumer): void {
-    const offsets = this.#partitions.all.map(({ source, stored }) => ({
-      topic: source.topic,
-      partition: source.partition,
-      offset: stored,
-    }));
-    if (offsets.length === 0) return;
-    try {
-      consumer.commitAndWait(offsets);
-    } catch (error) {
-      this.#options.log.warn({ reason: (error as Error).message }, 'the offsets could not be committed');
-    }
   }
 
   #pollFailed({ topic, partition, code, reason }: PollError): void {
@@ -434,7 +460,25 @@ export class Pipeline implements ConsumerListener {
     return [...names].every((name) => (stored.get(name) ?? 0) >= ends.get(name)!);
   }
 
+  #newEpoch(): Epoch {
+    const prove = async (): Promise<void> => {
+      const all = this.#partitions.all.map((partition) => ({ partition, offset: partition.stored }));
+      await this.#consumer!.commit(offsetsOf(all));
+    };
+    return {
+      controller: new AbortController(),
+      lease: new Lease(sessionTimeoutMs(this.#options.settings), prove),
+    };
+  }
+
   #watch(): void {
+    const sessionMs = sessionTimeoutMs(this.#options.settings);
+    if (this.#lostAt > 0 && performance.now() - this.#lostAt > 2 * sessionMs) {
+      this.#failure ??= new CdrhouseError(
+        'OWNERSHIP_LOST',
+        'the group gave no new assignment after it took the last one',
+      );
+    }
     if (performance.now() - this.#endsSeenAt < WATCH_MS) return;
     this.#endsSeenAt = performance.now();
     const { metrics, pool } = this.#options;
@@ -460,4 +504,24 @@ export class Pipeline implements ConsumerListener {
       `${this.#gaps.size} partition(s) stand still; the first: ${first!.topic}/${first!.partition}, ${first!.reason}`,
     );
   }
+}
+
+/** The time of one assignment: ended by its controller; what it may write, and until when, is the lease's. */
+interface Epoch {
+  readonly controller: AbortController;
+  readonly lease: Lease;
+}
+
+function ownershipOf({ controller, lease }: Epoch): Ownership {
+  return { signal: controller.signal, lease };
+}
+
+function offsetsOf(
+  places: readonly { readonly partition: PartitionState; readonly offset: number }[],
+): PartitionOffset[] {
+  return places.map(({ partition: { source }, offset }) => ({
+    topic: source.topic,
+    partition: source.partition,
+    offset,
+  }));
 }

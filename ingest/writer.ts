@@ -1,5 +1,6 @@
 import type { Feed } from '../schemas/feed.ts';
-import type { IngestDatabase } from './clickhouse.ts';
+import type { BlockTable, IngestDatabase } from './clickhouse.ts';
+import type { Lease } from './lease.ts';
 import { ledgerRow } from './ledger-row.ts';
 import type { SealedBatch } from './open-batch.ts';
 import type { ParsedBatch } from './parse/batch.ts';
@@ -12,6 +13,13 @@ export interface WriterOptions {
   readonly instance: string;
   readonly pauseMsMax: number;
   readonly report: RetryReport;
+}
+
+/** By what right a batch is written. */
+export interface Ownership {
+  /** Aborted when the assignment has ended. */
+  readonly signal: AbortSignal;
+  readonly lease: Lease;
 }
 
 /**
@@ -30,11 +38,11 @@ export class Writer {
    * Stores one batch. Waits for a failing database; rejects with CLICKHOUSE_REFUSED where waiting does not
    * help, or with the signal's reason.
    */
-  async write(batch: SealedBatch, parsed: ParsedBatch, signal: AbortSignal): Promise<void> {
+  async write(batch: SealedBatch, parsed: ParsedBatch, ownership: Ownership): Promise<void> {
     await Promise.all([
-      this.#insert('cdr', parsed.cdr, signal),
-      this.#insert('cdr_by_number', parsed.cdrByNumber, signal),
-      this.#insert('dead_letters', parsed.deadLetters, signal),
+      this.#insert('cdr', parsed.cdr, ownership),
+      this.#insert('cdr_by_number', parsed.cdrByNumber, ownership),
+      this.#insert('dead_letters', parsed.deadLetters, ownership),
     ]);
     const { feeds, instance } = this.#options;
     const rows = batch.ranges.map(({ partition, from, next }, index) =>
@@ -43,29 +51,26 @@ export class Writer {
         nowMs: batch.packed.nowMs,
       }),
     );
-    await this.#retried(
-      'insert into ingest_ledger',
-      () => this.#options.database.insertLedger(rows, signal),
-      signal,
+    await this.#retried('insert into ingest_ledger', ownership, (deadlineMs) =>
+      this.#options.database.insertLedger(rows, deadlineMs, ownership.signal),
     );
     for (const { partition, next } of batch.ranges) partition.stored = next;
   }
 
-  #insert(
-    table: 'cdr' | 'cdr_by_number' | 'dead_letters',
-    block: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<void> {
+  #insert(table: BlockTable, block: Uint8Array, ownership: Ownership): Promise<void> {
     if (block.length === 0) return Promise.resolve();
-    return this.#retried(
-      `insert into ${table}`,
-      () => this.#options.database.insertBlock(table, block, signal),
-      signal,
+    return this.#retried(`insert into ${table}`, ownership, (deadlineMs) =>
+      this.#options.database.insertBlock(table, block, deadlineMs, ownership.signal),
     );
   }
 
-  #retried(what: string, work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  /** Each try asks for a deadline of its own: the database may have been away for longer than the last one. */
+  #retried(
+    what: string,
+    { lease, signal }: Ownership,
+    work: (deadlineMs: number) => Promise<void>,
+  ): Promise<void> {
     const { pauseMsMax, report } = this.#options;
-    return untilDone(work, { what, pauseMsMax, signal, report });
+    return untilDone(async () => work(await lease.deadline()), { what, pauseMsMax, signal, report });
   }
 }

@@ -105,6 +105,11 @@ export const PROGRAM_ERRORS = {
     action: 'run make build',
     retryable: false,
   },
+  OWNERSHIP_LOST: {
+    meaning: 'the consumer group gave the partitions of this process to another one, as after a long stop',
+    action: 'nothing: what was in hand is dropped and read again by the new owner',
+    retryable: false,
+  },
   PARTITION_GAP: {
     meaning: 'Kafka no longer holds the offset at which the ledger says to go on; records may be missing',
     action: 'look at GET /v1/feeds and the topic, then acknowledge with cdrhouse ingest accept-gap',

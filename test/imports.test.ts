@@ -70,13 +70,17 @@ await tap.test('nothing in production imports the local servers or the benches',
 
 await tap.test('each client library has one home', async (t) => {
   const homes: [RegExp, RegExp][] = [
-    [/^node-rdkafka$/, /^ingest\/(consumer\.ts|assignment\.ts|pipeline\.ts|native\/addon\.ts|ship\/)/],
+    [
+      /^node-rdkafka$/,
+      /^ingest\/(consumer|pending-commits|assignment|pipeline|native\/addon)\.ts$|^ingest\/ship\//,
+    ],
     [/^piscina$/, /^ingest\/parse-(pool|worker)\.ts$/],
     [/^@clickhouse\/client$/, /^(ingest|query|retention)\//],
     [/^commander$|^cli-progress$/, /^(cli|progress)\.ts$/],
   ];
   for (const [library, home] of homes) {
-    const used = imports.filter(({ target }) => library.test(target));
+    // The benches are programs of others, as it were.
+    const used = imports.filter(({ file, target }) => library.test(target) && folderOf(file) !== 'bench');
     t.ok(used.length > 0, String(library));
     for (const { file } of used) t.match(file, home, `${file} imports ${library.source}`);
   }
