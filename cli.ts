@@ -91,7 +91,7 @@ program
     }
   });
 
-program
+const ingest = program
   .command('ingest')
   .description('read Kafka into ClickHouse')
   .option(
@@ -104,6 +104,59 @@ program
     const untilIdle = options.untilIdle === true;
     const summary = await runIngest({ settings, untilIdle, stop: stopSignal() });
     if (untilIdle) print(`${JSON.stringify(summary)}\n`);
+  });
+ingest
+  .command('rewind')
+  .description('have partitions read again from an earlier place; needs an idle group; JSON lines on stdout')
+  .requiredOption('--topic <name>', 'the topic')
+  .option('--partition <n>', 'one partition; default: all', wholeNumber(0))
+  .option('--to-offset <offset>', 'the first offset to read again', wholeNumber(0))
+  .option('--to-time <time>', 'the first Kafka timestamp to read again, ISO 8601', moment)
+  .option('--dry-run', 'only say what would be read again')
+  .action(
+    async (options: {
+      topic: string;
+      partition?: number;
+      toOffset?: number;
+      toTime?: number;
+      dryRun?: boolean;
+    }) => {
+      const { topic, partition, toOffset, toTime } = options;
+      if ((toOffset === undefined) === (toTime === undefined)) {
+        throw new CdrhouseError('USAGE_WRONG', 'say either --to-offset or --to-time');
+      }
+      const { rewind } = await import('./ingest/positions.ts');
+      const to = toOffset === undefined ? { timestampMs: toTime! } : { offset: toOffset };
+      const moved = await rewind({
+        settings: readSettings(),
+        topic,
+        partition,
+        to,
+        dryRun: options.dryRun === true,
+      });
+      for (const line of moved) print(`${JSON.stringify(line)}\n`);
+      const verb = options.dryRun === true ? 'would be read again' : 'will be read again by the next ingest';
+      say(
+        `${moved.reduce((sum, { from_offset, to_offset }) => sum + from_offset - to_offset, 0)} offsets ${verb}`,
+      );
+    },
+  );
+ingest
+  .command('accept-gap')
+  .description('go on behind records that Kafka lost before they were read; JSON lines on stdout')
+  .option('--topic <name>', 'of this topic; default: all')
+  .option('--partition <n>', 'of this partition; default: all', wholeNumber(0))
+  .option('--dry-run', 'only say which partitions stand still, and why')
+  .action(async (options: { topic?: string; partition?: number; dryRun?: boolean }) => {
+    const { acceptGaps } = await import('./ingest/positions.ts');
+    const { topic, partition } = options;
+    const gaps = await acceptGaps(readSettings(), { topic, partition }, options.dryRun === true);
+    for (const line of gaps) print(`${JSON.stringify(line)}\n`);
+    say(
+      gaps.length === 0
+        ? 'no partition stands still'
+        : `${gaps.length} gap(s)${options.dryRun === true ? '' : ' accepted'}`,
+    );
   });
 
 program
@@ -307,6 +360,14 @@ function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER): (text: string)
 function utcDay(text: string): number {
   const ms = /^[0-9]{4}-[0-9]{2}-[0-9]{2}$/.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(ms)) throw new InvalidArgumentError('Allowed: a day as YYYY-MM-DD.');
+  return ms;
+}
+
+function moment(text: string): number {
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms) || !/(Z|[+-][0-9]{2}:?[0-9]{2})$/i.test(text)) {
+    throw new InvalidArgumentError('Allowed: ISO 8601 with a zone, like 2026-03-01T10:00:00Z.');
+  }
   return ms;
 }
 

@@ -83,7 +83,8 @@ export async function claimPartitions(
   await database.insertLedger(rows, await lease.deadline(), signal);
 }
 
-async function endOfRun(database: IngestDatabase, head: LedgerHead): Promise<number> {
+/** Where the contiguous run of a head's ranges ends. */
+export async function endOfRun(database: IngestDatabase, head: LedgerHead): Promise<number> {
   if (head.covered === head.nextOffset - head.fromOffset) return head.nextOffset;
   return contiguousEnd(head.fromOffset, await database.ledgerRanges(head));
 }

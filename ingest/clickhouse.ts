@@ -178,6 +178,19 @@ export class IngestDatabase {
     return result.json();
   }
 
+  /** With which readings the ranges of a partition from this offset on were stored. */
+  async readingsFrom(topic: string, partition: number, offset: number): Promise<string[]> {
+    const result = await this.#client.query({
+      query: `
+        SELECT DISTINCT reading FROM ${this.#database}.ingest_ledger FINAL
+        WHERE topic = {topic: String} AND partition = {partition: Int32} AND next_offset > {offset: Int64}
+          AND next_offset > from_offset`,
+      query_params: { topic, partition, offset },
+      format: 'JSONEachRow',
+    });
+    return (await result.json<{ reading: string }>()).map(({ reading }) => reading);
+  }
+
   async insertState(row: Readonly<Record<string, unknown>>): Promise<void> {
     await this.#client.insert({
       table: `${this.#database}.ingest_state`,

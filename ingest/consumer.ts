@@ -3,7 +3,7 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { MessageChunk, PartitionOffset } from './message-chunk.ts';
 import { PendingCommits } from './pending-commits.ts';
-import { consumePacked, fetchClusterId, fetchTopicIds } from './native/addon.ts';
+import { consumePacked, fetchClusterId, fetchGroupMembers, fetchTopicIds } from './native/addon.ts';
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -32,12 +32,13 @@ export class Consumer {
   }
 
   /**
-   * Connects and joins the group. Throws KAFKA_UNREACHABLE.
-   * @param instanceId name of this process slot: a process that dies and returns keeps its partitions
+   * Connects; `subscribe` joins the group. Throws KAFKA_UNREACHABLE.
+   * @param instanceId name of this process slot: a process that dies and returns keeps its partitions. Undefined
+   *   for one that only asks
    */
   static async connect(
     settings: Settings,
-    instanceId: string,
+    instanceId: string | undefined,
     listener: ConsumerListener,
   ): Promise<Consumer> {
     const commits = new PendingCommits();
@@ -92,6 +93,28 @@ export class Consumer {
 
   clusterId(): Promise<string> {
     return fetchClusterId(this.#consumer, REQUEST_TIMEOUT_MS);
+  }
+
+  /** How many members a group has; one that ended counts until its session is over. */
+  groupMembers(group: string): Promise<number> {
+    return fetchGroupMembers(this.#consumer, group, REQUEST_TIMEOUT_MS);
+  }
+
+  /** The first offset of each partition whose message has this timestamp or a later one; none where no message has. */
+  offsetsAt(topic: string, partitions: readonly number[], timestampMs: number): Promise<Map<number, number>> {
+    const asked = partitions.map((partition) => ({ topic, partition, offset: timestampMs }));
+    return new Promise((resolve, reject) => {
+      this.#consumer.offsetsForTimes(asked, REQUEST_TIMEOUT_MS, (error: LibrdKafkaError | null, found) => {
+        if (error) reject(new CdrhouseError('KAFKA_UNREACHABLE', 'offsets by time cannot be fetched', error));
+        // Below zero: Kafka's sign for the end.
+        else
+          resolve(
+            new Map(
+              found.filter(({ offset }) => offset >= 0).map(({ partition, offset }) => [partition, offset]),
+            ),
+          );
+      });
+    });
   }
 
   /** Ids of topics by name, without those that do not exist. */
@@ -168,7 +191,7 @@ export function sessionTimeoutMs(settings: Settings): number {
 
 function consumerConfiguration(
   settings: Settings,
-  instanceId: string,
+  instanceId: string | undefined,
   listener: ConsumerListener,
   commits: PendingCommits,
 ): ConsumerGlobalConfig {
@@ -176,7 +199,7 @@ function consumerConfiguration(
     ...settings.kafka.client,
     'metadata.broker.list': settings.kafka.brokers,
     'group.id': settings.kafka.group,
-    'group.instance.id': instanceId,
+    ...(instanceId === undefined ? {} : { 'group.instance.id': instanceId }),
     // Eager and classic: every rebalance revokes all, is drained, and is assigned again from the ledger.
     'partition.assignment.strategy': 'range,roundrobin',
     'session.timeout.ms': sessionTimeoutMs(settings),

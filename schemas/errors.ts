@@ -115,6 +115,18 @@ export const PROGRAM_ERRORS = {
     action: 'look at GET /v1/feeds and the topic, then acknowledge with cdrhouse ingest accept-gap',
     retryable: false,
   },
+  GROUP_BUSY: {
+    meaning:
+      'the consumer group has members: ingest is running, or ended less than a session timeout (45 s) ago',
+    action: 'stop ingest, wait, and try again',
+    retryable: false,
+  },
+  READING_CHANGED: {
+    meaning:
+      'the settings of the feed have changed since these records were stored: read again, they would count twice',
+    action: 'set the feed as it was to read them again',
+    retryable: false,
+  },
   TOPIC_MISSING: {
     meaning: 'a feed names a topic that does not exist',
     action: 'run cdrhouse migrate to create it; ingest picks it up by itself',

@@ -280,6 +280,63 @@ class TopicIdsWork : public ConsumerWork {
   std::vector<std::string> ids_;
 };
 
+// How many members a consumer group has, static ones that are away included.
+class GroupMembersWork : public ConsumerWork {
+ public:
+  GroupMembersWork(v8::Local<v8::Object> consumer, std::string group, int timeout_ms, v8::Local<v8::Function> callback)
+      : ConsumerWork(consumer, callback), group_(std::move(group)), timeout_ms_(timeout_ms) {}
+
+  void Execute() override {
+    HandleGuard handle(consumer_);
+    if (handle.get() == nullptr) {
+      SetErrorMessage("not connected");
+      return;
+    }
+    rd_kafka_queue_t* queue = rd_kafka_queue_new(handle.get());
+    rd_kafka_AdminOptions_t* options = rd_kafka_AdminOptions_new(handle.get(), RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+    char reason[256];
+    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms_, reason, sizeof(reason));
+    const char* groups[] = {group_.c_str()};
+    rd_kafka_DescribeConsumerGroups(handle.get(), groups, 1, options, queue);
+    rd_kafka_event_t* event = rd_kafka_queue_poll(queue, timeout_ms_ + 1000);
+    Read(event);
+    if (event != nullptr) rd_kafka_event_destroy(event);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+  }
+
+  void HandleOKCallback() override {
+    Nan::HandleScope scope;
+    v8::Local<v8::Value> arguments[] = {Nan::Null(), Nan::New(static_cast<uint32_t>(members_))};
+    callback->Call(2, arguments, async_resource);
+  }
+
+ private:
+  void Read(rd_kafka_event_t* event) {
+    if (event == nullptr || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      SetErrorMessage(event == nullptr ? "no answer in time" : rd_kafka_event_error_string(event));
+      return;
+    }
+    size_t count = 0;
+    const rd_kafka_ConsumerGroupDescription_t** described = rd_kafka_DescribeConsumerGroups_result_groups(
+        rd_kafka_event_DescribeConsumerGroups_result(event), &count);
+    for (size_t i = 0; i < count; i++) {
+      const rd_kafka_error_t* error = rd_kafka_ConsumerGroupDescription_error(described[i]);
+      // A group that does not exist has no members.
+      if (error != nullptr && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_NO_ERROR &&
+          rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND) {
+        SetErrorMessage(rd_kafka_error_string(error));
+        return;
+      }
+      members_ += rd_kafka_ConsumerGroupDescription_member_count(described[i]);
+    }
+  }
+
+  const std::string group_;
+  const int timeout_ms_;
+  size_t members_ = 0;
+};
+
 // consume(consumer, messagesMax, bytesMax, timeoutMs, callback)
 NAN_METHOD(Consume) {
   Nan::AsyncQueueWorker(new ConsumeWork(info[0].As<v8::Object>(), Nan::To<uint32_t>(info[1]).FromJust(),
@@ -302,10 +359,17 @@ NAN_METHOD(TopicIds) {
                                          Nan::To<int32_t>(info[2]).FromJust(), info[3].As<v8::Function>()));
 }
 
+// groupMembers(consumer, group, timeoutMs, callback)
+NAN_METHOD(GroupMembers) {
+  Nan::AsyncQueueWorker(new GroupMembersWork(info[0].As<v8::Object>(), *Nan::Utf8String(info[1]),
+                                             Nan::To<int32_t>(info[2]).FromJust(), info[3].As<v8::Function>()));
+}
+
 NAN_MODULE_INIT(Init) {
   Nan::SetMethod(target, "consume", Consume);
   Nan::SetMethod(target, "clusterId", ClusterId);
   Nan::SetMethod(target, "topicIds", TopicIds);
+  Nan::SetMethod(target, "groupMembers", GroupMembers);
   Set(target, "nodeRdkafkaVersion", Nan::New(NODE_RDKAFKA_VERSION).ToLocalChecked());
 }
 

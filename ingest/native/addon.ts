@@ -15,6 +15,7 @@ interface Addon {
   ): void;
   clusterId(client: object, timeoutMs: number, done: Done<string>): void;
   topicIds(client: object, topics: readonly string[], timeoutMs: number, done: Done<string[]>): void;
+  groupMembers(client: object, group: string, timeoutMs: number, done: Done<number>): void;
 }
 
 type Done<T> = (error: Error | null, value: T) => void;
@@ -75,6 +76,15 @@ export function fetchTopicIds(
   timeoutMs: number,
 ): Promise<string[]> {
   return called((done) => addon().topicIds(clientOf(consumer), topics, timeoutMs, done));
+}
+
+/** How many members a consumer group has; a static member counts until its session is over. */
+export function fetchGroupMembers(
+  consumer: KafkaConsumer,
+  group: string,
+  timeoutMs: number,
+): Promise<number> {
+  return called((done) => addon().groupMembers(clientOf(consumer), group, timeoutMs, done));
 }
 
 function called<T>(start: (done: Done<T>) => void): Promise<T> {
