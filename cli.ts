@@ -269,6 +269,34 @@ deadLetters
     print(`${JSON.stringify(await showDeadLetter(readSettings(), place), null, 2)}\n`);
   });
 
+program
+  .command('audit')
+  .description('compare ledger, both tables and dead letters, range by range; exit 1 on a difference')
+  .option('--feed <name>', 'of this feed')
+  .option('--strict', 'also a difference: records that are not at their place, as duplicates are not')
+  .option('--json', 'print the report as JSON')
+  .action(async (options: { feed?: string; strict?: boolean; json?: boolean }) => {
+    const { audit } = await import('./retention/audit.ts');
+    const { feed } = options;
+    const report = await audit(readSettings(), {
+      ...(feed === undefined ? {} : { feed }),
+      strict: options.strict === true,
+    });
+    if (options.json === true) print(`${JSON.stringify(report)}\n`);
+    else {
+      for (const d of report.differences) {
+        print(
+          `${d.topic}/${d.partition} ${d.from_offset} to ${d.next_offset}: ${d.fault}; ledger ${d.ledger}, cdr ${d.cdr}, cdr_by_number ${d.cdr_by_number}, dead letters ${d.dead_letters}\n`,
+        );
+      }
+      say(
+        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.elsewhere} elsewhere (duplicates) or gone`,
+      );
+    }
+    const { length } = report.differences;
+    if (length > 0) throw new CdrhouseError('AUDIT_DIFFERS', `${length} range(s) differ`);
+  });
+
 const keys = program.command('keys').description('API keys');
 keys
   .command('add')

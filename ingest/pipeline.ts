@@ -151,13 +151,13 @@ export class Pipeline implements ConsumerListener {
 
   /** Answers to commits come with polls, so these go on while something waits for one; what they read is dropped. */
   async #whilePolling(work: () => Promise<void>): Promise<void> {
-    let working = true;
+    const state = { working: true };
     const worked = work().finally(() => {
-      working = false;
+      state.working = false;
     });
     // Met below; until then a failure must not count as unhandled.
     worked.catch(() => undefined);
-    while (working) await this.#consumer!.poll(1, 1, DRAIN_POLL_MS);
+    while (state.working) await this.#consumer!.poll(1, 1, DRAIN_POLL_MS);
     await worked;
   }
 

@@ -157,6 +157,11 @@ export const PROGRAM_ERRORS = {
     action: 'see the messages before this one',
     retryable: false,
   },
+  AUDIT_DIFFERS: {
+    meaning: 'the ledger, the tables and the dead letters do not agree',
+    action: 'look at the ranges that audit lists; ingest rewind reads a range again while Kafka holds it',
+    retryable: false,
+  },
   ADDRESS_UNUSABLE: {
     meaning:
       'a service cannot listen on its address: another program has the port, or the host is not this one',

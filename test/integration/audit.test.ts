@@ -1,0 +1,70 @@
+import tap from 'tap';
+import { Installation } from '../cdrhouse-program.ts';
+import { testServers } from '../test-servers.ts';
+
+const servers = testServers(import.meta.url);
+const installation = new Installation(tap, servers, 0, {
+  feeds: [{ name: 'audited', topic: servers.databases[0] }],
+});
+
+interface Report {
+  readonly accepted: number;
+  readonly found: number;
+  readonly elsewhere: number;
+  readonly differences: { readonly fault: string; readonly cdr: number; readonly cdr_by_number: number }[];
+}
+
+async function audit(...options: string[]): Promise<{ code: number | null; report: Report }> {
+  const { code, stdout } = await installation.run('audit', '--json', ...options);
+  return { code, report: JSON.parse(stdout) as Report };
+}
+
+/** Detaches one part of a table and gives its name. */
+async function detachPart(table: string): Promise<string> {
+  const [part] = await installation.rows<{ name: string }>(
+    `SELECT name FROM system.parts WHERE database = '{db}' AND table = '${table}' AND active ORDER BY name LIMIT 1`,
+  );
+  await installation.statement(`ALTER TABLE {db}.${table} DETACH PART '${part!.name}'`);
+  return part!.name;
+}
+
+await tap.test('what was ingested, with bad lines and re-sent ones, agrees', async (t) => {
+  await installation.run('migrate');
+  const good = Array.from(
+    { length: 50 },
+    (_, i) => `+33199000001,,+33199000002,2026-0${1 + (i % 3)}-01T10:00:00Z,${i}`,
+  );
+  const file = installation.write('a.csv', [...good, 'bad', ...good.slice(0, 5)].join('\n'));
+  await installation.json('ship', file);
+  await installation.json('ingest', '--until-idle');
+  t.match(await audit(), { code: 0, report: { accepted: 55, found: 50, elsewhere: 5, differences: [] } });
+  const strict = await audit('--strict');
+  t.equal(strict.code, 1);
+  t.match(strict.report.differences, [{ fault: 'too_few' }]);
+});
+
+await tap.test('a detached part is seen, and no more once it is back', async (t) => {
+  for (const table of ['cdr', 'cdr_by_number']) {
+    const part = await detachPart(table);
+    const { code, report } = await audit();
+    t.equal(code, 1, table);
+    t.match(report.differences, [{ fault: 'tables_differ' }]);
+    await installation.statement(`ALTER TABLE {db}.${table} ATTACH PART '${part}'`);
+    t.match(await audit(), { code: 0, report: { differences: [] } });
+  }
+});
+
+await tap.test('missing dead letters and a hole in the ledger are seen', async (t) => {
+  const part = await detachPart('dead_letters');
+  t.match(await audit(), { code: 1, report: { differences: [{ fault: 'dead_letters_differ' }] } });
+  await installation.statement(`ALTER TABLE {db}.dead_letters ATTACH PART '${part}'`);
+
+  await installation.statement(
+    `INSERT INTO {db}.ingest_ledger (cluster_id, topic, topic_id, partition, generation, from_offset, next_offset, feed)
+     SELECT cluster_id, topic, topic_id, partition, generation, next_offset + 3, next_offset + 4, feed
+     FROM {db}.ingest_ledger FINAL ORDER BY next_offset DESC LIMIT 1`,
+  );
+  const { code, report } = await audit();
+  t.equal(code, 1);
+  t.ok(report.differences.some(({ fault }) => fault === 'ledger_hole'));
+});
