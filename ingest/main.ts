@@ -6,11 +6,13 @@ import { readFeed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
 import { IngestDatabase } from './clickhouse.ts';
-import { serveMetrics } from './metrics-server.ts';
+import { serveMetrics, type Observed } from './metrics-server.ts';
 import { IngestMetrics } from './metrics.ts';
 import { checkAddon } from './native/addon.ts';
 import { ParsePool } from './parse-pool.ts';
 import { Pipeline } from './pipeline.ts';
+import { ProcessGroup } from './process-group.ts';
+import { isStatusRequest, type StatusAnswer } from './process-messages.ts';
 import { claimProcessSlot } from './process-slot.ts';
 import { untilDone, type RetryReport } from './retry.ts';
 import type { IngestSummary } from './summary.ts';
@@ -26,11 +28,37 @@ export interface IngestOptions {
   readonly stop: AbortSignal;
 }
 
-/** Runs one ingest process. Rejects with a CdrhouseError that says what to do. */
-export async function runIngest({ settings, untilIdle, stop }: IngestOptions): Promise<IngestSummary> {
+/** Runs ingest: one process, or the parent of several. Rejects with a CdrhouseError that says what to do. */
+export async function runIngest(options: IngestOptions): Promise<IngestSummary> {
+  const { settings } = options;
   // Logs go to stderr: stdout belongs to the summary.
   const log = pino({ name: 'cdrhouse-ingest', level: settings.ingest.log_level }, pino.destination(2));
+  return settings.ingest.processes > 1 ? runProcessGroup(options, log) : runProcess(options, log);
+}
+
+async function runProcessGroup(
+  { settings, untilIdle, stop }: IngestOptions,
+  log: Logger,
+): Promise<IngestSummary> {
+  const group = new ProcessGroup({ settings, untilIdle, stop, log });
+  const server = await openMetrics(settings, log, {
+    ready: () => group.ready(),
+    registry: () => group.metrics(),
+  });
+  try {
+    return await group.run();
+  } finally {
+    server?.close();
+    server?.closeAllConnections();
+  }
+}
+
+async function runProcess(
+  { settings, untilIdle, stop: stopped }: IngestOptions,
+  log: Logger,
+): Promise<IngestSummary> {
   checkAddon();
+  const stop = stoppedWithParent(stopped);
   const metrics = new IngestMetrics();
   const database = new IngestDatabase(settings);
   const report: RetryReport = (step, reason, nextTry, pauseMs) => {
@@ -53,6 +81,7 @@ export async function runIngest({ settings, untilIdle, stop }: IngestOptions): P
   const pauseMsMax = settings.ingest.retry_seconds_max * 1000;
   const instance = `${slot.instanceId}-${process.pid}`;
   const writer = new Writer({ database, feeds, instance, pauseMsMax, report });
+  const { instanceId } = slot;
   const pipeline = new Pipeline({
     settings,
     feeds,
@@ -62,9 +91,14 @@ export async function runIngest({ settings, untilIdle, stop }: IngestOptions): P
     metrics,
     log,
     report,
-    instanceId: slot.instanceId,
+    instanceId,
   });
-  const server = await openMetrics(settings, metrics, pipeline, database, log);
+  const ready = async (): Promise<boolean> => pipeline.ready && (await database.ping());
+  answerParent(metrics, ready);
+  const server = await openMetrics(settings, log, {
+    ready,
+    registry: () => Promise.resolve(metrics.registry),
+  });
   try {
     return untilIdle ? await pipeline.runUntilIdle(stop) : await pipeline.runUntilStopped(stop);
   } finally {
@@ -73,7 +107,35 @@ export async function runIngest({ settings, untilIdle, stop }: IngestOptions): P
     await pool.close();
     await database.close();
     slot.release();
+    // The channel to a parent would keep the process alive.
+    if (process.connected) process.disconnect();
   }
+}
+
+/** Aborted with `stop`, and when the parent that started this process is gone. */
+function stoppedWithParent(stop: AbortSignal): AbortSignal {
+  if (!process.connected) return stop;
+  const orphaned = new AbortController();
+  process.once('disconnect', () => orphaned.abort(new Error('the parent is gone')));
+  return AbortSignal.any([stop, orphaned.signal]);
+}
+
+/** Answers the parent's questions, where there is one. */
+function answerParent(metrics: IngestMetrics, ready: () => Promise<boolean>): void {
+  process.on('message', (message) => {
+    if (!isStatusRequest(message)) return;
+    const answering = async (): Promise<void> => {
+      const answer: StatusAnswer = {
+        kind: 'status',
+        id: message.id,
+        ready: await ready(),
+        metrics: await metrics.registry.getMetricsAsJSON(),
+      };
+      if (process.connected) process.send?.(answer);
+    };
+    // A parent that hears nothing counts this process as not ready, which it then is.
+    answering().catch(() => undefined);
+  });
 }
 
 function readStored(
@@ -103,17 +165,11 @@ function readStored(
 
 async function openMetrics(
   { ingest }: Settings,
-  metrics: IngestMetrics,
-  pipeline: Pipeline,
-  database: IngestDatabase,
   log: Logger,
+  observed: Observed,
 ): Promise<Server | undefined> {
   if (ingest.metrics_port === 0) return undefined;
-  const ready = async (): Promise<boolean> => pipeline.ready && (await database.ping());
-  const server = await serveMetrics(ingest.metrics_host, ingest.metrics_port, {
-    registry: metrics.registry,
-    ready,
-  });
+  const server = await serveMetrics(ingest.metrics_host, ingest.metrics_port, observed);
   if (server === undefined) {
     log.warn(
       { port: ingest.metrics_port },

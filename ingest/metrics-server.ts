@@ -3,7 +3,7 @@ import type { Registry } from 'prom-client';
 
 /** What the server answers from. */
 export interface Observed {
-  readonly registry: Registry;
+  readonly registry: () => Promise<Registry>;
   /** True while Kafka and ClickHouse can be reached. */
   readonly ready: () => Promise<boolean>;
 }
@@ -34,8 +34,10 @@ async function answer(
 ): Promise<{ status: number; type: string; body: string }> {
   const type = 'text/plain; charset=utf-8';
   switch (url.split('?')[0]) {
-    case '/metrics':
-      return { status: 200, type: registry.contentType, body: await registry.metrics() };
+    case '/metrics': {
+      const current = await registry();
+      return { status: 200, type: current.contentType, body: await current.metrics() };
+    }
     case '/healthz':
       return { status: 200, type, body: 'ok\n' };
     case '/readyz':

@@ -38,6 +38,18 @@ export function addToSummary(summary: IngestSummary, parsed: ParsedBatch): void 
   }
 }
 
+/** The sum of two processes' summaries; the time is the caller's to say. */
+export function addSummaries(sum: IngestSummary, more: IngestSummary): IngestSummary {
+  sum.consumed += more.consumed;
+  sum.stored += more.stored;
+  sum.rejected += more.rejected;
+  sum.suppressed += more.suppressed;
+  sum.skipped += more.skipped;
+  addAll(sum.rejected_by_code, more.rejected_by_code);
+  addAll(sum.skipped_by_reason, more.skipped_by_reason);
+  return sum;
+}
+
 function addAll(sums: Record<string, number>, counts: Readonly<Record<string, number>>): void {
   for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count;
 }

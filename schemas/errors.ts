@@ -132,6 +132,11 @@ export const PROGRAM_ERRORS = {
     action: 'run cdrhouse migrate to create it; ingest picks it up by itself',
     retryable: true,
   },
+  INGEST_PROCESS_FAILED: {
+    meaning: 'one of several ingest processes ended with an error of its own; the others were stopped',
+    action: 'see its message before this one',
+    retryable: false,
+  },
   PARSE_WORKER_FAILED: {
     meaning: 'a parse worker failed on a batch',
     action: 'the batch is tried again; if it repeats, report it with the version',

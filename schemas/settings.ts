@@ -119,11 +119,18 @@ export const SettingsSchema = Type.Object(
           Type.String({ description: 'database user of ingest; default clickhouse.user' }),
         ),
         clickhouse_password: Type.Optional(Type.String({ description: 'its password' })),
+        processes: Type.Integer({
+          default: 1,
+          minimum: 1,
+          maximum: 64,
+          description: 'consumer processes of the group under one parent',
+        }),
         workers: Type.Integer({
           default: 0,
           minimum: 0,
           maximum: 256,
-          description: 'parse worker threads; 0: one per core, less one',
+          description:
+            'parse worker threads of a process; 0: one per core, less one; several processes share the cores',
         }),
         batch_bytes_max: Type.Integer({
           default: 16_777_216,
