@@ -80,7 +80,8 @@ export async function claimPartitions(
   if (states.length === 0) return;
   const written = { instance, nowMs: Date.now() };
   const rows = states.map((state) => claimRow(state, feeds[state.source.feed]!, written));
-  await database.insertLedger(rows, await lease.deadline(), signal);
+  const storedAtSeconds = Math.floor(written.nowMs / 1000);
+  await database.insertLedger(rows, { storedAtSeconds, deadlineMs: await lease.deadline(), signal });
 }
 
 /** Where the contiguous run of a head's ranges ends. */

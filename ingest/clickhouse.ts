@@ -1,6 +1,6 @@
 import { createClient, type ClickHouseClient, type ClickHouseSettings } from '@clickhouse/client';
 import { Readable } from 'node:stream';
-import { SENT_COLUMNS, type SentTable } from '../schemas/tables.ts';
+import { constantColumns, SENT_COLUMNS, type SentTable } from '../schemas/tables.ts';
 import type { Settings } from '../schemas/settings.ts';
 
 /** Insert settings that the guarantees rest on, passed explicitly because a server's profile may differ. */
@@ -20,6 +20,15 @@ const INSERT_SETTINGS: ClickHouseSettings = {
   // Values of a query would otherwise stand in the server's log of queries.
   log_queries: 0,
 };
+
+/** What an insert carries beside its rows. */
+export interface Sending {
+  /** The moment at which the rows count as stored, Unix seconds. */
+  readonly storedAtSeconds: number;
+  /** UTC ms by this host's clock; the server refuses the insert after it. */
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
 
 /** Tables that take Native blocks. */
 export type BlockTable = Exclude<SentTable, 'ingest_ledger'>;
@@ -92,38 +101,36 @@ export class IngestDatabase {
   }
 
   /** Inserts one block in Native format. See `#insert` for the deadline. */
-  async insertBlock(
-    table: BlockTable,
-    block: Uint8Array,
-    deadlineMs: number,
-    signal: AbortSignal,
-  ): Promise<void> {
-    await this.#insert(table, 'Native', block, deadlineMs, signal);
+  async insertBlock(table: BlockTable, block: Uint8Array, sending: Sending): Promise<void> {
+    await this.#insert(table, 'Native', block, sending);
   }
 
-  async insertLedger(rows: readonly LedgerRow[], deadlineMs: number, signal: AbortSignal): Promise<void> {
+  async insertLedger(rows: readonly LedgerRow[], sending: Sending): Promise<void> {
     const lines = Buffer.from(rows.map((row) => JSON.stringify(row)).join('\n'));
-    await this.#insert('ingest_ledger', 'JSONEachRow', lines, deadlineMs, signal);
+    await this.#insert('ingest_ledger', 'JSONEachRow', lines, sending);
   }
 
   /**
    * The statement carries a deadline that the server checks by its own clock, so that a process which was
    * stopped in the middle and wakes up later writes nothing.
-   * @param deadlineMs UTC ms by this host's clock
    */
   async #insert(
     table: SentTable,
     format: 'Native' | 'JSONEachRow',
     content: Uint8Array,
-    deadlineMs: number,
-    signal: AbortSignal,
+    { storedAtSeconds, deadlineMs, signal }: Sending,
   ): Promise<void> {
-    const columns = SENT_COLUMNS[table].map((column) => column.name).join(', ');
-    const structure = SENT_COLUMNS[table].map(({ name, type }) => `${name} ${type}`).join(', ');
+    const constants = constantColumns(table, storedAtSeconds);
+    const sent = SENT_COLUMNS[table];
+    const names = [...sent, ...constants].map(({ name }) => name).join(', ');
+    const values = [...sent.map(({ name }) => name), ...constants.map(({ expression }) => expression)].join(
+      ', ',
+    );
+    const structure = sent.map(({ name, type }) => `${name} ${type}`).join(', ');
     const deadline = Math.floor((deadlineMs + this.#clockOffsetMs) / 1000);
     const result = await this.#client.exec({
       query:
-        `INSERT INTO ${this.#database}.${table} (${columns}) SELECT ${columns} FROM input('${structure.replaceAll("'", "\\'")}') ` +
+        `INSERT INTO ${this.#database}.${table} (${names}) SELECT ${values} FROM input('${structure.replaceAll("'", "\\'")}') ` +
         `WHERE throwIf(now() > toDateTime(${deadline}), 'deadline of the insert has passed') = 0 FORMAT ${format}`,
       values: Readable.from([content], { objectMode: false }),
       clickhouse_settings: INSERT_SETTINGS,

@@ -208,7 +208,11 @@ async function claim(
       { instance: 'command', nowMs },
     ),
   );
-  await database.insertLedger(rows, nowMs + CLAIM_MS_MAX, new AbortController().signal);
+  await database.insertLedger(rows, {
+    storedAtSeconds: Math.floor(nowMs / 1000),
+    deadlineMs: nowMs + CLAIM_MS_MAX,
+    signal: new AbortController().signal,
+  });
 }
 
 async function noteAccepted(

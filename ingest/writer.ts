@@ -39,10 +39,11 @@ export class Writer {
    * help, or with the signal's reason.
    */
   async write(batch: SealedBatch, parsed: ParsedBatch, ownership: Ownership): Promise<void> {
+    const storedAtSeconds = Math.floor(batch.packed.nowMs / 1000);
     await Promise.all([
-      this.#insert('cdr', parsed.cdr, ownership),
-      this.#insert('cdr_by_number', parsed.cdrByNumber, ownership),
-      this.#insert('dead_letters', parsed.deadLetters, ownership),
+      this.#insert('cdr', parsed.cdr, storedAtSeconds, ownership),
+      this.#insert('cdr_by_number', parsed.cdrByNumber, storedAtSeconds, ownership),
+      this.#insert('dead_letters', parsed.deadLetters, storedAtSeconds, ownership),
     ]);
     const { feeds, instance } = this.#options;
     const rows = batch.ranges.map(({ partition, from, next }, index) =>
@@ -51,16 +52,23 @@ export class Writer {
         nowMs: batch.packed.nowMs,
       }),
     );
+    const { signal } = ownership;
     await this.#retried('insert into ingest_ledger', ownership, (deadlineMs) =>
-      this.#options.database.insertLedger(rows, deadlineMs, ownership.signal),
+      this.#options.database.insertLedger(rows, { storedAtSeconds, deadlineMs, signal }),
     );
     for (const { partition, next } of batch.ranges) partition.stored = next;
   }
 
-  #insert(table: BlockTable, block: Uint8Array, ownership: Ownership): Promise<void> {
+  #insert(
+    table: BlockTable,
+    block: Uint8Array,
+    storedAtSeconds: number,
+    ownership: Ownership,
+  ): Promise<void> {
     if (block.length === 0) return Promise.resolve();
+    const { signal } = ownership;
     return this.#retried(`insert into ${table}`, ownership, (deadlineMs) =>
-      this.#options.database.insertBlock(table, block, deadlineMs, ownership.signal),
+      this.#options.database.insertBlock(table, block, { storedAtSeconds, deadlineMs, signal }),
     );
   }
 

@@ -23,9 +23,6 @@ const CALL_COLUMNS: readonly SentColumn[] = [
   { name: 'source_partition', type: 'Int32' },
   { name: 'source_offset', type: 'Int64' },
   { name: 'source_line', type: 'UInt32' },
-  { name: 'stored_at', type: "DateTime('UTC')" },
-  { name: 'version', type: 'UInt64' },
-  { name: 'is_deleted', type: 'UInt8' },
 ];
 
 /** What ingest inserts into each table. */
@@ -48,7 +45,6 @@ export const SENT_COLUMNS = {
     { name: 'position', type: 'UInt32' },
     { name: 'raw', type: 'String' },
     { name: 'message_at', type: "DateTime64(3, 'UTC')" },
-    { name: 'rejected_at', type: "DateTime('UTC')" },
   ],
   ingest_ledger: [
     { name: 'cluster_id', type: 'String' },
@@ -86,4 +82,28 @@ export type SentTable = keyof typeof SENT_COLUMNS;
  */
 export function ingestVersion(storedAtSeconds: number): number {
   return 0xffff_ffff - storedAtSeconds;
+}
+
+/** A column whose value is the same in all rows of an insert: the server fills it in, the block does not carry it. */
+export interface ConstantColumn {
+  readonly name: string;
+  readonly expression: string;
+}
+
+/** The constant columns of a batch that counts as stored at this moment (Unix seconds). */
+export function constantColumns(table: SentTable, storedAtSeconds: number): readonly ConstantColumn[] {
+  const storedAt = `toDateTime(${storedAtSeconds}, 'UTC')`;
+  switch (table) {
+    case 'cdr':
+    case 'cdr_by_number':
+      return [
+        { name: 'stored_at', expression: storedAt },
+        { name: 'version', expression: `toUInt64(${ingestVersion(storedAtSeconds)})` },
+        { name: 'is_deleted', expression: 'toUInt8(0)' },
+      ];
+    case 'dead_letters':
+      return [{ name: 'rejected_at', expression: storedAt }];
+    case 'ingest_ledger':
+      return [];
+  }
 }

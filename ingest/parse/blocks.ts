@@ -1,4 +1,4 @@
-import { ingestVersion, SENT_COLUMNS } from '../../schemas/tables.ts';
+import { SENT_COLUMNS } from '../../schemas/tables.ts';
 import { ROLES } from '../../schemas/record.ts';
 import type { BatchSource } from './batch.ts';
 import type { CallColumns } from './call-columns.ts';
@@ -20,7 +20,6 @@ export interface BlockContext {
   readonly sources: readonly BatchSource[];
   /** Feed names; `sources[i].feed` is an index into them. */
   readonly feedNames: readonly string[];
-  readonly storedAtSeconds: number;
 }
 
 /** The block for `cdr`, sorted by its key. */
@@ -71,7 +70,7 @@ function writeCallColumns(
   order: Uint32Array,
   inMemoryOrder: Uint32Array,
 ): void {
-  const { calls, feedNames, storedAtSeconds } = context;
+  const { calls, feedNames } = context;
   const { bytes } = context.memory;
   block.int64('start_at', "DateTime64(3, 'UTC')", calls.startMs, order);
   block.uint64Halves('cdr_key', calls.recordKeyLow, calls.recordKeyHigh, order);
@@ -83,9 +82,6 @@ function writeCallColumns(
   block.int32('source_partition', calls.partition, order);
   block.int64('source_offset', 'Int64', calls.offset, order);
   block.uint32('source_line', calls.line, order);
-  block.constant('stored_at', "DateTime('UTC')", 4, storedAtSeconds, order.length);
-  block.constant('version', 'UInt64', 8, ingestVersion(storedAtSeconds), order.length);
-  block.constant('is_deleted', 'UInt8', 1, 0, order.length);
   block.texts(TEXT_COLUMNS, bytes, calls.texts, order, inMemoryOrder);
 }
 
@@ -95,7 +91,7 @@ function typeOf(name: 'outcome' | 'direction'): string {
 
 /** The block for `dead_letters`. */
 export function deadLettersBlock(context: BlockContext, rejects: readonly Reject[]): Uint8Array {
-  const { sources, feedNames, storedAtSeconds } = context;
+  const { sources, feedNames } = context;
   const order = Uint32Array.from(rejects.keys());
   const block = new NativeBlock(
     SENT_COLUMNS.dead_letters.length,
@@ -147,6 +143,5 @@ export function deadLettersBlock(context: BlockContext, rejects: readonly Reject
     Float64Array.from(rejects, (reject) => reject.messageAtMs),
     order,
   );
-  block.constant('rejected_at', "DateTime('UTC')", 4, storedAtSeconds, rejects.length);
   return block.finish();
 }

@@ -218,18 +218,6 @@ export class NativeBlock {
     this.#at = at;
   }
 
-  /** A column that has the same unsigned integer below 2^53 in every row, in `width` bytes. */
-  constant(name: string, type: string, width: 1 | 4 | 8, value: number, rows: number): void {
-    this.#header(name, type, rows * width);
-    const high = Math.floor(value / TWO_32);
-    for (let row = 0; row < rows; row++) {
-      if (width === 1) this.#view.setUint8(this.#at, value);
-      else this.#view.setUint32(this.#at, value - high * TWO_32, true);
-      if (width === 8) this.#view.setUint32(this.#at + 4, high, true);
-      this.#at += width;
-    }
-  }
-
   #uint32Values(values: Uint32Array, order: Uint32Array): void {
     const view = this.#view;
     let at = this.#at;

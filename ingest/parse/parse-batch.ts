@@ -178,7 +178,6 @@ export class BatchParser {
       memory: this.#memory,
       sources: batch.sources,
       feedNames: this.#context.feeds.map((feed) => feed.name),
-      storedAtSeconds: Math.floor(batch.nowMs / 1000),
     };
     const cdrRows = this.#calls.length;
     const byNumber = cdrRows === 0 ? { block: NOTHING, rows: 0 } : cdrByNumberBlock(context);
