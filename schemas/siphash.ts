@@ -1,6 +1,6 @@
 /**
  * SipHash-2-4 (Aumasson and Bernstein, 2012) with a 64-bit result, the reference for the hashes we store.
- * Written for clarity with bigint: the parse worker uses the WebAssembly twin (`ingest/parse/siphash.wat`),
+ * Written for clarity with bigint: the parse worker uses the WebAssembly twin (`ingest/parse/batch-memory.wat`),
  * and ClickHouse computes the same with `sipHash64Keyed((k0, k1), bytes)`. Tests hold all three together.
  */
 export interface SipKey {

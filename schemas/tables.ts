@@ -93,17 +93,15 @@ export interface ConstantColumn {
 /** The constant columns of a batch that counts as stored at this moment (Unix seconds). */
 export function constantColumns(table: SentTable, storedAtSeconds: number): readonly ConstantColumn[] {
   const storedAt = `toDateTime(${storedAtSeconds}, 'UTC')`;
-  switch (table) {
-    case 'cdr':
-    case 'cdr_by_number':
-      return [
-        { name: 'stored_at', expression: storedAt },
-        { name: 'version', expression: `toUInt64(${ingestVersion(storedAtSeconds)})` },
-        { name: 'is_deleted', expression: 'toUInt8(0)' },
-      ];
-    case 'dead_letters':
-      return [{ name: 'rejected_at', expression: storedAt }];
-    case 'ingest_ledger':
-      return [];
-  }
+  const ofCalls = [
+    { name: 'stored_at', expression: storedAt },
+    { name: 'version', expression: `toUInt64(${ingestVersion(storedAtSeconds)})` },
+    { name: 'is_deleted', expression: 'toUInt8(0)' },
+  ];
+  return {
+    cdr: ofCalls,
+    cdr_by_number: ofCalls,
+    dead_letters: [{ name: 'rejected_at', expression: storedAt }],
+    ingest_ledger: [],
+  }[table];
 }

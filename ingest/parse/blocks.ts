@@ -1,7 +1,8 @@
 import { SENT_COLUMNS } from '../../schemas/tables.ts';
 import { ROLES } from '../../schemas/record.ts';
 import type { BatchSource } from './batch.ts';
-import type { CallColumns } from './call-columns.ts';
+import type { BatchMemory } from './batch-memory.ts';
+import { TEXT_STRIDE, type CallColumns } from './call-columns.ts';
 import { NativeBlock } from './native-block.ts';
 import type { Reject } from './rejects.ts';
 import { sortOrder } from './sort-order.ts';
@@ -9,14 +10,14 @@ import { sortOrder } from './sort-order.ts';
 const DIALED = ROLES.indexOf('dialed');
 const DISPLAYED = ROLES.indexOf('displayed');
 /** What a call takes in a block, without its texts, and some for them: only a first guess. */
-const BYTES_PER_ROW = 160;
+const BYTES_PER_ROW = 112;
 /** The text columns, in the order of `TEXT`. */
 const TEXT_COLUMNS = ['calling_number', 'displayed_caller_id', 'dialed_number', 'account', 'call_id'];
 
 /** What the blocks of a batch are made from. */
 export interface BlockContext {
   readonly calls: CallColumns;
-  readonly memory: { readonly bytes: Uint8Array };
+  readonly memory: BatchMemory;
   readonly sources: readonly BatchSource[];
   /** Feed names; `sources[i].feed` is an index into them. */
   readonly feedNames: readonly string[];
@@ -71,7 +72,6 @@ function writeCallColumns(
   inMemoryOrder: Uint32Array,
 ): void {
   const { calls, feedNames } = context;
-  const { bytes } = context.memory;
   block.int64('start_at', "DateTime64(3, 'UTC')", calls.startMs, order);
   block.uint64Halves('cdr_key', calls.recordKeyLow, calls.recordKeyHigh, order);
   block.uint32('duration_ms', calls.durationMs, order);
@@ -82,7 +82,12 @@ function writeCallColumns(
   block.int32('source_partition', calls.partition, order);
   block.int64('source_offset', 'Int64', calls.offset, order);
   block.uint32('source_line', calls.line, order);
-  block.texts(TEXT_COLUMNS, bytes, calls.texts, order, inMemoryOrder);
+  block.texts(TEXT_COLUMNS, context.memory, usedTexts(calls), order, inMemoryOrder);
+}
+
+/** The addresses of the calls that there are; the array has room for more. */
+function usedTexts(calls: CallColumns): Int32Array {
+  return calls.texts.subarray(0, calls.length * TEXT_STRIDE);
 }
 
 function typeOf(name: 'outcome' | 'direction'): string {
@@ -136,7 +141,7 @@ export function deadLettersBlock(context: BlockContext, rejects: readonly Reject
     order,
   );
   const addresses = Int32Array.from(rejects.flatMap((reject) => [reject.start, reject.end]));
-  block.text('raw', context.memory.bytes, addresses, order);
+  block.texts(['raw'], context.memory, addresses, order, order);
   block.int64(
     'message_at',
     "DateTime64(3, 'UTC')",

@@ -1,4 +1,4 @@
-import type { HashingMemory } from './hashing-memory.ts';
+import type { BatchMemory } from './batch-memory.ts';
 
 /** The texts of a call, in the order in which `CallColumns.texts` has their addresses. */
 export const TEXT = {
@@ -76,7 +76,7 @@ export class CallColumns {
 
 /** True where two texts of the batch's memory have the same bytes. */
 export function sameText(
-  memory: HashingMemory,
+  memory: BatchMemory,
   aStart: number,
   aEnd: number,
   bStart: number,

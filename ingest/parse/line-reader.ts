@@ -5,7 +5,7 @@ import { DIRECTIONS, FIELD_BYTES_MAX, OUTCOMES } from '../../schemas/record.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import { sameText, TEXT, TEXT_STRIDE, type CallColumns } from './call-columns.ts';
-import type { HashingMemory } from './hashing-memory.ts';
+import type { BatchMemory } from './batch-memory.ts';
 import { COLUMNS_MAX, type LineSplitter } from './line-splitter.ts';
 import { LocalClock } from './local-clock.ts';
 import { NumberReader } from './number-text.ts';
@@ -38,7 +38,7 @@ export class LineReader {
   readonly clock: LocalClock;
   readonly #feed: Feed;
   readonly #format: DelimitedFormat;
-  readonly #memory: HashingMemory;
+  readonly #memory: BatchMemory;
   readonly #splitter: LineSplitter;
   readonly #calls: CallColumns;
   readonly #numbers: NumberReader;
@@ -51,7 +51,7 @@ export class LineReader {
   constructor(
     feed: Feed,
     identityKey: Uint8Array,
-    memory: HashingMemory,
+    memory: BatchMemory,
     splitter: LineSplitter,
     calls: CallColumns,
   ) {

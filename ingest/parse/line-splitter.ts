@@ -1,4 +1,4 @@
-import type { HashingMemory } from './hashing-memory.ts';
+import type { BatchMemory } from './batch-memory.ts';
 
 const QUOTE = 0x22;
 const LINE_FEED = 0x0a;
@@ -29,9 +29,9 @@ export class LineSplitter {
   next = 0;
   /** Address of a quote that breaks the rules, or -1. */
   fault = -1;
-  readonly #memory: HashingMemory;
+  readonly #memory: BatchMemory;
 
-  constructor(memory: HashingMemory) {
+  constructor(memory: BatchMemory) {
     this.#memory = memory;
   }
 

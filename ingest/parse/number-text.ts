@@ -1,7 +1,7 @@
 import type { DialPlan } from '../../schemas/dial-plan.ts';
 import { E164_DIGITS_MAX, FIRST_TEXT_KEY, PLACE_VALUES } from '../../schemas/number-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
-import type { HashingMemory } from './hashing-memory.ts';
+import type { BatchMemory } from './batch-memory.ts';
 import { isDigits } from './start-time.ts';
 
 const PLUS = 0x2b;
@@ -16,11 +16,11 @@ export class NumberReader {
   start = 0;
   end = 0;
   key = 0;
-  readonly #memory: HashingMemory;
+  readonly #memory: BatchMemory;
   readonly #textKey: SipKey;
   readonly #plan: PreparedPlan | undefined;
 
-  constructor(memory: HashingMemory, textKey: SipKey, plan: DialPlan | undefined) {
+  constructor(memory: BatchMemory, textKey: SipKey, plan: DialPlan | undefined) {
     this.#memory = memory;
     this.#textKey = textKey;
     this.#plan = plan === undefined ? undefined : prepare(plan);

@@ -9,7 +9,7 @@ import {
 } from './batch.ts';
 import { cdrBlock, cdrByNumberBlock, deadLettersBlock, type BlockContext } from './blocks.ts';
 import { CallColumns } from './call-columns.ts';
-import { HashingMemory } from './hashing-memory.ts';
+import { BatchMemory } from './batch-memory.ts';
 import { LineReader, type LinePosition } from './line-reader.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { Reject } from './rejects.ts';
@@ -25,7 +25,7 @@ const NOTHING = new Uint8Array(0);
  */
 export class BatchParser {
   readonly #context: ParseContext;
-  readonly #memory = new HashingMemory();
+  readonly #memory = new BatchMemory();
   readonly #splitter = new LineSplitter(this.#memory);
   readonly #calls = new CallColumns();
   readonly #readers: readonly LineReader[];

@@ -3,7 +3,7 @@ import tap from 'tap';
 import { dialPlanOf } from '../../schemas/dial-plan.ts';
 import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
-import { HashingMemory } from '../../ingest/parse/hashing-memory.ts';
+import { BatchMemory } from '../../ingest/parse/batch-memory.ts';
 import { NumberReader } from '../../ingest/parse/number-text.ts';
 import { NumberKeys } from '../../query/number-keys.ts';
 import { readNumber } from '../../query/number-reading.ts';
@@ -13,7 +13,7 @@ const keys = new NumberKeys(identityKey);
 
 /** What ingest stores for these bytes under a feed `a` of this country: text and key. */
 function asIngested(sent: string, country: string | undefined): { text: string; key: number } {
-  const memory = new HashingMemory();
+  const memory = new BatchMemory();
   const bytes = Buffer.from(sent, 'utf8');
   const start = memory.load(bytes);
   memory.reserve(100);

@@ -1,10 +1,10 @@
 import { parseString } from 'fast-csv';
 import fc from 'fast-check';
 import tap from 'tap';
-import { HashingMemory } from '../../../ingest/parse/hashing-memory.ts';
+import { BatchMemory } from '../../../ingest/parse/batch-memory.ts';
 import { LineSplitter } from '../../../ingest/parse/line-splitter.ts';
 
-const memory = new HashingMemory();
+const memory = new BatchMemory();
 const splitter = new LineSplitter(memory);
 const COMMA = 0x2c;
 

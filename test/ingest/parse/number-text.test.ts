@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { parsePhoneNumber, type CountryCode } from 'libphonenumber-js/max';
 import tap from 'tap';
-import { HashingMemory } from '../../../ingest/parse/hashing-memory.ts';
+import { BatchMemory } from '../../../ingest/parse/batch-memory.ts';
 import { NumberReader } from '../../../ingest/parse/number-text.ts';
 import { dialPlanOf } from '../../../schemas/dial-plan.ts';
 import { e164Key, textKey } from '../../../schemas/number-key.ts';
@@ -10,7 +10,7 @@ import { sipHash24 } from '../../../schemas/siphash.ts';
 const KEY = { k0: 0x0123456789abcdefn, k1: 0xfedcba9876543210n };
 
 function read(text: string, country?: string): { text: string; key: number } {
-  const memory = new HashingMemory();
+  const memory = new BatchMemory();
   const reader = new NumberReader(memory, KEY, country === undefined ? undefined : dialPlanOf(country));
   const bytes = Buffer.from(text);
   const at = memory.load(bytes);
