@@ -1,5 +1,6 @@
 import type { TopicPartition } from 'node-rdkafka';
 import type { Logger } from 'pino';
+import { errorCode } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -8,6 +9,7 @@ import { claimPartitions, findResumePoints, type PartitionGap } from './assignme
 import type { IngestDatabase } from './clickhouse.ts';
 import { Consumer, sessionTimeoutMs, type ConsumerListener } from './consumer.ts';
 import { Lease, OwnershipLost } from './lease.ts';
+import { LogEnds } from './log-ends.ts';
 import type { MessageChunk, PartitionOffset, PollError } from './message-chunk.ts';
 import type { IngestMetrics } from './metrics.ts';
 import { OpenBatch, type SealedBatch } from './open-batch.ts';
@@ -68,7 +70,6 @@ export class Pipeline implements ConsumerListener {
   #failure: unknown;
   #paused = false;
   #closing = false;
-  #watchedAt = 0;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
@@ -87,7 +88,11 @@ export class Pipeline implements ConsumerListener {
   /** Reads every partition up to the end that it has now; then everything is stored and committed. */
   async runUntilIdle(stop: AbortSignal): Promise<IngestSummary> {
     return this.#run(async (consumer) => {
-      const ends = await this.#logEnds(consumer);
+      const { feeds, log } = this.#options;
+      const topics = feeds.map((feed) => feed.topic);
+      const ends = await LogEnds.read(consumer, topics, (topic) => {
+        log.warn({ code: 'TOPIC_MISSING', topic }, 'the topic does not exist; it counts as empty');
+      });
       await this.#turnUntil(async () => stop.aborted || (await this.#reached(ends)));
     }, stop);
   }
@@ -331,7 +336,8 @@ export class Pipeline implements ConsumerListener {
       });
       this.#partitions.clear();
       states.forEach((state) => this.#partitions.set(state));
-      await Promise.all(gaps.map((gap) => this.#noteGap(gap)));
+      this.#gaps.clear();
+      for (const gap of gaps) await this.#retried('note a gap', signal, () => this.#noteGap(gap));
       await this.#retried('claim the partitions', signal, () =>
         claimPartitions(context, states, ownershipOf(epoch)),
       );
@@ -393,9 +399,9 @@ export class Pipeline implements ConsumerListener {
       );
     } else if (code === KAFKA.offsetLost) {
       const expected = this.#partitions.find(topic, partition)?.position ?? 0;
-      this.#enqueueAssignment(() =>
-        this.#noteGap({ topic, partition, reason: 'Kafka lost the offset while it was read', expected }),
-      );
+      const gap = { topic, partition, reason: 'Kafka lost the offset while it was read', expected };
+      const { signal } = this.#epoch.controller;
+      this.#enqueueAssignment(() => this.#retried('note a gap', signal, () => this.#noteGap(gap)));
     } else if (code === KAFKA.fatal) {
       this.#failure ??= new CdrhouseError('KAFKA_REFUSED', reason);
     } else log.warn({ kafkaCode: code, topic, reason }, 'Kafka reports an error');
@@ -417,47 +423,19 @@ export class Pipeline implements ConsumerListener {
     });
   }
 
-  async #logEnds(consumer: Consumer): Promise<Map<string, number>> {
-    const { feeds, log } = this.#options;
-    const counts = await consumer.partitionCounts(feeds.map((feed) => feed.topic));
-    for (const { topic } of feeds) {
-      if (!counts.has(topic))
-        log.warn({ code: 'TOPIC_MISSING', topic }, 'the topic does not exist; it counts as empty');
+  /** True when all ends are reached; not yet, where the ledger cannot be asked. */
+  async #reached(ends: LogEnds): Promise<boolean> {
+    const { database, report } = this.#options;
+    try {
+      return await ends.areReached(
+        this.#partitions,
+        (name) => this.#gaps.has(name),
+        (topic) => database.ledgerHeads(topic),
+      );
+    } catch (error) {
+      report('ask the ledger how far others are', errorCode(error), 2, WATCH_MS);
+      return false;
     }
-    const partitions = [...counts].flatMap(([topic, count]) =>
-      Array.from({ length: count }, (_, partition) => ({ topic, partition })),
-    );
-    const ends = new Map<string, number>();
-    for (const { topic, partition } of partitions) {
-      const { low, high } = await consumer.watermarks(topic, partition);
-      if (high > low) ends.set(nameOf(topic, partition), high);
-    }
-    return ends;
-  }
-
-  /** True when the ledger covers all these ends, whether by this process or by another of the group. */
-  async #reached(ends: ReadonlyMap<string, number>): Promise<boolean> {
-    const foreign = new Set<string>();
-    for (const [name, end] of ends) {
-      if (this.#gaps.has(name)) continue;
-      const slash = name.lastIndexOf('/');
-      const state = this.#partitions.find(name.slice(0, slash), Number(name.slice(slash + 1)));
-      if (state === undefined) foreign.add(name);
-      else if (state.stored < end) return false;
-    }
-    if (foreign.size === 0) return true;
-    if (performance.now() - this.#watchedAt < WATCH_MS) return false;
-    return this.#othersReached(ends, foreign);
-  }
-
-  async #othersReached(ends: ReadonlyMap<string, number>, names: ReadonlySet<string>): Promise<boolean> {
-    this.#watchedAt = performance.now();
-    const topics = new Set([...names].map((name) => name.slice(0, name.lastIndexOf('/'))));
-    const heads = (
-      await Promise.all([...topics].map((topic) => this.#options.database.ledgerHeads(topic)))
-    ).flat();
-    const stored = new Map(heads.map((head) => [nameOf(head.topic, head.partition), head.nextOffset]));
-    return [...names].every((name) => (stored.get(name) ?? 0) >= ends.get(name)!);
   }
 
   #newEpoch(): Epoch {
