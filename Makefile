@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test demo bench-parse clean
+.PHONY: help setup build check format test-unit test demo bench-parse bench-steps bench-ingest clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -53,6 +53,12 @@ demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends 
 
 bench-parse: build ## CPU per record of one parse worker
 	node dist/bench/parse.js
+
+bench-steps: build ## CPU per record of each step; OPTIONS="--records 600000 --rounds 5"
+	node dist/bench/steps.js $(OPTIONS)
+
+bench-ingest: build ## Kafka to ClickHouse beside the peer and the floor; OPTIONS="--records 1000000 --rounds 3 --days 7"
+	node dist/bench/ingest.js $(OPTIONS)
 
 clean: ## remove what was built; packages and downloads stay
 	rm -rf dist .tap

@@ -1,9 +1,11 @@
 import type { TopicPartition } from 'node-rdkafka';
+import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { IngestDatabase, LedgerHead } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
 import { claimRow } from './ledger-row.ts';
 import { contiguousEnd, decideResume } from './ledger.ts';
+import type { CoveredRange } from './open-batch.ts';
 import type { PartitionState } from './partitions.ts';
 import type { Ownership } from './writer.ts';
 
@@ -82,6 +84,23 @@ export async function claimPartitions(
   const rows = states.map((state) => claimRow(state, feeds[state.source.feed]!, written));
   const storedAtSeconds = Math.floor(written.nowMs / 1000);
   await database.insertLedger(rows, { storedAtSeconds, deadlineMs: await lease.deadline(), signal });
+}
+
+/** Thrown where a topic is no longer the one that was assigned: its offsets mean other records now. */
+export class TopicRecreated extends CdrhouseError {
+  constructor(topic: string) {
+    super('PARTITION_GAP', `topic ${topic} was deleted or created again while it was read`);
+  }
+}
+
+/**
+ * Checks, after a batch was read and before it is written, that its topics are still those that were
+ * assigned. What was read of a re-created topic would count under the old one, and its beginning be skipped.
+ */
+export async function verifyTopics(consumer: Consumer, ranges: readonly CoveredRange[]): Promise<void> {
+  const expected = new Map(ranges.map(({ partition: { source } }) => [source.topic, source.topicId]));
+  const ids = await consumer.topicIds([...expected.keys()]);
+  for (const [topic, topicId] of expected) if (ids.get(topic) !== topicId) throw new TopicRecreated(topic);
 }
 
 /** Where the contiguous run of a head's ranges ends. */

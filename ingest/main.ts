@@ -15,7 +15,7 @@ import { ProcessGroup } from './process-group.ts';
 import { isStatusRequest, type StatusAnswer } from './process-messages.ts';
 import { claimProcessSlot } from './process-slot.ts';
 import { untilDone, type RetryReport } from './retry.ts';
-import type { IngestSummary } from './summary.ts';
+import { emptySummary, type IngestSummary } from './summary.ts';
 import { Writer } from './writer.ts';
 
 const HOUR_MS = 3_600_000;
@@ -65,7 +65,15 @@ async function runProcess(
     metrics.retried(step, reason);
     log.warn({ step, reason, nextTry, pauseMs }, 'waiting for ClickHouse');
   };
-  const stored = await readStored(database, settings, stop, report);
+  const stored = await readStored(database, settings, stop, report).catch((error: unknown) => {
+    if (!stop.aborted) throw error;
+  });
+  if (stored === undefined) {
+    // Stopped before ClickHouse was there: nothing was read.
+    await database.close();
+    if (untilIdle) throw new CdrhouseError('IDLE_WITH_ERRORS', 'stopped before anything was read');
+    return emptySummary();
+  }
   const slot = await claimProcessSlot(settings.kafka.group);
   const feeds = settings.feeds.map(readFeed);
   const pool = new ParsePool(

@@ -5,7 +5,13 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { claimPartitions, findResumePoints, type PartitionGap } from './assignment.ts';
+import {
+  claimPartitions,
+  findResumePoints,
+  TopicRecreated,
+  verifyTopics,
+  type PartitionGap,
+} from './assignment.ts';
 import type { IngestDatabase } from './clickhouse.ts';
 import { Consumer, sessionTimeoutMs, type ConsumerListener } from './consumer.ts';
 import { Lease, OwnershipLost } from './lease.ts';
@@ -70,6 +76,11 @@ export class Pipeline implements ConsumerListener {
   #failure: unknown;
   #paused = false;
   #closing = false;
+  #stop: AbortSignal = new AbortController().signal;
+  /** What the group gave to this process last. */
+  #given: readonly TopicPartition[] = [];
+  /** Hands the next assignment to librdkafka, between two polls. */
+  #applyAssignment: (() => void) | undefined;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
@@ -85,22 +96,34 @@ export class Pipeline implements ConsumerListener {
     return this.#run(async () => this.#turnUntil(() => Promise.resolve(stop.aborted)), stop);
   }
 
-  /** Reads every partition up to the end that it has now; then everything is stored and committed. */
+  /**
+   * Reads every partition up to the end that it has now; then everything is stored and committed. Rejects with
+   * IDLE_WITH_ERRORS where it was stopped before, with what was read stored all the same.
+   */
   async runUntilIdle(stop: AbortSignal): Promise<IngestSummary> {
-    return this.#run(async (consumer) => {
+    let reached = false;
+    const summary = await this.#run(async (consumer) => {
       const { feeds, log } = this.#options;
       const topics = feeds.map((feed) => feed.topic);
       const ends = await LogEnds.read(consumer, topics, (topic) => {
         log.warn({ code: 'TOPIC_MISSING', topic }, 'the topic does not exist; it counts as empty');
       });
-      await this.#turnUntil(async () => stop.aborted || (await this.#reached(ends)));
+      await this.#turnUntil(async () => {
+        reached = await this.#reached(ends);
+        return stop.aborted || reached;
+      });
     }, stop);
+    if (!reached) {
+      throw new CdrhouseError('IDLE_WITH_ERRORS', 'stopped before every partition was read to its end');
+    }
+    return summary;
   }
 
   assigned(partitions: readonly TopicPartition[]): void {
     if (this.#closing) return this.#unassign();
     const epoch = this.#newEpoch();
     this.#epoch = epoch;
+    this.#given = partitions;
     this.#lostAt = 0;
     this.#enqueueAssignment(() => this.#beginEpoch(partitions, epoch));
   }
@@ -129,6 +152,7 @@ export class Pipeline implements ConsumerListener {
   }
 
   async #run(work: (consumer: Consumer) => Promise<void>, stop: AbortSignal): Promise<IngestSummary> {
+    this.#stop = stop;
     const { settings, instanceId, feeds, log } = this.#options;
     const began = performance.now();
     const consumer = await Consumer.connect(settings, instanceId, this);
@@ -162,7 +186,7 @@ export class Pipeline implements ConsumerListener {
     });
     // Met below; until then a failure must not count as unhandled.
     worked.catch(() => undefined);
-    while (state.working) await this.#consumer!.poll(1, 1, DRAIN_POLL_MS);
+    while (state.working) await this.#poll(1, 1, DRAIN_POLL_MS);
     await worked;
   }
 
@@ -179,7 +203,7 @@ export class Pipeline implements ConsumerListener {
       this.#throwFailure();
       await this.#waitForSlot();
       const { ingest } = this.#options.settings;
-      const chunk = await this.#consumer!.poll(
+      const chunk = await this.#poll(
         Math.max(1, ingest.batch_messages_max - this.#open.messages),
         Math.max(1, ingest.batch_bytes_max - this.#open.bytes),
         this.#pollMs(),
@@ -188,6 +212,15 @@ export class Pipeline implements ConsumerListener {
       if (this.#due()) this.#submit();
       this.#watch();
     }
+  }
+
+  /**
+   * An assignment takes effect between two polls: a poll that is under way would mix messages of the old one
+   * with those of the new one, whose offsets decide what the ledger counts as read.
+   */
+  #poll(messagesMax: number, bytesMax: number, waitMs: number): Promise<MessageChunk> {
+    this.#applyAssignment?.();
+    return this.#consumer!.poll(messagesMax, bytesMax, waitMs);
   }
 
   #pollMs(): number {
@@ -253,7 +286,10 @@ export class Pipeline implements ConsumerListener {
   async #store(sealed: SealedBatch, parsed: ParsedBatch, epoch: Epoch): Promise<void> {
     epoch.controller.signal.throwIfAborted();
     const began = performance.now();
-    await this.#options.writer.write(sealed, parsed, ownershipOf(epoch));
+    await this.#options.writer.write(sealed, parsed, {
+      ...ownershipOf(epoch),
+      verifySource: () => verifyTopics(this.#consumer!, sealed.ranges),
+    });
     addToSummary(this.#summary, parsed);
     const feedNames = this.#options.feeds.map((feed) => feed.name);
     this.#options.metrics.batchStored(sealed, parsed, performance.now() - began, feedNames);
@@ -283,13 +319,14 @@ export class Pipeline implements ConsumerListener {
     const { batches_in_flight_max } = this.#options.settings.ingest;
     const began = performance.now();
     while (
+      !this.#stop.aborted &&
       this.#inFlight >= batches_in_flight_max &&
       this.#failure === undefined &&
       !this.#epoch.controller.signal.aborted
     ) {
       await this.#slotOrTimeout();
       if (!this.#paused && performance.now() - began > PAUSE_AFTER_MS) this.#setPaused(true);
-      if (this.#paused) this.#take(await this.#consumer!.poll(1, 1, POLL_MS_MAX));
+      if (this.#paused) this.#take(await this.#poll(1, 1, POLL_MS_MAX));
     }
     if (this.#paused) this.#setPaused(false);
   }
@@ -341,17 +378,45 @@ export class Pipeline implements ConsumerListener {
       await this.#retried('claim the partitions', signal, () =>
         claimPartitions(context, states, ownershipOf(epoch)),
       );
-      signal.throwIfAborted();
-      this.#consumer!.assign(
-        offsetsOf(states.map((partition) => ({ partition, offset: partition.position }))),
-      );
-      this.#accepting = true;
-      this.#paused = false;
+      await this.#assignBetweenPolls(states, signal);
       metrics.setGaps(this.#gaps.size);
       log.info({ partitions: states.length, gaps: gaps.length }, 'partitions assigned');
     } catch (error) {
       if (!signal.aborted) this.#epochFailed(epoch, error);
+      // librdkafka waits for an answer to the assignment; with this one it joins the group anew.
+      if (error instanceof OwnershipLost) this.#unassign();
     }
+  }
+
+  async #assignBetweenPolls(states: readonly PartitionState[], signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      this.#applyAssignment = () => {
+        this.#applyAssignment = undefined;
+        if (!signal.aborted) {
+          this.#consumer!.assign(
+            offsetsOf(states.map((partition) => ({ partition, offset: partition.position }))),
+          );
+          this.#accepting = true;
+          this.#paused = false;
+        }
+        resolve();
+      };
+      if (signal.aborted) resolve();
+    });
+    signal.throwIfAborted();
+  }
+
+  /** Begins anew with the same partitions: those whose topic was re-created will stand still. */
+  #restartEpoch(): void {
+    this.#enqueueAssignment(async () => {
+      if (this.#closing) return;
+      await this.#tail;
+      this.#open = new OpenBatch();
+      const epoch = this.#newEpoch();
+      this.#epoch = epoch;
+      await this.#beginEpoch(this.#given, epoch);
+    });
   }
 
   #retried<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
@@ -365,9 +430,10 @@ export class Pipeline implements ConsumerListener {
       this.#options.log.warn({ code: error.code }, error.message);
       // The group tells it too, by a revocation; if it does not, this process must not sit idle for ever.
       this.#lostAt = performance.now();
-    } else this.#failure ??= error;
+    } else if (!(error instanceof TopicRecreated)) this.#failure ??= error;
     this.#accepting = false;
     epoch.controller.abort(error);
+    if (error instanceof TopicRecreated) this.#restartEpoch();
   }
 
   /** Stores what is in flight, within the grace time; what is not stored by then is dropped and read again. */

@@ -22,6 +22,11 @@ export interface Ownership {
   readonly lease: Lease;
 }
 
+export interface WriteOwnership extends Ownership {
+  /** Rejects where what was read is no longer what was assigned; asked after reading, before anything is written. */
+  readonly verifySource: () => Promise<void>;
+}
+
 /**
  * Stores parsed batches: both call tables and the dead letters, then the ledger. Each step waits for the one
  * before it, so that a crash at any place repeats work and loses nothing; the same record has the same key,
@@ -38,7 +43,8 @@ export class Writer {
    * Stores one batch. Waits for a failing database; rejects with CLICKHOUSE_REFUSED where waiting does not
    * help, or with the signal's reason.
    */
-  async write(batch: SealedBatch, parsed: ParsedBatch, ownership: Ownership): Promise<void> {
+  async write(batch: SealedBatch, parsed: ParsedBatch, ownership: WriteOwnership): Promise<void> {
+    await this.#retried('verify the topics', ownership, () => ownership.verifySource());
     const storedAtSeconds = Math.floor(batch.packed.nowMs / 1000);
     await Promise.all([
       this.#insert('cdr', parsed.cdr, storedAtSeconds, ownership),

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
 import { CdrhouseError } from '../../schemas/errors.ts';
 import type { FeedSettings, Settings } from '../../schemas/settings.ts';
@@ -41,11 +41,13 @@ export async function runShip(options: ShipOptions): Promise<ShipSummary> {
   const feed = findFeed(settings, options.feed);
   const place = new PlaceFile(settings.ship.place_file);
   const hashes = new Map<string, string>();
-  for (const path of files) if (path !== '-') hashes.set(path, await hashFile(path));
-  const wanted = files.filter(
-    (path) => again || path === '-' || !place.wasSent(feed.name, hashes.get(path)!),
-  );
-  const total = wanted.reduce((sum, path) => sum + (path === '-' ? 0 : statSync(path).size), 0);
+  // What is no regular file (a pipe, standard input) can be read once only, and is always sent.
+  for (const path of files) if (isRegular(path)) hashes.set(path, await hashFile(path));
+  const wanted = files.filter((path) => {
+    const hash = hashes.get(path);
+    return again || hash === undefined || !place.wasSent(feed.name, hash);
+  });
+  const total = wanted.reduce((sum, path) => sum + (hashes.has(path) ? statSync(path).size : 0), 0);
   const summary: ShipSummary = {
     feed: feed.name,
     topic: feed.topic,
@@ -61,7 +63,10 @@ export async function runShip(options: ShipOptions): Promise<ShipSummary> {
     for (const path of wanted) {
       const bytesBefore = producer.bytes;
       const report = (): void => options.progress?.(producer.bytes, total);
-      const stream = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: 1_048_576 });
+      const file = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: 1_048_576 });
+      // The hash of what is sent, which may have changed since it was looked at.
+      const sent = createHash('sha256');
+      const stream = hashed(file, sent);
       summary.lines += await sendLines(
         stream,
         path,
@@ -71,8 +76,7 @@ export async function runShip(options: ShipOptions): Promise<ShipSummary> {
         report,
       );
       await producer.flush();
-      const hash = hashes.get(path);
-      if (hash !== undefined) place.noteSent(feed.name, hash, producer.bytes - bytesBefore);
+      if (hashes.has(path)) place.noteSent(feed.name, sent.digest('hex'), producer.bytes - bytesBefore);
     }
   } finally {
     await producer.close();
@@ -125,6 +129,22 @@ function findFeed(settings: Settings, name: string | undefined): FeedSettings {
   if (feed === undefined)
     throw new CdrhouseError('FEED_UNKNOWN', `there is no feed "${name}"; there are ${known}`);
   return feed;
+}
+
+async function* hashed(stream: AsyncIterable<unknown>, hash: Hash): AsyncGenerator<Uint8Array> {
+  for await (const chunk of stream) {
+    hash.update(chunk as Uint8Array);
+    yield chunk as Uint8Array;
+  }
+}
+
+function isRegular(path: string): boolean {
+  if (path === '-') return false;
+  try {
+    return statSync(path).isFile();
+  } catch (error) {
+    throw new CdrhouseError('FILE_UNREADABLE', `${path}: ${(error as Error).message}`, error);
+  }
 }
 
 async function hashFile(path: string): Promise<string> {

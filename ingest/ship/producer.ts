@@ -39,7 +39,13 @@ export class Producer {
       producer.connect({ timeout: CONNECT_TIMEOUT_MS }, (error: LibrdKafkaError | null) => {
         if (!error) return resolve();
         const detail = `no broker of ${settings.kafka.brokers} answers`;
-        producer.disconnect(() => reject(new CdrhouseError('KAFKA_UNREACHABLE', detail, error)));
+        const failed = (): void => reject(new CdrhouseError('KAFKA_UNREACHABLE', detail, error));
+        try {
+          producer.disconnect(failed);
+        } catch {
+          // node-rdkafka flushes first, which throws on a client that never connected.
+          failed();
+        }
       });
     });
     return new Producer(producer);

@@ -1,0 +1,69 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { BenchServers } from './bench-servers.ts';
+import { endedChildrenCpuSeconds, peakMemoryBytes } from './process-usage.ts';
+
+const PROGRAM = fileURLToPath(new URL('../cli.js', import.meta.url));
+const MEMORY_LOOK_MS = 20;
+
+export interface RunOptions {
+  /** The ClickHouse database; also the consumer group. */
+  readonly database: string;
+  readonly topic: string;
+  /** Options of node itself, for profiles. */
+  readonly nodeOptions?: readonly string[] | undefined;
+  /** CDRHOUSE_… variables beside those of the bench. */
+  readonly environment?: Readonly<Record<string, string>> | undefined;
+}
+
+/** A `cdrhouse` command that has ended well. */
+export interface EndedRun {
+  readonly stdout: string;
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+  readonly peakBytes: number;
+}
+
+/** Runs a command of cdrhouse as an operator does. Rejects where it fails. Runs must not overlap: see `cpuSeconds`. */
+export async function runCdrhouse(
+  bench: BenchServers,
+  { database, topic, nodeOptions = [], environment = {} }: RunOptions,
+  ...commandLine: string[]
+): Promise<EndedRun> {
+  const { servers, folder } = bench;
+  const { ingest, retention } = servers.users;
+  const config = bench.write('cdrhouse.yaml', JSON.stringify({ feeds: [{ name: 'default', topic }] }));
+  const cpuBefore = endedChildrenCpuSeconds();
+  const began = performance.now();
+  const child = spawn(process.execPath, [...nodeOptions, PROGRAM, ...commandLine], {
+    cwd: folder,
+    env: {
+      CDRHOUSE_CONFIG: config,
+      CDRHOUSE_KAFKA_BROKERS: servers.kafka,
+      CDRHOUSE_KAFKA_GROUP: database,
+      CDRHOUSE_CLICKHOUSE_URL: servers.clickhouse,
+      CDRHOUSE_CLICKHOUSE_DATABASE: database,
+      CDRHOUSE_INGEST_CLICKHOUSE_USER: ingest.user,
+      CDRHOUSE_INGEST_CLICKHOUSE_PASSWORD: ingest.password,
+      CDRHOUSE_RETENTION_CLICKHOUSE_USER: retention.user,
+      CDRHOUSE_RETENTION_CLICKHOUSE_PASSWORD: retention.password,
+      CDRHOUSE_INGEST_METRICS_PORT: '0',
+      CDRHOUSE_INGEST_LOG_LEVEL: 'warn',
+      ...environment,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  let peakBytes = 0;
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const look = setInterval(() => {
+    peakBytes = Math.max(peakBytes, peakMemoryBytes(child.pid!) ?? 0);
+  }, MEMORY_LOOK_MS);
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  clearInterval(look);
+  const seconds = (performance.now() - began) / 1000;
+  if (code !== 0) throw new Error(`cdrhouse ${commandLine.join(' ')} ended with ${code}:\n${stderr}`);
+  return { stdout, seconds, cpuSeconds: endedChildrenCpuSeconds() - cpuBefore, peakBytes };
+}

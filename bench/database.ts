@@ -1,0 +1,75 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cpuSeconds, threadsCpuSeconds } from './process-usage.ts';
+
+const LOOK_MS = 500;
+/** Looks in a row that must find no merge and an idle server: 2 s. */
+const QUIET_LOOKS = 4;
+const QUIET_LOOKS_MAX = 600;
+/** CPU of an idle server with our looks at it, as a share of one core. */
+const IDLE_SHARE = 0.08;
+
+/** ClickHouse as the bench sees it: the local server's own user, over HTTP. */
+export class Database {
+  readonly url: string;
+  readonly pid: number;
+
+  constructor(url: string, pid: number) {
+    this.url = url;
+    this.pid = pid;
+  }
+
+  async rows<T>(query: string): Promise<T[]> {
+    const text = await this.statement(`${query} FORMAT JSONEachRow`, {
+      output_format_json_quote_64bit_integers: '0',
+    });
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as T);
+  }
+
+  /** Runs a statement; gives what the server answered. */
+  async statement(query: string, settings: Readonly<Record<string, string>> = {}): Promise<string> {
+    return this.#post(new URLSearchParams(settings), query);
+  }
+
+  /** Sends `body` as the data of an INSERT. */
+  async insert(query: string, body: Uint8Array, settings: Readonly<Record<string, string>>): Promise<void> {
+    await this.#post(new URLSearchParams({ query, ...settings }), body);
+  }
+
+  /** CPU seconds that the server has used since its start. */
+  get cpuSeconds(): number {
+    return cpuSeconds(this.pid);
+  }
+
+  /** Of `cpuSeconds`, those of the threads that merge; they live as long as the server. */
+  get mergeCpuSeconds(): number {
+    return threadsCpuSeconds(this.pid, 'MergeMutate');
+  }
+
+  /** Waits until no merge has run for 2 s and the server uses no more CPU. Throws after 5 minutes. */
+  async quiet(): Promise<void> {
+    let quietLooks = 0;
+    let before = this.cpuSeconds;
+    for (let look = 0; look < QUIET_LOOKS_MAX && quietLooks < QUIET_LOOKS; look++) {
+      await sleep(LOOK_MS);
+      const now = this.cpuSeconds;
+      const [merging] = await this.rows<{ merges: number }>('SELECT count() AS merges FROM system.merges');
+      const idle = now - before <= (IDLE_SHARE * LOOK_MS) / 1000;
+      quietLooks = merging!.merges === 0 && idle ? quietLooks + 1 : 0;
+      before = now;
+    }
+    if (quietLooks < QUIET_LOOKS) throw new Error('ClickHouse does not become quiet');
+  }
+
+  async #post(parameters: URLSearchParams, body: string | Uint8Array): Promise<string> {
+    const answer = await fetch(`${this.url}/?${parameters.toString()}`, {
+      method: 'POST',
+      body,
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(text.slice(0, 2000));
+    return text;
+  }
+}

@@ -1,0 +1,160 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Consumer } from '../ingest/consumer.ts';
+import type { PackedBatch, ParseContext } from '../ingest/parse/batch.ts';
+import { BatchParser } from '../ingest/parse/parse-batch.ts';
+import { readFeed } from '../schemas/feed.ts';
+import { checkSettings } from '../schemas/settings.ts';
+import { SENT_COLUMNS } from '../schemas/tables.ts';
+import type { BenchServers } from './bench-servers.ts';
+import type { Database } from './database.ts';
+import { kafkaSettings, type Workload } from './workload.ts';
+
+const POLL_MS = 100;
+const POLL_BYTES = 16_777_216;
+const POLL_MESSAGES = 200_000;
+const READ_POLLS_MAX = 100_000;
+
+/** The settings of ingest's inserts that decide what an insert costs (`ingest/clickhouse.ts`). */
+const INSERT_SETTINGS = {
+  async_insert: '0',
+  deduplicate_insert: 'disable',
+  max_partitions_per_insert_block: '0',
+  max_insert_threads: '1',
+  max_insert_block_size: '10000000',
+  min_insert_block_size_rows: '10000000',
+  min_insert_block_size_bytes: '1000000000',
+};
+
+/** The encoded blocks of one batch, in files. */
+export interface CapturedBatch {
+  readonly cdr: string;
+  readonly cdrByNumber: string;
+  readonly cdrRows: number;
+  readonly cdrByNumberRows: number;
+}
+
+/** The messages of the packed topic in batches as ingest makes them: so many bytes each. */
+export function* packedBatches(workload: Workload): Generator<PackedBatch> {
+  const { batch_bytes_max, batch_messages_max } = checkSettings({}).ingest;
+  let messages: Buffer[] = [];
+  let bytes = 0;
+  for (const message of workload.messages('packed')) {
+    messages.push(message);
+    bytes += message.length;
+    if (bytes < batch_bytes_max && messages.length < batch_messages_max) continue;
+    yield packedBatch(messages);
+    messages = [];
+    bytes = 0;
+  }
+  if (messages.length > 0) yield packedBatch(messages);
+}
+
+function packedBatch(messages: readonly Buffer[]): PackedBatch {
+  const nowMs = Date.now();
+  let end = 0;
+  return {
+    sources: [{ feed: 0, topic: 'cdr', topicId: '', partition: 0 }],
+    bytes: Buffer.concat(messages),
+    ends: Uint32Array.from(messages, (message) => (end += message.length)),
+    sourceOf: new Uint16Array(messages.length),
+    offsets: Float64Array.from(messages.keys()),
+    timestamps: new Float64Array(messages.length).fill(nowMs),
+    tombstones: new Uint8Array(messages.length),
+    count: messages.length,
+    nowMs,
+  };
+}
+
+/** What parsing depends on, with the default settings. */
+export function parseContext(): ParseContext {
+  const settings = checkSettings({});
+  return {
+    feeds: settings.feeds.map(readFeed),
+    identityKey: new Uint8Array(32),
+    futureMsMax: settings.ingest.future_hours_max * 3_600_000,
+    retentionMonths: settings.retention.months,
+  };
+}
+
+/** Parses the workload and writes the blocks of each batch to files. */
+export function captureBlocks(bench: BenchServers, workload: Workload): CapturedBatch[] {
+  const parser = new BatchParser(parseContext());
+  return [...packedBatches(workload)].map((batch, index) => {
+    const { cdr, cdrByNumber, cdrRows, cdrByNumberRows } = parser.parse(batch);
+    return {
+      cdr: bench.write(`cdr-${index}.native`, cdr),
+      cdrByNumber: bench.write(`cdr_by_number-${index}.native`, cdrByNumber),
+      cdrRows,
+      cdrByNumberRows,
+    };
+  });
+}
+
+/** Inserts one block as it is, constant columns left to their defaults; `settings` are laid over those of ingest. */
+export async function insertFile(
+  database: Database,
+  name: string,
+  table: 'cdr' | 'cdr_by_number',
+  path: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const columns = SENT_COLUMNS[table].map((column) => column.name).join(', ');
+  const query = `INSERT INTO ${name}.${table} (${columns}) FORMAT Native`;
+  await database.insert(query, readFileSync(path), { ...INSERT_SETTINGS, ...settings });
+}
+
+/** The floor: both blocks of each batch at once, one batch after the other. Gives wall seconds. */
+export async function insertBatches(
+  database: Database,
+  name: string,
+  batches: readonly CapturedBatch[],
+): Promise<number> {
+  const began = performance.now();
+  for (const { cdr, cdrByNumber } of batches) {
+    await Promise.all([
+      insertFile(database, name, 'cdr', cdr),
+      insertFile(database, name, 'cdr_by_number', cdrByNumber),
+    ]);
+  }
+  return (performance.now() - began) / 1000;
+}
+
+/** Wall and CPU seconds of this process for reading a topic to its end and doing nothing with it. */
+export async function readTopic(
+  brokers: string,
+  group: string,
+  topic: string,
+  messages: number,
+): Promise<{ seconds: number; cpuSeconds: number }> {
+  const settings = kafkaSettings(brokers, group, topic);
+  const partitions = Array.from({ length: settings.kafka.topic_partitions }, (_, partition) => ({
+    topic,
+    partition,
+    offset: 0,
+  }));
+  const consumer: Consumer = await Consumer.connect(settings, group, {
+    assigned: () => consumer.assign(partitions),
+    revoked: () => consumer.unassign(),
+    disturbed: () => undefined,
+  });
+  try {
+    consumer.subscribe([topic]);
+    let chunk = await consumer.poll(1, 1, POLL_MS);
+    while (chunk.count === 0) {
+      await sleep(1);
+      chunk = await consumer.poll(1, 1, POLL_MS);
+    }
+    const began = performance.now();
+    const cpuBefore = process.cpuUsage();
+    let read = chunk.count;
+    for (let poll = 0; read < messages; poll++) {
+      if (poll > READ_POLLS_MAX) throw new Error(`${read} of ${messages} messages came`);
+      read += (await consumer.poll(POLL_MESSAGES, POLL_BYTES, POLL_MS)).count;
+    }
+    const { user, system } = process.cpuUsage(cpuBefore);
+    return { seconds: (performance.now() - began) / 1000, cpuSeconds: (user + system) / 1_000_000 };
+  } finally {
+    await consumer.close();
+  }
+}

@@ -1,0 +1,49 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** Ticks of the counters in /proc (`getconf CLK_TCK`), 100 on every Linux that Node runs on. */
+const TICKS_PER_SECOND = 100;
+
+/** Counters of /proc/PID/stat, numbered as in proc(5), where the first behind the program's name is 3. */
+const STAT = { userTicks: 14, systemTicks: 15, childrenUserTicks: 16, childrenSystemTicks: 17 } as const;
+
+/** CPU seconds of all threads of a running process, user and system. */
+export function cpuSeconds(pid: number): number {
+  return statTicks(String(pid), STAT.userTicks, STAT.systemTicks) / TICKS_PER_SECOND;
+}
+
+/** CPU seconds of those threads of a running process whose names begin with this. */
+export function threadsCpuSeconds(pid: number, name: string): number {
+  let ticks = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      if (!readFileSync(`/proc/${pid}/task/${thread}/comm`, 'utf8').startsWith(name)) continue;
+      ticks += statTicks(`${pid}/task/${thread}`, STAT.userTicks, STAT.systemTicks);
+    } catch {
+      // The thread has ended between two looks.
+    }
+  }
+  return ticks / TICKS_PER_SECOND;
+}
+
+/** CPU seconds of the children of this process that have ended, their own children included. */
+export function endedChildrenCpuSeconds(): number {
+  return statTicks('self', STAT.childrenUserTicks, STAT.childrenSystemTicks) / TICKS_PER_SECOND;
+}
+
+/** Largest resident memory that a running process has had, in bytes; undefined where it has ended. */
+export function peakMemoryBytes(pid: number): number | undefined {
+  try {
+    const kilobytes = /^VmHWM:\s+([0-9]+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
+  } catch {
+    // The process has ended between two looks.
+    return undefined;
+  }
+}
+
+function statTicks(pid: string, ...fields: number[]): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The program's name stands in brackets and may hold blanks and brackets itself.
+  const values = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return fields.reduce((sum, field) => sum + Number(values[field - 3]), 0);
+}

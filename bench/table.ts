@@ -1,0 +1,26 @@
+/** A text table: the first column to the left, the others to the right. */
+export function textTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((cell, column) =>
+    Math.max(cell.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join('  ')
+      .trimEnd();
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
+}
+
+export function median(values: readonly number[]): number {
+  if (values.length === 0) return Number.NaN;
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Median and range: `2.31 (2.20 to 2.44)`. */
+export function medianAndRange(values: readonly number[], digits = 2): string {
+  const shown = (value: number): string => value.toFixed(digits);
+  const range = `(${shown(Math.min(...values))} to ${shown(Math.max(...values))})`;
+  return values.length < 2 ? shown(median(values)) : `${shown(median(values))} ${range}`;
+}

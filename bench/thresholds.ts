@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const FILE = fileURLToPath(new URL('../../bench/thresholds.json', import.meta.url));
+
+/** `bench/thresholds.json`: ratios within one run and sizes, never absolute times. */
+export interface Thresholds {
+  /** CPU of cdrhouse and ClickHouse a record, against the peer's. */
+  readonly packed_cpu_ratio_max: number;
+  readonly single_cpu_ratio_max: number;
+  readonly peak_memory_megabytes_max: number;
+  /** End-to-end rate against that of inserting the same blocks from files; packed topic. */
+  readonly share_of_floor_min: number;
+}
+
+export function readThresholds(): Thresholds {
+  return JSON.parse(readFileSync(FILE, 'utf8')) as Thresholds;
+}
+
+/** What a threshold is held against. */
+export interface Held {
+  readonly what: string;
+  readonly value: number;
+  readonly min?: number;
+  readonly max?: number;
+}
+
+/** Says of each whether it holds; gives those that do not. */
+export function brokenThresholds(held: readonly Held[]): Held[] {
+  // A value that is no number holds nothing.
+  return held.filter(({ value, min = -Infinity, max = Infinity }) => !(value >= min && value <= max));
+}

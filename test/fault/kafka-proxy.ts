@@ -1,0 +1,108 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { Test } from 'tap';
+
+/** Frames above this size are records, which name no broker. */
+const FRAME_BYTES_MAX_WITH_ADDRESSES = 65_536;
+
+/**
+ * A proxy between the programs under test and a Kafka broker on 127.0.0.1. The broker tells its clients its own
+ * address in metadata; the proxy writes its own port there, so that every connection comes through it.
+ */
+export class KafkaProxy {
+  readonly brokers: string;
+  readonly #targetPort: number;
+  readonly #port: number;
+  readonly #pairs = new Set<readonly [Socket, Socket]>();
+  #open = true;
+  /** Connections tried while the broker was out of reach. */
+  refused = 0;
+
+  private constructor(server: Server, targetPort: number) {
+    this.#targetPort = targetPort;
+    this.#port = (server.address() as AddressInfo).port;
+    this.brokers = `127.0.0.1:${this.#port}`;
+    server.on('connection', (socket) => this.#connected(socket));
+  }
+
+  /** @param brokers address of the broker */
+  static async start(t: Test, brokers: string): Promise<KafkaProxy> {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const proxy = new KafkaProxy(server, Number(brokers.split(':')[1]));
+    t.teardown(() => {
+      proxy.cut();
+      server.close();
+    });
+    return proxy;
+  }
+
+  /** Breaks all connections and refuses new ones. */
+  cut(): void {
+    this.#open = false;
+    for (const pair of this.#pairs) pair.forEach((socket) => socket.destroy());
+  }
+
+  heal(): void {
+    this.#open = true;
+  }
+
+  #connected(client: Socket): void {
+    if (!this.#open) {
+      this.refused++;
+      client.resetAndDestroy();
+      return;
+    }
+    const broker = connect(this.#targetPort, '127.0.0.1');
+    const pair = [client, broker] as const;
+    this.#pairs.add(pair);
+    const end = (): void => {
+      this.#pairs.delete(pair);
+      pair.forEach((socket) => socket.destroy());
+    };
+    for (const socket of pair) {
+      socket.setNoDelay(true);
+      socket.on('error', end);
+      socket.on('close', end);
+    }
+    client.pipe(broker);
+    const frames = new Frames();
+    broker.on('data', (chunk: Buffer) => {
+      for (const frame of frames.add(chunk)) client.write(this.#rewritten(frame));
+    });
+  }
+
+  /** A port is four bytes behind its host in every version of the protocol, so nothing changes its length. */
+  #rewritten(frame: Buffer): Buffer {
+    if (frame.length > FRAME_BYTES_MAX_WITH_ADDRESSES) return frame;
+    const told = address(this.#targetPort);
+    for (let at = frame.indexOf(told); at >= 0; at = frame.indexOf(told, at + told.length)) {
+      address(this.#port).copy(frame, at);
+    }
+    return frame;
+  }
+}
+
+function address(port: number): Buffer {
+  const bytes = Buffer.from('127.0.0.1\0\0\0\0');
+  bytes.writeInt32BE(port, 9);
+  return bytes;
+}
+
+/** Cuts a stream into Kafka's frames: four bytes of length, then as many. */
+class Frames {
+  #rest: Buffer = Buffer.alloc(0);
+
+  add(chunk: Buffer): Buffer[] {
+    this.#rest = Buffer.concat([this.#rest, chunk]);
+    const frames: Buffer[] = [];
+    while (this.#rest.length >= 4) {
+      const end = 4 + this.#rest.readInt32BE(0);
+      if (this.#rest.length < end) break;
+      frames.push(this.#rest.subarray(0, end));
+      this.#rest = this.#rest.subarray(end);
+    }
+    return frames;
+  }
+}
