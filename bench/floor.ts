@@ -26,6 +26,9 @@ const INSERT_SETTINGS = {
   min_insert_block_size_bytes: '1000000000',
 };
 
+/** The secret of stored keys in all databases of a bench. */
+export const IDENTITY_KEY = Buffer.alloc(32);
+
 /** The encoded blocks of one batch, in files. */
 export interface CapturedBatch {
   readonly cdr: string;
@@ -71,7 +74,7 @@ export function parseContext(): ParseContext {
   const settings = checkSettings({});
   return {
     feeds: settings.feeds.map(readFeed),
-    identityKey: new Uint8Array(32),
+    identityKey: IDENTITY_KEY,
     futureMsMax: settings.ingest.future_hours_max * 3_600_000,
     retentionMonths: settings.retention.months,
   };
