@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test demo bench-parse bench-steps bench-ingest clean
+.PHONY: help setup build check format test-unit test fuzz soak demo dial-plans bench bench-parse bench-steps bench-ingest bench-readers clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -13,7 +13,7 @@ BIN := node_modules/.bin
 help: ## this list
 	printf 'targets:\n'
 	sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 setup: ## install what is missing: system packages (Debian), npm packages by the lockfile
 	deploy/install-prerequisites.sh
@@ -46,19 +46,37 @@ test-unit: build ## tests that need no server; FILES="dist/test/..." for some of
 	node dist/test/run.js --unit $(FILES)
 
 test: build check ## all tests against real Kafka and ClickHouse; FILES="dist/test/..." for some of them
+	deploy/fetch-prometheus.sh
 	node dist/test/run.js $(FILES)
+
+fuzz: build ## generated and broken lines of every format, read in several ways and compared; SECONDS=60 SEED=1
+	node dist/test/fuzz/main.js --seconds $(or $(SECONDS),60) --seed $(or $(SEED),$$(date +%s))
+
+soak: build ## steady load while processes are killed at random, then equal sets; MINUTES=10 SEED=1 RATE=2000
+	node dist/test/fault/soak.js --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) --rate $(or $(RATE),2000)
 
 demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends by itself
 	exec node dist/cli.js demo $(if $(SECONDS),--seconds $(SECONDS))
 
-bench-parse: build ## CPU per record of one parse worker
+bench: build ## what the targets are held against: parsing, and ingest beside the peer and the floor (10 minutes)
 	node dist/bench/parse.js
+	node dist/bench/ingest.js --records 2000000 --rounds 3 $(OPTIONS)
+
+bench-parse: build ## CPU per record of one parse worker by format; OPTIONS="--records 100000 --rounds 9 --formats 3cx,delimited"
+	node dist/bench/parse.js $(OPTIONS)
 
 bench-steps: build ## CPU per record of each step; OPTIONS="--records 600000 --rounds 5"
 	node dist/bench/steps.js $(OPTIONS)
 
 bench-ingest: build ## Kafka to ClickHouse beside the peer and the floor; OPTIONS="--records 1000000 --rounds 3 --days 7"
 	node dist/bench/ingest.js $(OPTIONS)
+
+bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS="--records 300000 --rounds 3"
+	node dist/bench/readers.js $(OPTIONS)
+
+dial-plans: build ## schemas/dial-plans.ts anew from the installed libphonenumber-js
+	node dist/deploy/dial-plans/main.js
+	$(BIN)/prettier --log-level warn --write schemas/dial-plans.ts
 
 clean: ## remove what was built; packages and downloads stay
 	rm -rf dist .tap

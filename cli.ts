@@ -1,7 +1,13 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { readFileSync } from 'node:fs';
-import { CdrhouseError } from './schemas/errors.ts';
+import {
+  DEAD_LETTER_STATES,
+  readPlace,
+  type DeadLetterFilter,
+  type DeadLetterState,
+} from './schemas/dead-letters.ts';
+import { CdrhouseError, REJECT_CODES } from './schemas/errors.ts';
 import type { Settings } from './schemas/settings.ts';
 import { loadSettings } from './settings-loader.ts';
 
@@ -10,6 +16,8 @@ import { loadSettings } from './settings-loader.ts';
  * 1 failed, 2 wrong usage or settings. Each subcommand loads its own service, so that `ship` needs no
  * ClickHouse client and production needs nothing of the local servers.
  */
+/** As ingest/ship/inputs.ts has them, which is loaded with ship only. */
+const SHIP_SORTS = ['name', 'mtime'] as const;
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 const program = new Command('cdrhouse')
@@ -64,20 +72,15 @@ program
       print(`${grantStatements(settings.clickhouse.database).join('\n')}\n`);
       return;
     }
-    const [{ retentionClient }, { migrateDatabase }, { createMissingTopics }] = await Promise.all([
+    const [{ withRetentionClient }, { migrateDatabase }, { createMissingTopics }] = await Promise.all([
       import('./retention/clickhouse.ts'),
       import('./retention/migrate.ts'),
       import('./ingest/ship/topics.ts'),
     ]);
-    const client = retentionClient(settings);
     const context = { database: settings.clickhouse.database, retentionMonths: settings.retention.months };
-    let migrated;
-    try {
-      migrated = await migrateDatabase(client, context, packageVersion());
-    } finally {
-      await client.close();
-    }
-    const { applied, schemaVersion } = migrated;
+    const { applied, schemaVersion } = await withRetentionClient(settings, (client) =>
+      migrateDatabase(client, context, packageVersion()),
+    );
     const topics = await createMissingTopics(settings);
     if (options.json === true)
       print(`${JSON.stringify({ schema_version: schemaVersion, applied, topics_created: topics })}\n`);
@@ -170,29 +173,25 @@ program
 
 program
   .command('ship')
-  .description("send switch files to a feed's topic; JSON summary on stdout")
-  .argument('<files...>', 'files, or - for standard input')
+  .description("send what switches write to a feed's topic; JSON summary on stdout")
+  .argument(
+    '[files...]',
+    'files, folders (the files in them), quoted patterns (*, ?, [a-z], {a,b}, **), or - for standard input; gzip is unpacked',
+  )
   .option('--feed <name>', 'the feed; needed where there are several')
-  .option('--again', 'send files again that were sent before')
-  .action(async (files: string[], options: { feed?: string; again?: boolean }) => {
-    const settings = readSettings();
-    const [{ runShip }, { progressBar }] = await Promise.all([
-      import('./ingest/ship/main.ts'),
-      import('./progress.ts'),
-    ]);
-    const bar = progressBar('ship', 'bytes');
-    try {
-      const summary = await runShip({
-        settings,
-        files,
-        feed: options.feed,
-        again: options.again === true,
-        progress: bar.update,
-      });
-      print(`${JSON.stringify(summary)}\n`);
-    } finally {
-      bar.stop();
-    }
+  .option('--again', 'send files again that were sent before, under whatever name')
+  .option('--follow', 'go on with what is written, across rotation, and with new files, until SIGTERM')
+  .option('--listen <address>', 'take records at http://HOST:PORT[/path] or tcp://HOST:PORT, until SIGTERM')
+  .addOption(
+    new Option('--sort <order>', 'in which order files are sent').choices(SHIP_SORTS).default('name'),
+  )
+  .option('--json', 'the summary is JSON, with and without this')
+  .addHelpText(
+    'after',
+    '\nWhat was sent is remembered by content (ship.place_file), after Kafka has acknowledged it.\nExit code 1: a file or a line was not sent; stderr says which and why. Recipes: docs/ship.md.',
+  )
+  .action(async (files: string[], options: ShipCommandOptions) => {
+    process.exitCode = await shipCommand(files, options);
   });
 
 program
@@ -230,7 +229,7 @@ program
     },
   );
 
-program
+const formats = program
   .command('formats')
   .description('the formats that a feed can name')
   .option('--json', 'print as JSON')
@@ -238,28 +237,139 @@ program
     const { FORMATS } = await import('./schemas/formats/index.ts');
     if (options.json === true) print(`${JSON.stringify(FORMATS)}\n`);
     else
-      for (const { name, summary, durationMeans } of FORMATS)
-        print(`${name}\n  ${summary}\n  ${durationMeans}\n`);
+      for (const { name, summary, about } of FORMATS) {
+        print(`${name}\n  ${summary}\n`);
+        for (const [what, text] of Object.entries(about)) print(`  ${what}: ${text}\n`);
+      }
+  });
+formats
+  .command('test')
+  .description('how each line of a file is read, without any server; shows numbers (personal data)')
+  .argument('<file>', 'a file, or - for standard input')
+  .requiredOption('--feed <name>', 'as this feed of the settings')
+  .option('--json', 'print as JSON, one object a line, the last one is the summary')
+  .action(async (file: string, options: { feed: string; json?: boolean }, command: Command) => {
+    const { testFormat, trialText, summaryText } = await import('./ingest/format-trial.ts');
+    // The parent command has an option of this name too.
+    const json = command.optsWithGlobals<{ json?: boolean }>().json === true;
+    const summary = await testFormat(readSettings(), options.feed, file, (line) =>
+      print(json ? `${JSON.stringify(line)}\n` : trialText(line)),
+    );
+    print(json ? `${JSON.stringify({ summary })}\n` : summaryText(summary));
   });
 
+program
+  .command('feeds')
+  .description('what was stored for a feed')
+  .command('reload')
+  .description(
+    "after a feed's settings were wrong (zone, country, columns, name): have what was stored under other settings than " +
+      "today's read again and replaced, as far as Kafka holds it; list what it no longer holds. Needs an idle group",
+  )
+  .requiredOption('--feed <name>', 'the feed, as it is called now')
+  .requiredOption(
+    '--from <time>',
+    'messages from this Kafka timestamp on (when they were sent), ISO 8601',
+    moment,
+  )
+  .option('--to <time>', 'messages before this one: when the settings were mended; default: all', moment)
+  .option(
+    '--remove-gone',
+    'delete what was stored from places that Kafka no longer has, before it is shipped again',
+  )
+  .option('--dry-run', 'only say what would be done')
+  .option('--json', 'print the report as JSON')
+  .action(
+    async (options: {
+      feed: string;
+      from: number;
+      to?: number;
+      removeGone?: boolean;
+      dryRun?: boolean;
+      json?: boolean;
+    }) => {
+      const { feed, from, to } = options;
+      if (to !== undefined && from >= to)
+        throw new CdrhouseError('USAGE_WRONG', '--from must be before --to');
+      const [{ reloadFeed }, { reloadAdvice, reloadLines }] = await Promise.all([
+        import('./ingest/reload.ts'),
+        import('./ingest/reload-text.ts'),
+      ]);
+      const report = await reloadFeed({
+        settings: readSettings(),
+        feed,
+        fromMs: from,
+        toMs: to,
+        removeGone: options.removeGone === true,
+        dryRun: options.dryRun === true,
+      });
+      if (options.json === true) print(`${JSON.stringify(report)}\n`);
+      else for (const line of reloadLines(report)) print(`${line}\n`);
+      for (const line of reloadAdvice(report)) say(line);
+    },
+  );
+
 const deadLetters = program.command('dead-letters').description('records that were rejected');
-deadLetters
-  .command('list')
+interface LetterOptions {
+  readonly feed?: string;
+  readonly code?: string;
+  readonly from?: number;
+  readonly to?: number;
+}
+/** Adds the options that choose letters. */
+function choosingLetters(command: Command): Command {
+  return command
+    .option('--feed <name>', 'of this feed')
+    .addOption(new Option('--code <code>', 'with this code').choices(REJECT_CODES))
+    .option('--from <time>', 'of messages from this Kafka timestamp on, ISO 8601', moment)
+    .option('--to <time>', 'of messages before this Kafka timestamp', moment);
+}
+function letterFilter({ feed, code, from, to }: LetterOptions): DeadLetterFilter {
+  if (from !== undefined && to !== undefined && from >= to)
+    throw new CdrhouseError('USAGE_WRONG', '--from must be before --to');
+  return { feed, code, fromMs: from, toMs: to };
+}
+choosingLetters(deadLetters.command('list'))
   .description('rejected records, newest first; shows no content')
-  .option('--feed <name>', 'of this feed')
-  .option('--code <code>', 'with this code')
+  .addOption(
+    new Option('--state <state>', 'in this state').choices([...DEAD_LETTER_STATES, 'all']).default('open'),
+  )
+  .option('--count', 'only how many there are by feed, code and state')
   .option('--limit <n>', 'how many', wholeNumber(1, 100_000), 100)
   .option('--json', 'print as JSON, one object a line')
-  .action(async (options: { feed?: string; code?: string; limit: number; json?: boolean }) => {
-    const { listDeadLetters } = await import('./retention/dead-letters.ts');
-    for (const row of await listDeadLetters(readSettings(), options)) {
-      print(
-        options.json === true
-          ? `${JSON.stringify(row)}\n`
-          : `${row.place}  ${row.feed}  ${row.code}  ${row.field} at byte ${row.position}  ${row.rejected_at}\n`,
-      );
-    }
-  });
+  .action(
+    async (
+      options: LetterOptions & {
+        state: DeadLetterState | 'all';
+        count?: boolean;
+        limit: number;
+        json?: boolean;
+      },
+    ) => {
+      const { countDeadLetters, listDeadLetters } = await import('./retention/dead-letters.ts');
+      const { state, limit } = options;
+      const filter = { ...letterFilter(options), states: state === 'all' ? undefined : [state] };
+      if (options.count === true) {
+        for (const row of await countDeadLetters(readSettings(), filter)) {
+          print(
+            options.json === true
+              ? `${JSON.stringify(row)}\n`
+              : `${row.feed}  ${row.code}  ${row.state}  ${row.count}\n`,
+          );
+        }
+        return;
+      }
+      const { letters, total } = await listDeadLetters(readSettings(), filter, limit);
+      for (const row of letters) {
+        print(
+          options.json === true
+            ? `${JSON.stringify(row)}\n`
+            : `${row.place}  ${row.feed}  ${row.code}  ${row.field} at byte ${row.position}  ${row.rejected_at}  ${row.state}\n`,
+        );
+      }
+      if (total > letters.length) say(`the newest ${letters.length} of ${total}; --limit shows more`);
+    },
+  );
 deadLetters
   .command('show')
   .description('one rejected record with its bytes as sent (personal data)')
@@ -268,6 +378,38 @@ deadLetters
     const { showDeadLetter } = await import('./retention/dead-letters.ts');
     print(`${JSON.stringify(await showDeadLetter(readSettings(), place), null, 2)}\n`);
   });
+choosingLetters(deadLetters.command('replay'))
+  .description("read open rejected records again with today's settings and store what can be read now")
+  .option('--place <place>', 'only this one: topic/partition/offset/line, as list prints it')
+  .option('--dry-run', 'only say what would become of them')
+  .option('--json', 'print the summary as JSON')
+  .action(async (options: LetterOptions & { place?: string; dryRun?: boolean; json?: boolean }) => {
+    const [{ replayDeadLetters }, { progressBar }] = await Promise.all([
+      import('./ingest/replay.ts'),
+      import('./progress.ts'),
+    ]);
+    const place = options.place === undefined ? undefined : readPlace(options.place);
+    const stop = stopSignal();
+    const bar = progressBar('replay', 'records');
+    const summary = await replayDeadLetters({
+      settings: readSettings(),
+      filter: { ...letterFilter(options), place },
+      dryRun: options.dryRun === true,
+      stop,
+      progress: bar.update,
+    }).finally(() => bar.stop());
+    const { selected, stored, rejected_by_code, skipped_by_reason, left } = summary;
+    if (options.json === true) print(`${JSON.stringify(summary)}\n`);
+    else {
+      print(`selected  ${selected}\nstored  ${stored}\n`);
+      for (const [code, count] of Object.entries(rejected_by_code)) print(`rejected  ${code}  ${count}\n`);
+      for (const [reason, count] of Object.entries(skipped_by_reason))
+        print(`skipped  ${reason}  ${count}\n`);
+    }
+    if (options.dryRun === true) say('nothing was written');
+    if (left > 0) say(`${left} not looked at`);
+    if (left > 0 && stop.aborted) process.exitCode = EXIT.failed;
+  });
 
 program
   .command('audit')
@@ -275,13 +417,17 @@ program
   .option('--feed <name>', 'of this feed')
   .option('--strict', 'also a difference: records that are not at their place, as duplicates are not')
   .option('--json', 'print the report as JSON')
-  .action(async (options: { feed?: string; strict?: boolean; json?: boolean }) => {
+  .option('--metrics-file <path>', 'write the outcome for the textfile collector of node_exporter (*.prom)')
+  .action(async (options: { feed?: string; strict?: boolean; json?: boolean; metricsFile?: string }) => {
     const { audit } = await import('./retention/audit.ts');
-    const { feed } = options;
-    const report = await audit(readSettings(), {
-      ...(feed === undefined ? {} : { feed }),
-      strict: options.strict === true,
-    });
+    const { feed, metricsFile } = options;
+    const of = feed === undefined ? {} : { feed };
+    const report = await audit(readSettings(), { ...of, strict: options.strict === true });
+    if (metricsFile !== undefined) {
+      const { auditRegistry, writeMetricsFile } = await import('./retention/audit-metrics.ts');
+      const registry = auditRegistry(report, { ...of, nowMs: Date.now() });
+      await writeMetricsFile(metricsFile, await registry.metrics());
+    }
     if (options.json === true) print(`${JSON.stringify(report)}\n`);
     else {
       for (const d of report.differences) {
@@ -289,8 +435,13 @@ program
           `${d.topic}/${d.partition} ${d.from_offset} to ${d.next_offset}: ${d.fault}; ledger ${d.ledger}, cdr ${d.cdr}, cdr_by_number ${d.cdr_by_number}, dead letters ${d.dead_letters}\n`,
         );
       }
+      for (const { feed: name, kind, ids, places } of report.conflicts) {
+        const what = kind === 'two_calls' ? 'with more than one call' : 'sent again with other content';
+        print(`conflict  ${name}: ${ids} id(s) ${what}\n`);
+        for (const records of places) print(`  ${records.join('  ')}\n`);
+      }
       say(
-        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.elsewhere} elsewhere (duplicates) or gone`,
+        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters`,
       );
     }
     const { length } = report.differences;
@@ -304,26 +455,45 @@ keys
   .addOption(new Option('--role <role...>', 'what it may do').makeOptionMandatory())
   .option('--label <text>', 'who has it', '')
   .option('--expires <day>', 'last day of validity is the day before, YYYY-MM-DD', utcDay)
+  .option('--shared', 'several people use it: each request must name its Agent')
+  .option(
+    '--rate <n>',
+    'requests a minute; default: query.requests_per_minute',
+    wholeNumber(1, 4_000_000_000),
+  )
+  .option('--address <network...>', 'it works only from these (CIDR, or an address); default: from any')
   .option('--json', 'print as JSON')
-  .action(async (options: { role: string[]; label: string; expires?: number; json?: boolean }) => {
+  .action(async (options: KeyOptions) => {
     const { addKey } = await import('./retention/keys.ts');
     const { token, keyId } = await addKey(readSettings(), {
       roles: options.role,
       label: options.label,
       expiresAt: options.expires,
+      shared: options.shared === true,
+      requestsPerMinute: options.rate,
+      addresses: options.address ?? [],
     });
     print(options.json === true ? `${JSON.stringify({ key_id: keyId, token })}\n` : `${token}\n`);
     if (options.json !== true) say(`key ${keyId}: keep it now, it cannot be shown again`);
   });
+interface KeyOptions {
+  readonly role: string[];
+  readonly label: string;
+  readonly expires?: number;
+  readonly shared?: boolean;
+  readonly rate?: number;
+  readonly address?: string[];
+  readonly json?: boolean;
+}
 keys
   .command('list')
   .description('the keys, without their secrets')
   .option('--json', 'print as JSON')
   .action(async (options: { json?: boolean }) => {
-    const { listKeys } = await import('./retention/keys.ts');
+    const { keyCells, listKeys } = await import('./retention/keys.ts');
     const rows = await listKeys(readSettings());
     if (options.json === true) print(`${JSON.stringify(rows)}\n`);
-    else for (const row of rows) print(`${row.key_id}  ${row.state}  ${row.roles.join(',')}  ${row.label}\n`);
+    else for (const row of rows) print(`${keyCells(row).join('  ')}\n`);
   });
 keys
   .command('revoke')
@@ -335,6 +505,62 @@ keys
     say(`key ${keyId} is revoked`);
   });
 
+interface ShipCommandOptions {
+  readonly feed?: string;
+  readonly again?: boolean;
+  readonly follow?: boolean;
+  readonly listen?: string;
+  readonly sort: (typeof SHIP_SORTS)[number];
+}
+
+async function shipCommand(files: string[], options: ShipCommandOptions): Promise<number> {
+  const { feed, listen } = options;
+  const again = options.again === true;
+  const followed = options.follow === true;
+  if (listen !== undefined && (files.length > 0 || again || followed))
+    throw new CdrhouseError('USAGE_WRONG', '--listen takes no files, and neither --again nor --follow');
+  if (listen === undefined && files.length === 0)
+    throw new CdrhouseError('USAGE_WRONG', 'say which files to send, or --listen');
+  if (followed && (again || files.includes('-')))
+    throw new CdrhouseError('USAGE_WRONG', '--follow takes neither - nor --again');
+  const settings = readSettings();
+  const stop = stopSignal();
+  if (listen !== undefined) {
+    const { runListen } = await import('./ingest/ship/listen.ts');
+    print(
+      `${JSON.stringify(await runListen({ settings, feed, address: listen, stop, report: sayError, say }))}\n`,
+    );
+    return EXIT.done;
+  }
+  const [{ runShip }, { progressBar }] = await Promise.all([
+    import('./ingest/ship/main.ts'),
+    import('./progress.ts'),
+  ]);
+  const bar = progressBar('ship', 'bytes');
+  try {
+    const { sort } = options;
+    const progress = bar.update;
+    const summary = await runShip({
+      settings,
+      files,
+      feed,
+      again,
+      follow: followed,
+      sort,
+      stop,
+      report: sayError,
+      say,
+      progress,
+    });
+    print(`${JSON.stringify(summary)}\n`);
+    // A service that was told to end has done its work; what it could not send is in the summary and was said.
+    if (followed) return EXIT.done;
+    return summary.failed_files > 0 || summary.too_long > 0 || stop.aborted ? EXIT.failed : EXIT.done;
+  } finally {
+    bar.stop();
+  }
+}
+
 try {
   await program.parseAsync();
 } catch (error) {
@@ -344,7 +570,7 @@ try {
 function failed(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
   if (error instanceof CdrhouseError) {
-    say(`cdrhouse: ${error.code}: ${error.message}\n  what to do: ${error.action}`);
+    sayError(error);
     return error.code === 'SETTINGS_INVALID' || error.code === 'USAGE_WRONG' || error.code === 'FEED_UNKNOWN'
       ? EXIT.usage
       : EXIT.failed;
@@ -353,6 +579,10 @@ function failed(error: unknown): number {
   if ((error as NodeJS.ErrnoException).code === 'EPIPE') return EXIT.done;
   say(`cdrhouse: INTERNAL: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return EXIT.failed;
+}
+
+function sayError({ code, message, action }: CdrhouseError): void {
+  say(`cdrhouse: ${code}: ${message}\n  what to do: ${action}`);
 }
 
 function readSettings(): Settings {

@@ -20,6 +20,8 @@ export interface RunOptions {
 export interface EndedRun {
   readonly stdout: string;
   readonly seconds: number;
+  /** Of these, from the moment at which Kafka had assigned its partitions; joining a group takes up to a second more or less. */
+  readonly assignedSeconds: number | undefined;
   readonly cpuSeconds: number;
   readonly peakBytes: number;
 }
@@ -48,7 +50,10 @@ export async function runCdrhouse(
       CDRHOUSE_RETENTION_CLICKHOUSE_USER: retention.user,
       CDRHOUSE_RETENTION_CLICKHOUSE_PASSWORD: retention.password,
       CDRHOUSE_INGEST_METRICS_PORT: '0',
-      CDRHOUSE_INGEST_LOG_LEVEL: 'warn',
+      // Says when partitions were assigned.
+      CDRHOUSE_INGEST_LOG_LEVEL: 'info',
+      // Not left to what is there: a missing addon would measure something else.
+      CDRHOUSE_INGEST_READER: 'packed',
       ...environment,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -56,14 +61,20 @@ export async function runCdrhouse(
   let stdout = '';
   let stderr = '';
   let peakBytes = 0;
+  let assignedAt: number | undefined;
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+    if (stderr.includes('"partitions assigned"')) assignedAt ??= performance.now();
+  });
   const look = setInterval(() => {
     peakBytes = Math.max(peakBytes, peakMemoryBytes(child.pid!) ?? 0);
   }, MEMORY_LOOK_MS);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   clearInterval(look);
-  const seconds = (performance.now() - began) / 1000;
+  const ended = performance.now();
+  const seconds = (ended - began) / 1000;
+  const assignedSeconds = assignedAt === undefined ? undefined : (ended - assignedAt) / 1000;
   if (code !== 0) throw new Error(`cdrhouse ${commandLine.join(' ')} ended with ${code}:\n${stderr}`);
-  return { stdout, seconds, cpuSeconds: endedChildrenCpuSeconds() - cpuBefore, peakBytes };
+  return { stdout, seconds, assignedSeconds, cpuSeconds: endedChildrenCpuSeconds() - cpuBefore, peakBytes };
 }

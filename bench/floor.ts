@@ -1,13 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Consumer } from '../ingest/consumer.ts';
-import type { PackedBatch, ParseContext } from '../ingest/parse/batch.ts';
 import { BatchParser } from '../ingest/parse/parse-batch.ts';
-import { readFeed } from '../schemas/feed.ts';
-import { checkSettings } from '../schemas/settings.ts';
 import { SENT_COLUMNS } from '../schemas/tables.ts';
 import type { BenchServers } from './bench-servers.ts';
 import type { Database } from './database.ts';
+import { packedBatches, parseContext, rowsOf } from './packed-batches.ts';
 import { kafkaSettings, type Workload } from './workload.ts';
 
 const POLL_MS = 100;
@@ -19,15 +17,13 @@ const READ_POLLS_MAX = 100_000;
 const INSERT_SETTINGS = {
   async_insert: '0',
   deduplicate_insert: 'disable',
+  optimize_on_insert: '0',
   max_partitions_per_insert_block: '0',
   max_insert_threads: '1',
   max_insert_block_size: '10000000',
   min_insert_block_size_rows: '10000000',
   min_insert_block_size_bytes: '1000000000',
 };
-
-/** The secret of stored keys in all databases of a bench. */
-export const IDENTITY_KEY = Buffer.alloc(32);
 
 /** The encoded blocks of one batch, in files. */
 export interface CapturedBatch {
@@ -37,59 +33,18 @@ export interface CapturedBatch {
   readonly cdrByNumberRows: number;
 }
 
-/** The messages of the packed topic in batches as ingest makes them: so many bytes each. */
-export function* packedBatches(workload: Workload): Generator<PackedBatch> {
-  const { batch_bytes_max, batch_messages_max } = checkSettings({}).ingest;
-  let messages: Buffer[] = [];
-  let bytes = 0;
-  for (const message of workload.messages('packed')) {
-    messages.push(message);
-    bytes += message.length;
-    if (bytes < batch_bytes_max && messages.length < batch_messages_max) continue;
-    yield packedBatch(messages);
-    messages = [];
-    bytes = 0;
-  }
-  if (messages.length > 0) yield packedBatch(messages);
-}
-
-function packedBatch(messages: readonly Buffer[]): PackedBatch {
-  const nowMs = Date.now();
-  let end = 0;
-  return {
-    sources: [{ feed: 0, topic: 'cdr', topicId: '', partition: 0 }],
-    bytes: Buffer.concat(messages),
-    ends: Uint32Array.from(messages, (message) => (end += message.length)),
-    sourceOf: new Uint16Array(messages.length),
-    offsets: Float64Array.from(messages.keys()),
-    timestamps: new Float64Array(messages.length).fill(nowMs),
-    tombstones: new Uint8Array(messages.length),
-    count: messages.length,
-    nowMs,
-  };
-}
-
-/** What parsing depends on, with the default settings. */
-export function parseContext(): ParseContext {
-  const settings = checkSettings({});
-  return {
-    feeds: settings.feeds.map(readFeed),
-    identityKey: IDENTITY_KEY,
-    futureMsMax: settings.ingest.future_hours_max * 3_600_000,
-    retentionMonths: settings.retention.months,
-  };
-}
-
 /** Parses the workload and writes the blocks of each batch to files. */
 export function captureBlocks(bench: BenchServers, workload: Workload): CapturedBatch[] {
   const parser = new BatchParser(parseContext());
   return [...packedBatches(workload)].map((batch, index) => {
-    const { cdr, cdrByNumber, cdrRows, cdrByNumberRows } = parser.parse(batch);
+    parser.parse(batch);
+    const cdr = parser.wholeBlock('cdr');
+    const cdrByNumber = parser.wholeBlock('cdr_by_number');
     return {
       cdr: bench.write(`cdr-${index}.native`, cdr),
       cdrByNumber: bench.write(`cdr_by_number-${index}.native`, cdrByNumber),
-      cdrRows,
-      cdrByNumberRows,
+      cdrRows: rowsOf(cdr),
+      cdrByNumberRows: rowsOf(cdrByNumber),
     };
   });
 }

@@ -1,60 +1,99 @@
-import { lastCalendarYear, Traffic } from '../ingest/generate/traffic.ts';
-import type { PackedBatch } from '../ingest/parse/batch.ts';
-import { BatchParser } from '../ingest/parse/parse-batch.ts';
-import { readFeed } from '../schemas/feed.ts';
-import { checkSettings } from '../schemas/settings.ts';
+import { once } from 'node:events';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { FORMAT_LINES } from './format-lines.ts';
+import type { FormatRound, FormatTask } from './parse-worker.ts';
+import { median, textTable } from './table.ts';
+import { brokenThresholds, readThresholds } from './thresholds.ts';
 
 /**
- * CPU per record of one parse worker: bytes of a packed topic in, sorted and encoded blocks for both tables out.
- * Run it with `make bench-parse`.
+ * `make bench-parse`: CPU a record of one parse worker by format, on the same calls in interleaved rounds: parsing alone, and
+ * with sorting and encoding both blocks. Each format has a thread of its own, as in ingest, so that none is compiled for
+ * what another one needs. Exits 1 where a ratio to canonical-csv is above its threshold.
  */
-const RECORDS = 200_000;
-const RECORDS_PER_MESSAGE = 500;
-const ROUNDS = 7;
-
-function packedBatch(): PackedBatch {
-  const now = Date.now();
-  const traffic = new Traffic(1, RECORDS, lastCalendarYear(now));
-  const messages: Buffer[] = [];
-  for (let from = 0; from < RECORDS; from += RECORDS_PER_MESSAGE) {
-    const lines = Array.from({ length: RECORDS_PER_MESSAGE }, (_, i) => traffic.line(from + i));
-    messages.push(Buffer.from(`${lines.join('\n')}\n`));
-  }
-  let end = 0;
-  return {
-    sources: [{ feed: 0, topic: 'cdr', topicId: '', partition: 0 }],
-    bytes: Buffer.concat(messages),
-    ends: Uint32Array.from(messages, (message) => (end += message.length)),
-    sourceOf: new Uint16Array(messages.length),
-    offsets: Float64Array.from(messages.keys()),
-    timestamps: new Float64Array(messages.length).fill(now),
-    tombstones: new Uint8Array(messages.length),
-    count: messages.length,
-    nowMs: now,
-  };
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
-}
-
-const batch = packedBatch();
-const feeds = checkSettings({}).feeds.map(readFeed);
-const parser = new BatchParser({
-  feeds,
-  identityKey: new Uint8Array(32),
-  futureMsMax: 86_400_000,
-  retentionMonths: 36,
+const { values } = parseArgs({
+  options: {
+    records: { type: 'string', default: '100000' },
+    rounds: { type: 'string', default: '9' },
+    /** Names of formats with commas between them; default: all. */
+    formats: { type: 'string' },
+  },
 });
-const microseconds: number[] = [];
-for (let round = 0; round < ROUNDS; round++) {
-  const before = process.cpuUsage();
-  const { cdrRows } = parser.parse(batch);
-  const { user, system } = process.cpuUsage(before);
-  if (cdrRows !== RECORDS) throw new Error(`${cdrRows} of ${RECORDS} records were accepted`);
-  microseconds.push((user + system) / RECORDS);
+const RECORDS = wholeNumber('records', values.records, 1000, 1_000_000);
+const ROUNDS = wholeNumber('rounds', values.rounds, 1, 100);
+const BASE = 'canonical-csv';
+/** What `ship` packs. */
+const MESSAGE_BYTES = 65_536;
+/** Rounds of each format before the counted ones: they compile the code. */
+const WARM_UP_ROUNDS = 2;
+
+function wholeNumber(name: string, text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < min || value > max)
+    throw new RangeError(`--${name}: allowed are whole numbers from ${min} to ${max}`);
+  return value;
 }
-const bytes = Math.round(batch.bytes.length / RECORDS);
-process.stdout.write(
-  `parse: ${median(microseconds).toFixed(2)} us CPU a record (median of ${ROUNDS} rounds of ${RECORDS} records of ${bytes} bytes)\n`,
+
+const wanted = values.formats?.split(',') ?? FORMAT_LINES.map(({ format }) => format);
+const unknown = wanted.find((name) => !FORMAT_LINES.some(({ format }) => format === name));
+if (unknown !== undefined) throw new RangeError(`--formats: there are no lines of ${unknown}`);
+const formats = [BASE, ...wanted.filter((format) => format !== BASE)];
+const rounds = new Map<string, FormatRound[]>();
+const threads = formats.map((format) => {
+  const task: FormatTask = { format, records: RECORDS, messageBytes: MESSAGE_BYTES };
+  return { format, thread: new Worker(new URL('./parse-worker.js', import.meta.url), { workerData: task }) };
+});
+for (let round = -WARM_UP_ROUNDS; round < ROUNDS; round++) {
+  for (const { format, thread } of threads) {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    thread.postMessage('round');
+    const [measured] = (await once(thread, 'message')) as [FormatRound];
+    if (round >= 0) rounds.set(format, [...(rounds.get(format) ?? []), measured]);
+  }
+}
+await Promise.all(threads.map(({ thread }) => thread.terminate()));
+
+/** us a record: the best round and the median one. Other work makes rounds longer, none shorter. */
+function used(format: string, part: 'parse' | 'all'): { best: number; median: number } {
+  const list = rounds.get(format)!.map((round) => round[part] / RECORDS);
+  return { best: Math.min(...list), median: median(list) };
+}
+
+const base = { parse: used(BASE, 'parse'), all: used(BASE, 'all') };
+const rows = formats.map((format) => {
+  const [parse, all] = [used(format, 'parse'), used(format, 'all')];
+  return [
+    format,
+    Math.round(rounds.get(format)![0]!.bytes / RECORDS).toString(),
+    parse.best.toFixed(2),
+    parse.median.toFixed(2),
+    (parse.best / base.parse.best).toFixed(2),
+    all.best.toFixed(2),
+    all.median.toFixed(2),
+    (all.best / base.all.best).toFixed(2),
+  ];
+});
+const head = [
+  'us CPU a record',
+  'bytes',
+  'parse: best',
+  'median',
+  'ratio',
+  'with blocks: best',
+  'median',
+  'ratio',
+];
+process.stdout.write(`${textTable(head, rows)}\n${ROUNDS} rounds of ${RECORDS} records\n`);
+
+const ratios = readThresholds().parse_ratio_max;
+const broken = brokenThresholds(
+  formats.flatMap((format) => {
+    const max = ratios[format];
+    return max === undefined
+      ? []
+      : [{ what: `parse ratio of ${format}`, value: used(format, 'parse').best / base.parse.best, max }];
+  }),
 );
+for (const { what, value, max } of broken)
+  process.stdout.write(`BROKEN: ${what}: ${value.toFixed(2)}, wanted at most ${max}\n`);
+process.exitCode = broken.length === 0 ? 0 : 1;

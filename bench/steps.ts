@@ -1,21 +1,17 @@
 import { parseArgs } from 'node:util';
-import { cdrBlock, cdrByNumberBlock, type BlockContext } from '../ingest/parse/blocks.ts';
+import { PIECE_BYTES } from '../ingest/block-stream.ts';
 import type { PackedBatch } from '../ingest/parse/batch.ts';
-import { CallColumns } from '../ingest/parse/call-columns.ts';
-import { BatchMemory } from '../ingest/parse/batch-memory.ts';
-import { LineReader } from '../ingest/parse/line-reader.ts';
-import { LineSplitter } from '../ingest/parse/line-splitter.ts';
 import { BatchParser } from '../ingest/parse/parse-batch.ts';
-import { sortOrder } from '../ingest/parse/sort-order.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse } from './cdrhouse-run.ts';
-import { captureBlocks, insertFile, packedBatches, parseContext, type CapturedBatch } from './floor.ts';
+import { captureBlocks, insertFile, type CapturedBatch } from './floor.ts';
+import { packedBatches, parseContext } from './packed-batches.ts';
 import { medianAndRange, textTable } from './table.ts';
 import { Workload } from './workload.ts';
 
 /**
- * `make bench-steps`: CPU a record of each step alone, in one process, on the same batches: parse, sort and
- * encode in JavaScript, and ClickHouse's insert into each table.
+ * `make bench-steps`: CPU a record of each step alone, in one process, on the same batches: parse, sort and gather, encode,
+ * and ClickHouse's insert into each table.
  */
 const { values } = parseArgs({
   options: {
@@ -32,7 +28,7 @@ const TABLES = ['cdr', 'cdr_by_number'] as const;
 /** Variants of an insert: what each setting of ours costs. */
 const INSERTS: readonly { readonly name: string; readonly settings: Readonly<Record<string, string>> }[] = [
   { name: 'insert', settings: {} },
-  { name: 'insert, optimize_on_insert = 0', settings: { optimize_on_insert: '0' } },
+  { name: 'insert, optimize_on_insert = 1', settings: { optimize_on_insert: '1' } },
 ];
 
 /** Seconds of CPU by step, one value a round. */
@@ -65,80 +61,20 @@ class Steps {
   }
 }
 
-/** The parts of a `BatchParser`, each to be run alone. It counts no sources and rejects nothing. */
-class BareParser {
-  readonly #memory = new BatchMemory();
-  readonly #splitter = new LineSplitter(this.#memory);
-  readonly #calls = new CallColumns();
-  readonly #reader: LineReader;
-  readonly #context = parseContext();
-
-  constructor() {
-    const { feeds, identityKey } = this.#context;
-    this.#reader = new LineReader(feeds[0]!, identityKey, this.#memory, this.#splitter, this.#calls);
-  }
-
-  /** Lines to columns. */
-  parse(batch: PackedBatch): void {
-    const calls = this.#calls;
-    const splitter = this.#splitter;
-    calls.clear();
-    const start = this.#memory.load(batch.bytes);
-    const end = start + batch.bytes.length;
-    const position = { topic: '', partition: 0, offset: 0, line: 0 };
-    for (let at = start; at < end; at = splitter.next) {
-      splitter.split(at, end, this.#reader.separator);
-      if (this.#reader.read(at, position) !== undefined) throw new Error('a record is rejected');
-      const row = calls.length;
-      calls.feed[row] = 0;
-      calls.partition[row] = 0;
-      calls.offset[row] = row;
-      calls.line[row] = 1;
-      calls.length = row + 1;
-    }
-  }
-
-  /** The order of the rows of both tables. */
-  sort(): void {
-    const calls = this.#calls;
-    const all = Uint32Array.from({ length: calls.length }, (_, call) => call);
-    sortOrder(calls, calls.callingKey, all, calls.length);
-    const keys = new Float64Array(2 * calls.length);
-    const rowCall = new Uint32Array(2 * calls.length);
-    let rows = 0;
-    for (let call = 0; call < calls.length; call++) {
-      for (const key of [calls.dialedKey[call]!, calls.displayedKey[call]!]) {
-        if (Number.isNaN(key)) continue;
-        keys[rows] = key;
-        rowCall[rows++] = call;
-      }
-    }
-    sortOrder(calls, keys, rowCall, rows);
-  }
-
-  /** Both blocks, their sorting included. */
-  encode(batch: PackedBatch): number {
-    const context: BlockContext = {
-      calls: this.#calls,
-      memory: this.#memory,
-      sources: batch.sources,
-      feedNames: ['default'],
-    };
-    return cdrBlock(context).length + cdrByNumberBlock(context).block.length;
-  }
-}
-
 function countParsing(steps: Steps, batches: readonly PackedBatch[]): void {
-  const bare = new BareParser();
-  const whole = new BatchParser(parseContext());
+  const parser = new BatchParser(parseContext());
+  const piece = new Uint8Array(PIECE_BYTES);
   // The first round compiles the code.
   for (let round = -1; round < ROUNDS; round++) {
     const counted = round < 0 ? new Steps() : steps;
     for (const batch of batches) {
-      counted.count('parse (split, read, hash)', round, () => bare.parse(batch));
-      counted.count('sort, both tables', round, () => bare.sort());
-      counted.count('sort and encode, both tables', round, () => bare.encode(batch));
-      counted.count('all of a worker', round, () => whole.parse(batch));
+      counted.count('parse (split, read, hash)', round, () => parser.parse(batch));
+      for (const table of TABLES) {
+        const { native } = counted.count(`sort and gather, ${table}`, round, () => parser.block(table));
+        counted.count(`write pieces, ${table}`, round, () => {
+          while (native.bytesLeft > 0) native.read(piece);
+        });
+      }
     }
   }
 }

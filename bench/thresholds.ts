@@ -11,6 +11,8 @@ export interface Thresholds {
   readonly peak_memory_megabytes_max: number;
   /** End-to-end rate against that of inserting the same blocks from files; packed topic. */
   readonly share_of_floor_min: number;
+  /** By format, CPU a record of parsing alone against that of canonical-csv. */
+  readonly parse_ratio_max: Readonly<Record<string, number>>;
 }
 
 export function readThresholds(): Thresholds {

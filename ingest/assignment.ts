@@ -3,9 +3,15 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { IngestDatabase, LedgerHead } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
+import {
+  decideCorrections,
+  markReplaced,
+  newestCorrection,
+  outwaitOthers,
+  type Correctable,
+} from './corrections.ts';
 import { claimRow } from './ledger-row.ts';
-import { contiguousEnd, decideResume } from './ledger.ts';
-import type { CoveredRange } from './open-batch.ts';
+import { contiguousEnd, correctionZone, decideResume } from './ledger.ts';
 import type { PartitionState } from './partitions.ts';
 import type { Ownership } from './writer.ts';
 
@@ -21,6 +27,10 @@ export interface PartitionGap {
 export interface Resumed {
   readonly states: readonly PartitionState[];
   readonly gaps: readonly PartitionGap[];
+  /** Those of the states where rows of another reading may stand. */
+  readonly correctable: readonly Correctable[];
+  /** The newest correction by topic. */
+  readonly corrections: ReadonlyMap<string, number>;
 }
 
 export interface AssignmentContext {
@@ -47,8 +57,12 @@ export async function findResumePoints(
       .flat()
       .map((head) => [`${head.topic}/${head.partition}`, head]),
   );
+  const corrections = new Map(
+    await Promise.all(topics.map(async (topic) => [topic, await newestCorrection(database, topic)] as const)),
+  );
   const states: PartitionState[] = [];
   const gaps: PartitionGap[] = [];
+  const correctable: Correctable[] = [];
   for (const { topic, partition } of partitions) {
     const topicId = topicIds.get(topic);
     if (topicId === undefined) continue;
@@ -61,19 +75,47 @@ export async function findResumePoints(
       continue;
     }
     const feed = context.feeds.findIndex((candidate) => candidate.topic === topic);
-    states.push({
+    const state: PartitionState = {
       source: { feed, topic, topicId, partition },
       clusterId,
       generation: resume.generation,
       position: resume.offset,
       stored: resume.offset,
       end: high,
-    });
+    };
+    states.push(state);
+    const zone = correctionZone(head, resume.offset, context.feeds[feed]!.reading, high);
+    if (zone !== undefined) correctable.push({ state, zone });
   }
-  return { states, gaps };
+  return { states, gaps, correctable, corrections };
 }
 
-/** Begins the generations of these partitions: from here on rows of older ones do not count. */
+/** For how long others may still write, and since when this process owns its partitions. */
+export interface Owned {
+  readonly leaseMs: number;
+  /** performance.now() */
+  readonly since: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Decides under which correction each partition is stored, to be done before `claimPartitions`. Waits first
+ * for what others may still write, where settings have changed.
+ */
+export async function planCorrections(
+  { database }: AssignmentContext,
+  { states, correctable, corrections }: Resumed,
+  { leaseMs, since, signal }: Owned,
+): Promise<void> {
+  if (correctable.some(({ zone }) => zone.begun === undefined))
+    await outwaitOthers(database, leaseMs, performance.now() - since, signal);
+  await decideCorrections(database, states, correctable, corrections);
+}
+
+/**
+ * Begins the generations of these partitions: from here on rows of older ones do not count. Then marks what is
+ * read again under another reading.
+ */
 export async function claimPartitions(
   { database, feeds, instance }: AssignmentContext,
   states: readonly PartitionState[],
@@ -84,6 +126,10 @@ export async function claimPartitions(
   const rows = states.map((state) => claimRow(state, feeds[state.source.feed]!, written));
   const storedAtSeconds = Math.floor(written.nowMs / 1000);
   await database.insertLedger(rows, { storedAtSeconds, deadlineMs: await lease.deadline(), signal });
+  await markReplaced(database, states, storedAtSeconds, async () => ({
+    deadlineMs: await lease.deadline(),
+    signal,
+  }));
 }
 
 /** Thrown where a topic is no longer the one that was assigned: its offsets mean other records now. */
@@ -97,8 +143,8 @@ export class TopicRecreated extends CdrhouseError {
  * Checks, after a batch was read and before it is written, that its topics are still those that were
  * assigned. What was read of a re-created topic would count under the old one, and its beginning be skipped.
  */
-export async function verifyTopics(consumer: Consumer, ranges: readonly CoveredRange[]): Promise<void> {
-  const expected = new Map(ranges.map(({ partition: { source } }) => [source.topic, source.topicId]));
+export async function verifyTopics(consumer: Consumer, partitions: readonly PartitionState[]): Promise<void> {
+  const expected = new Map(partitions.map(({ source }) => [source.topic, source.topicId]));
   const ids = await consumer.topicIds([...expected.keys()]);
   for (const [topic, topicId] of expected) if (ids.get(topic) !== topicId) throw new TopicRecreated(topic);
 }

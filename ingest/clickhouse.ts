@@ -1,7 +1,13 @@
 import { createClient, type ClickHouseClient, type ClickHouseSettings } from '@clickhouse/client';
 import { Readable } from 'node:stream';
-import { constantColumns, SENT_COLUMNS, type SentTable } from '../schemas/tables.ts';
-import type { Settings } from '../schemas/settings.ts';
+import {
+  constantColumns,
+  SENT_COLUMNS,
+  type BlockTable,
+  type SentTable,
+  type StoredSource,
+} from '../schemas/tables.ts';
+import { BATCHES_IN_FLIGHT_MAX, type Settings } from '../schemas/settings.ts';
 
 /** Insert settings that the guarantees rest on, passed explicitly because a server's profile may differ. */
 const INSERT_SETTINGS: ClickHouseSettings = {
@@ -10,6 +16,8 @@ const INSERT_SETTINGS: ClickHouseSettings = {
   wait_for_async_insert: 1,
   // A block that was deleted and is inserted again would be acknowledged and not stored.
   deduplicate_insert: 'disable',
+  // Rows of one key in one block stay until a merge, and FINAL passes them over: half of what an insert costs.
+  optimize_on_insert: 0,
   // A batch of an archive spans 36 months and more.
   max_partitions_per_insert_block: '0',
   // The block is sorted and is to be one part: no splitting, no second thread.
@@ -28,10 +36,9 @@ export interface Sending {
   /** UTC ms by this host's clock; the server refuses the insert after it. */
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
+  /** All that calls are sent of. */
+  readonly sources?: readonly StoredSource[];
 }
-
-/** Tables that take Native blocks. */
-export type BlockTable = Exclude<SentTable, 'ingest_ledger'>;
 
 /** A row of `ingest_ledger` as it is written (64-bit integers as text). */
 export interface LedgerRow {
@@ -62,6 +69,23 @@ export interface LedgerRow {
   readonly message_at_max: string;
   readonly instance: string;
   readonly stored_at: string;
+  readonly kind: 'read' | 'replay';
+  readonly correction: number;
+  readonly corrected_until: number;
+}
+
+/** A row of `dead_letter_marks` as it is written. */
+export interface DeadLetterMark {
+  readonly topic: string;
+  readonly topic_id: string;
+  readonly partition: number;
+  readonly offset: number;
+  readonly line: number;
+  readonly state: 'replayed' | 'superseded' | 'replaying';
+  readonly message_at: string;
+  readonly marked_at: string;
+  readonly generation: number;
+  readonly reading: string;
 }
 
 /** How far the newest generation of a partition got, from the ledger. */
@@ -75,7 +99,15 @@ export interface LedgerHead {
   readonly nextOffset: number;
   /** Sum of all ranges: equals nextOffset - fromOffset where they tile without a gap. */
   readonly covered: number;
+  /** The feed's readings under which it was claimed and read. */
+  readonly readings: readonly string[];
+  /** The claim's; 0: none. */
+  readonly correction: number;
+  readonly correctedUntil: number;
 }
+
+/** What an INSERT that selects is sent with. */
+export type SelectSending = Omit<Sending, 'storedAtSeconds' | 'sources'>;
 
 /** Everything that ingest says to ClickHouse. Retrying is the caller's. */
 export class IngestDatabase {
@@ -91,8 +123,9 @@ export class IngestDatabase {
       password: settings.ingest.clickhouse_password ?? settings.clickhouse.password,
       application: 'cdrhouse-ingest',
       request_timeout: settings.clickhouse.request_timeout_s * 1000,
-      // Both tables' inserts, a ledger insert and a check at once.
-      max_open_connections: 8,
+      // Three inserts of each batch in flight, which may hold their connections until those before them are stored, a ledger
+      // insert and checks: with fewer the first batch could wait for a connection that another one holds.
+      max_open_connections: 3 * BATCHES_IN_FLIGHT_MAX + 8,
       keep_alive: { enabled: true, idle_socket_ttl: 2000 },
       // Blocks are compact already; compressing them costs more CPU than a local socket.
       compression: { request: false, response: false },
@@ -101,13 +134,16 @@ export class IngestDatabase {
   }
 
   /** Inserts one block in Native format. See `#insert` for the deadline. */
-  async insertBlock(table: BlockTable, block: Uint8Array, sending: Sending): Promise<void> {
+  async insertBlock(table: BlockTable, block: Readable, sending: Sending): Promise<void> {
     await this.#insert(table, 'Native', block, sending);
   }
 
   async insertLedger(rows: readonly LedgerRow[], sending: Sending): Promise<void> {
-    const lines = Buffer.from(rows.map((row) => JSON.stringify(row)).join('\n'));
-    await this.#insert('ingest_ledger', 'JSONEachRow', lines, sending);
+    await this.#insert('ingest_ledger', 'JSONEachRow', jsonLines(rows), sending);
+  }
+
+  async insertMarks(rows: readonly DeadLetterMark[], sending: Sending): Promise<void> {
+    await this.#insert('dead_letter_marks', 'JSONEachRow', jsonLines(rows), sending);
   }
 
   /**
@@ -117,26 +153,69 @@ export class IngestDatabase {
   async #insert(
     table: SentTable,
     format: 'Native' | 'JSONEachRow',
-    content: Uint8Array,
-    { storedAtSeconds, deadlineMs, signal }: Sending,
+    content: Readable,
+    { storedAtSeconds, deadlineMs, signal, sources }: Sending,
   ): Promise<void> {
-    const constants = constantColumns(table, storedAtSeconds);
+    const constants = constantColumns(table, storedAtSeconds, sources);
     const sent = SENT_COLUMNS[table];
     const names = [...sent, ...constants].map(({ name }) => name).join(', ');
     const values = [...sent.map(({ name }) => name), ...constants.map(({ expression }) => expression)].join(
       ', ',
     );
     const structure = sent.map(({ name, type }) => `${name} ${type}`).join(', ');
-    const deadline = Math.floor((deadlineMs + this.#clockOffsetMs) / 1000);
+    // The client takes no notice of a signal that is aborted already.
+    signal.throwIfAborted();
     const result = await this.#client.exec({
       query:
         `INSERT INTO ${this.#database}.${table} (${names}) SELECT ${values} FROM input('${structure.replaceAll("'", "\\'")}') ` +
-        `WHERE throwIf(now() > toDateTime(${deadline}), 'deadline of the insert has passed') = 0 FORMAT ${format}`,
-      values: Readable.from([content], { objectMode: false }),
+        `WHERE ${this.#before(deadlineMs)} FORMAT ${format}`,
+      values: content,
       clickhouse_settings: INSERT_SETTINGS,
       abort_signal: signal,
     });
     result.stream.destroy();
+  }
+
+  /** The condition that holds until a deadline, by the server's clock. */
+  #before(deadlineMs: number): string {
+    const deadline = Math.floor((deadlineMs + this.#clockOffsetMs) / 1000);
+    return `throwIf(now() > toDateTime(${deadline}), 'deadline of the insert has passed') = 0`;
+  }
+
+  get database(): string {
+    return this.#database;
+  }
+
+  /** Rows of a query. 64-bit integers must be below 2^53. */
+  async rows<T>(query: string, parameters: Readonly<Record<string, unknown>> = {}): Promise<T[]> {
+    const result = await this.#client.query({
+      query,
+      query_params: { ...parameters },
+      format: 'JSONEachRow',
+      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+    });
+    return result.json<T>();
+  }
+
+  /** Does an `INSERT … SELECT … WHERE …`, to which it adds the deadline. */
+  async insertSelect(
+    query: string,
+    parameters: Readonly<Record<string, unknown>>,
+    { deadlineMs, signal }: SelectSending,
+  ): Promise<void> {
+    await this.#client.command({
+      query: `${query} AND ${this.#before(deadlineMs)}`,
+      query_params: { ...parameters },
+      clickhouse_settings: {
+        ...INSERT_SETTINGS,
+        do_not_merge_across_partitions_select_final: 1,
+        // Which row of a key is the newest must be known before conditions on other columns pass rows over.
+        use_skip_indexes_if_final: 0,
+        optimize_move_to_prewhere_if_final: 0,
+        query_plan_optimize_lazy_final: 0,
+      },
+      abort_signal: signal,
+    });
   }
 
   /** Notes how far the server's clock is ahead of this host's, for deadlines. */
@@ -156,9 +235,10 @@ export class IngestDatabase {
     const result = await this.#client.query({
       query: `
         SELECT topic, partition, cluster_id AS clusterId, topic_id AS topicId, generation,
-          min(from_offset) AS fromOffset, max(next_offset) AS nextOffset, sum(next_offset - from_offset) AS covered
+          min(from_offset) AS fromOffset, max(next_offset) AS nextOffset, sum(next_offset - from_offset) AS covered,
+          groupUniqArray(reading) AS readings, max(ingest_ledger.correction) AS correction, max(corrected_until) AS correctedUntil
         FROM ${this.#database}.ingest_ledger FINAL
-        WHERE topic = {topic: String}
+        WHERE topic = {topic: String} AND kind = 'read'
         GROUP BY topic, partition, clusterId, topicId, generation
         ORDER BY partition, generation DESC
         LIMIT 1 BY partition`,
@@ -176,7 +256,7 @@ export class IngestDatabase {
       query: `
         SELECT from_offset AS fromOffset, next_offset AS nextOffset FROM ${this.#database}.ingest_ledger FINAL
         WHERE topic = {topic: String} AND partition = {partition: Int32} AND cluster_id = {clusterId: String}
-          AND topic_id = {topicId: String} AND generation = {generation: UInt64}
+          AND topic_id = {topicId: String} AND generation = {generation: UInt64} AND kind = 'read'
         ORDER BY fromOffset, nextOffset`,
       query_params: { ...head },
       format: 'JSONEachRow',
@@ -185,23 +265,19 @@ export class IngestDatabase {
     return result.json();
   }
 
-  /** With which readings the ranges of a partition from this offset on were stored. */
-  async readingsFrom(topic: string, partition: number, offset: number): Promise<string[]> {
-    const result = await this.#client.query({
-      query: `
-        SELECT DISTINCT reading FROM ${this.#database}.ingest_ledger FINAL
-        WHERE topic = {topic: String} AND partition = {partition: Int32} AND next_offset > {offset: Int64}
-          AND next_offset > from_offset`,
-      query_params: { topic, partition, offset },
-      format: 'JSONEachRow',
-    });
-    return (await result.json<{ reading: string }>()).map(({ reading }) => reading);
-  }
-
   async insertState(row: Readonly<Record<string, unknown>>): Promise<void> {
     await this.#client.insert({
       table: `${this.#database}.ingest_state`,
       values: [row],
+      format: 'JSONEachRow',
+      clickhouse_settings: INSERT_SETTINGS,
+    });
+  }
+
+  async insertHeartbeats(rows: readonly object[]): Promise<void> {
+    await this.#client.insert({
+      table: `${this.#database}.ingest_heartbeats`,
+      values: [...rows],
       format: 'JSONEachRow',
       clickhouse_settings: INSERT_SETTINGS,
     });
@@ -225,12 +301,24 @@ export class IngestDatabase {
     };
   }
 
-  async ping(): Promise<boolean> {
+  /** Rejects where the server does not answer. */
+  async reach(): Promise<void> {
     const answer = await this.#client.ping();
+    if (!answer.success) throw answer.error;
+  }
+
+  /** True when ClickHouse answers within this time. */
+  async answers(timeoutMs: number): Promise<boolean> {
+    const answer = await this.#client.ping({ select: false, abort_signal: AbortSignal.timeout(timeoutMs) });
     return answer.success;
   }
 
   async close(): Promise<void> {
     await this.#client.close();
   }
+}
+
+function jsonLines(rows: readonly object[]): Readable {
+  const lines = rows.map((row) => JSON.stringify(row)).join('\n');
+  return Readable.from([Buffer.from(lines)], { objectMode: false });
 }

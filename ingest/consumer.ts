@@ -1,14 +1,22 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import Kafka, { type ConsumerGlobalConfig, type LibrdKafkaError, type TopicPartition } from 'node-rdkafka';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
+import { KafkaMetadata } from './kafka-metadata.ts';
 import type { MessageChunk, PartitionOffset } from './message-chunk.ts';
 import { PendingCommits } from './pending-commits.ts';
-import { consumePacked, fetchClusterId, fetchGroupMembers, fetchTopicIds } from './native/addon.ts';
+import { chooseReader } from './readers/choice.ts';
+import { PackedReader } from './readers/packed.ts';
+import { PlainReader } from './readers/plain.ts';
+import type { Reader, ReaderKind } from './readers/reader.ts';
+import type { GroupDescription } from './stale-assignment.ts';
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 /** librdkafka's default, passed explicitly because leases are reckoned with it. */
 const SESSION_TIMEOUT_MS = 45_000;
+/** How often the plain reader looks for what consume(n) does not tell. */
+const STATISTICS_MS = 1000;
 
 /** What the pipeline is told. Assignments wait for `assign`; both are called from `poll`. */
 export interface ConsumerListener {
@@ -19,20 +27,23 @@ export interface ConsumerListener {
 }
 
 /**
- * The Kafka consumer of one ingest process: node-rdkafka for everything about the group, the native addon
- * for reading. The only file beside `ship/` that knows node-rdkafka.
+ * The Kafka consumer of one ingest process: node-rdkafka for everything about the group, a reader (the native addon,
+ * or plain consume) for the messages. The only file beside `readers/` and `ship/` that knows node-rdkafka.
  */
 export class Consumer {
   readonly #consumer: Kafka.KafkaConsumer;
+  readonly #reader: Reader;
   readonly #commits: PendingCommits;
 
-  private constructor(consumer: Kafka.KafkaConsumer, commits: PendingCommits) {
+  private constructor(consumer: Kafka.KafkaConsumer, reader: Reader, commits: PendingCommits) {
     this.#consumer = consumer;
+    this.#reader = reader;
     this.#commits = commits;
   }
 
   /**
-   * Connects; `subscribe` joins the group. Throws KAFKA_UNREACHABLE.
+   * Connects; `subscribe` joins the group. Throws KAFKA_UNREACHABLE, NATIVE_ADDON_MISSING, and SETTINGS_INVALID for
+   * what the plain reader cannot be told.
    * @param instanceId name of this process slot: a process that dies and returns keeps its partitions. Undefined
    *   for one that only asks
    */
@@ -41,11 +52,19 @@ export class Consumer {
     instanceId: string | undefined,
     listener: ConsumerListener,
   ): Promise<Consumer> {
+    const { kind } = chooseReader(settings.ingest.reader);
     const commits = new PendingCommits();
-    const consumer = new Kafka.KafkaConsumer(consumerConfiguration(settings, instanceId, listener, commits), {
-      // Never used: every assignment names its offset. A lost offset must stop the partition, not move it.
-      'auto.offset.reset': 'error',
-    });
+    const consumer = new Kafka.KafkaConsumer(
+      {
+        ...consumerConfiguration(settings, instanceId, listener, commits),
+        ...(kind === 'plain' ? { 'statistics.interval.ms': STATISTICS_MS } : {}),
+      },
+      {
+        // Never used: every assignment names its offset. A lost offset must stop the partition, not move it.
+        'auto.offset.reset': 'error',
+      },
+    );
+    const reader = createReader(kind, consumer, settings);
     consumer.on('event.error', (error) => listener.disturbed(error.code, error.message));
     await new Promise<void>((resolve, reject) => {
       consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, (error: LibrdKafkaError | null) => {
@@ -55,22 +74,35 @@ export class Consumer {
         consumer.disconnect(() => reject(new CdrhouseError('KAFKA_UNREACHABLE', detail, error)));
       });
     });
-    return new Consumer(consumer, commits);
+    return new Consumer(consumer, reader, commits);
   }
 
   subscribe(topics: readonly string[]): void {
     this.#consumer.subscribe([...topics]);
   }
 
+  /**
+   * Answers an assignment by leaving the group, and joins it again: all partitions are shared out anew. Other than at
+   * the end of the client, a static member that unsubscribes does leave.
+   */
+  rejoin(topics: readonly string[]): void {
+    // Without an answer librdkafka would put off leaving, and forget it with the next subscription.
+    this.assign([]);
+    this.#consumer.unsubscribe();
+    this.subscribe(topics);
+  }
+
   poll(messagesMax: number, bytesMax: number, timeoutMs: number): Promise<MessageChunk> {
-    return consumePacked(this.#consumer, messagesMax, bytesMax, timeoutMs);
+    return this.#reader.poll(messagesMax, bytesMax, timeoutMs);
   }
 
   assign(partitions: readonly PartitionOffset[]): void {
     this.#consumer.assign([...partitions]);
+    this.#reader.assigned(partitions);
   }
 
   unassign(): void {
+    this.#reader.assigned([]);
     this.#consumer.unassign();
   }
 
@@ -84,20 +116,20 @@ export class Consumer {
 
   /**
    * Tells Kafka how far the ledger stands, for those who watch lag; nothing reads it back. Resolves when the
-   * coordinator has accepted it, which proves that this process still owns the partitions. Rejects with
-   * OwnershipLost where it does not, with KAFKA_UNREACHABLE where it cannot be asked.
+   * coordinator has accepted it, with the moment (UTC ms) as of which that proves that this process owns the partitions.
+   * Rejects with OwnershipLost where it does not, with KAFKA_UNREACHABLE where it cannot be asked.
    */
-  commit(offsets: readonly PartitionOffset[]): Promise<void> {
-    return this.#commits.send(() => this.#consumer.commit([...offsets]));
+  commit(offsets: readonly PartitionOffset[]): Promise<number> {
+    return this.#commits.send(offsets, () => this.#consumer.commit([...offsets]));
   }
 
   clusterId(): Promise<string> {
-    return fetchClusterId(this.#consumer, REQUEST_TIMEOUT_MS);
+    return this.#reader.clusterId();
   }
 
-  /** How many members a group has; one that ended counts until its session is over. */
-  groupMembers(group: string): Promise<number> {
-    return fetchGroupMembers(this.#consumer, group, REQUEST_TIMEOUT_MS);
+  /** The members of a group and what they are assigned; no members where it does not exist. */
+  describeGroup(group: string): Promise<GroupDescription> {
+    return this.#reader.describeGroup(group);
   }
 
   /** The first offset of each partition whose message has this timestamp or a later one; none where no message has. */
@@ -119,11 +151,19 @@ export class Consumer {
 
   /** Ids of topics by name, without those that do not exist. */
   async topicIds(topics: readonly string[]): Promise<Map<string, string>> {
-    if (topics.length === 0) return new Map();
-    const ids = await fetchTopicIds(this.#consumer, topics, REQUEST_TIMEOUT_MS);
-    return new Map(
-      topics.map((topic, index) => [topic, ids[index] ?? ''] as const).filter(([, id]) => id !== ''),
+    return topics.length === 0 ? new Map() : this.#reader.topicIds(topics);
+  }
+
+  /**
+   * True when Kafka describes a topic within this time: what ingest asks for before it stores each batch. Metadata
+   * that librdkafka keeps would be no sign of life, and a plain request for it may create a topic anew.
+   */
+  async answers(topic: string, timeoutMs: number): Promise<boolean> {
+    const asked = this.#reader.topicIds([topic], timeoutMs).then(
+      () => true,
+      () => false,
     );
+    return Promise.race([asked, sleep(timeoutMs, false, { ref: false })]);
   }
 
   /** Number of partitions of these topics; a topic that does not exist is left out. */
@@ -149,12 +189,16 @@ export class Consumer {
   }
 
   /** The offsets that a partition's log holds: `[low, high)`. */
-  watermarks(topic: string, partition: number): Promise<{ low: number; high: number }> {
+  watermarks(
+    topic: string,
+    partition: number,
+    timeoutMs = REQUEST_TIMEOUT_MS,
+  ): Promise<{ low: number; high: number }> {
     return new Promise((resolve, reject) => {
       this.#consumer.queryWatermarkOffsets(
         topic,
         partition,
-        REQUEST_TIMEOUT_MS,
+        timeoutMs,
         (error: LibrdKafkaError | null, offsets) => {
           if (error)
             reject(
@@ -181,7 +225,14 @@ export class Consumer {
     await new Promise<void>((resolve) => {
       this.#consumer.disconnect(() => resolve());
     });
+    await this.#reader.close();
   }
+}
+
+function createReader(kind: ReaderKind, consumer: Kafka.KafkaConsumer, { kafka }: Settings): Reader {
+  return kind === 'packed'
+    ? new PackedReader(consumer, REQUEST_TIMEOUT_MS)
+    : new PlainReader(consumer, new KafkaMetadata(kafka, REQUEST_TIMEOUT_MS));
 }
 
 /** Session timeout of the group in ms: how long a silent member keeps its partitions. */
@@ -211,11 +262,14 @@ function consumerConfiguration(
     // A topic that is created later is found within this time.
     'topic.metadata.refresh.interval.ms': 5000,
     // What librdkafka reads ahead, per partition and in all: bounds memory while the database is slow.
-    'queued.max.messages.kbytes': 32_768,
-    'queued.min.messages': 100_000,
+    'queued.max.messages.kbytes': 4096,
+    'queued.min.messages': 20_000,
     'fetch.message.max.bytes': 4_194_304,
     'fetch.wait.max.ms': 100,
-    offset_commit_cb: (error: LibrdKafkaError | null) => commits.answered(error),
+    // How soon fetching goes on when what was read ahead has been taken; librdkafka's second would throttle it.
+    'fetch.queue.backoff.ms': 20,
+    offset_commit_cb: (error: LibrdKafkaError | null, offsets: PartitionOffset[]) =>
+      commits.answered(error, offsets),
     rebalance_cb: (error: LibrdKafkaError, partitions: TopicPartition[]) => {
       if (error.code === Kafka.CODES.ERRORS.ERR__ASSIGN_PARTITIONS) listener.assigned(partitions);
       else listener.revoked(partitions);

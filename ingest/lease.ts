@@ -19,13 +19,16 @@ const RENEW_SHARE = 0.5;
  */
 export class Lease {
   readonly #sessionMs: number;
-  readonly #prove: () => Promise<void>;
+  readonly #prove: () => Promise<number>;
   readonly #now: () => number;
   #provenAtMs = Number.NEGATIVE_INFINITY;
   #proving: Promise<void> | undefined;
 
-  /** @param prove commits the current offsets; rejects with OwnershipLost where the group refuses it */
-  constructor(sessionMs: number, prove: () => Promise<void>, now: () => number = Date.now) {
+  /**
+   * @param prove commits the current offsets and gives the moment as of which that was accepted; rejects with OwnershipLost
+   *   where the group refuses it
+   */
+  constructor(sessionMs: number, prove: () => Promise<number>, now: () => number = Date.now) {
     this.#sessionMs = sessionMs;
     this.#prove = prove;
     this.#now = now;
@@ -51,8 +54,6 @@ export class Lease {
   }
 
   async #fetchProof(): Promise<void> {
-    const sentAtMs = this.#now();
-    await this.#prove();
-    this.proven(sentAtMs);
+    this.proven(await this.#prove());
   }
 }

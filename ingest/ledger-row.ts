@@ -18,7 +18,7 @@ export function ledgerRow(
   counts: SourceCounts,
   { instance, nowMs }: Written,
 ): LedgerRow {
-  const { source, clusterId, generation } = partition;
+  const { source, clusterId, generation, correction } = partition;
   return {
     cluster_id: clusterId,
     topic: source.topic,
@@ -45,6 +45,10 @@ export function ledgerRow(
     message_at_max: sqlTime(counts.messageAtMax),
     instance,
     stored_at: sqlTime(nowMs),
+    kind: 'read',
+    // In every row: the first range of a generation has the key of its claim, and takes its place.
+    correction: correction?.number ?? 0,
+    corrected_until: correction?.until ?? 0,
   };
 }
 

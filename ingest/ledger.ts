@@ -33,6 +33,37 @@ export function decideResume(head: LedgerHead | undefined, end: number, log: Par
   return { kind: 'resume', offset: end, generation: head.generation + 1 };
 }
 
+/** A range `[resume offset, until)` in which rows of another reading may stand. */
+export interface CorrectionZone {
+  readonly until: number;
+  /** Number of a correction that has begun: nothing of the other reading can arrive any more. */
+  readonly begun: number | undefined;
+}
+
+/**
+ * Whether rows of another reading may stand from here on. They do where a crash left rows that the ledger does
+ * not speak of and the feed's settings have changed since, and where someone had a range read again under
+ * other settings; in either case until all of the range has been read.
+ *
+ * @param offset where the partition goes on
+ * @param reading of the feed, now
+ * @param high end of the log: nothing was ever read beyond it
+ */
+export function correctionZone(
+  head: LedgerHead | undefined,
+  offset: number,
+  reading: string,
+  high: number,
+): CorrectionZone | undefined {
+  if (head === undefined) return undefined;
+  const unfinished = head.correctedUntil > offset;
+  const changed = head.readings.some((last) => last !== reading);
+  if (unfinished && !changed && head.correction > 0)
+    return { until: head.correctedUntil, begun: head.correction };
+  const until = Math.max(unfinished ? head.correctedUntil : 0, changed ? high : 0);
+  return until > offset ? { until, begun: undefined } : undefined;
+}
+
 /** End of the run of ranges that begins at `from` and has no gap. The ranges are in order of their begin. */
 export function contiguousEnd(
   from: number,

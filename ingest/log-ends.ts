@@ -1,18 +1,38 @@
-import type { LedgerHead } from './clickhouse.ts';
+import { endOfRun, type PartitionGap } from './assignment.ts';
+import type { IngestDatabase } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
+import { decideResume } from './ledger.ts';
 import { nameOf, type Partitions } from './partitions.ts';
 
 /** How often the ledger is asked how far other processes of the group are. */
 const ASK_MS = 1000;
 
+interface LogEnd {
+  readonly topic: string;
+  readonly partition: number;
+  readonly end: number;
+}
+
+/** What this process knows of the partitions when it asks whether the ends are reached. */
+export interface Progress {
+  readonly partitions: Partitions;
+  /** Partitions that stand still, by `topic/partition`; those of other processes are added. */
+  readonly gaps: Map<string, PartitionGap>;
+  /** True while an assignment holds: what is not in `partitions` then is another process's. */
+  readonly settled: boolean;
+  readonly database: IngestDatabase;
+}
+
 /** The ends of all partitions at one moment, and whether they have been reached since. */
 export class LogEnds {
-  /** End by `topic/partition`; partitions that were empty are not in it. */
-  readonly #ends = new Map<
-    string,
-    { readonly topic: string; readonly partition: number; readonly end: number }
-  >();
+  readonly #consumer: Consumer;
+  /** By `topic/partition`; partitions that were empty are not in it. */
+  readonly #ends = new Map<string, LogEnd>();
   #askedAt = Number.NEGATIVE_INFINITY;
+
+  private constructor(consumer: Consumer) {
+    this.#consumer = consumer;
+  }
 
   /** Reads the ends that the logs of these topics have now. A topic that does not exist counts as empty. */
   static async read(
@@ -20,7 +40,7 @@ export class LogEnds {
     topics: readonly string[],
     missing: (topic: string) => void,
   ): Promise<LogEnds> {
-    const ends = new LogEnds();
+    const ends = new LogEnds(consumer);
     const counts = await consumer.partitionCounts(topics);
     for (const topic of topics) {
       const count = counts.get(topic);
@@ -33,35 +53,57 @@ export class LogEnds {
     return ends;
   }
 
+  /** True when this process has read its partitions up to their ends; what it has is waiting for nothing more. */
+  areRead({ all }: Partitions): boolean {
+    return all.every(({ source: { topic, partition }, position }) => {
+      const logEnd = this.#ends.get(nameOf(topic, partition));
+      return logEnd === undefined || position >= logEnd.end;
+    });
+  }
+
   /**
    * True when the ledger covers all ends but those of partitions that stand still, whether by this process or
    * by others of the group, of whom the ledger is asked now and then.
    */
-  async areReached(
-    partitions: Partitions,
-    standsStill: (name: string) => boolean,
-    ledgerHeads: (topic: string) => Promise<LedgerHead[]>,
-  ): Promise<boolean> {
-    const others = new Map<string, number>();
-    const topics = new Set<string>();
-    for (const [name, { topic, partition, end }] of this.#ends) {
-      if (standsStill(name)) continue;
-      const state = partitions.find(topic, partition);
-      if (state !== undefined && state.stored < end) return false;
-      if (state !== undefined) continue;
-      others.set(name, end);
-      topics.add(topic);
+  async areReached(progress: Progress): Promise<boolean> {
+    const others: LogEnd[] = [];
+    for (const [name, logEnd] of this.#ends) {
+      if (progress.gaps.has(name)) continue;
+      const state = progress.partitions.find(logEnd.topic, logEnd.partition);
+      if (state === undefined) others.push(logEnd);
+      else if (state.stored < logEnd.end) return false;
     }
-    if (others.size === 0) return true;
+    if (others.length === 0) return true;
     if (performance.now() - this.#askedAt < ASK_MS) return false;
     this.#askedAt = performance.now();
-    const heads = (await Promise.all([...topics].map((topic) => ledgerHeads(topic)))).flat();
-    const stored = new Map(heads.map((head) => [nameOf(head.topic, head.partition), endIfTiled(head)]));
-    return [...others].every(([name, end]) => (stored.get(name) ?? 0) >= end);
+    return this.#othersReached(others, progress);
   }
-}
 
-/** Where a head ends; its begin where its ranges do not tile, since then more is to come. */
-function endIfTiled({ fromOffset, nextOffset, covered }: LedgerHead): number {
-  return covered === nextOffset - fromOffset ? nextOffset : fromOffset;
+  /** Asks the ledger where other processes stand; without an assignment a gap may be for this one to note. */
+  async #othersReached(others: readonly LogEnd[], { gaps, settled, database }: Progress): Promise<boolean> {
+    const topics = [...new Set(others.map(({ topic }) => topic))];
+    // The ledger before the logs: what it holds by then, they hold too.
+    const heads = (await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat();
+    const clusterId = await this.#consumer.clusterId();
+    const topicIds = await this.#consumer.topicIds(topics);
+    let reached = true;
+    for (const { topic, partition, end } of others) {
+      const head = heads.find((candidate) => candidate.topic === topic && candidate.partition === partition);
+      const topicId = topicIds.get(topic);
+      const resume =
+        topicId === undefined
+          ? ({ kind: 'gap', reason: 'the topic was deleted', expected: end } as const)
+          : decideResume(head, head === undefined ? 0 : await endOfRun(database, head), {
+              clusterId,
+              topicId,
+              ...(await this.#consumer.watermarks(topic, partition)),
+            });
+      if (resume.kind === 'resume') reached &&= head !== undefined && resume.offset >= end;
+      else if (settled) {
+        const { reason, expected } = resume;
+        gaps.set(nameOf(topic, partition), { topic, partition, reason, expected });
+      } else reached = false;
+    }
+    return reached;
+  }
 }

@@ -1,24 +1,33 @@
 import type { Server } from 'node:http';
-import { pino, type Logger } from 'pino';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
 import { isMissingTable } from '../schemas/clickhouse-errors.ts';
-import { CdrhouseError } from '../schemas/errors.ts';
+import { CdrhouseError, PROGRAM_ERRORS, type ProgramErrorCode } from '../schemas/errors.ts';
 import { readFeed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
+import type { BatchLimits } from './batch-queue.ts';
 import { IngestDatabase } from './clickhouse.ts';
+import { ingestLog } from './log.ts';
 import { serveMetrics, type Observed } from './metrics-server.ts';
 import { IngestMetrics } from './metrics.ts';
-import { checkAddon } from './native/addon.ts';
-import { ParsePool } from './parse-pool.ts';
+import { ParsePool, workerCount } from './parse-pool.ts';
+import { parseContextOf } from './parse/batch.ts';
 import { Pipeline } from './pipeline.ts';
 import { ProcessGroup } from './process-group.ts';
-import { isStatusRequest, type StatusAnswer } from './process-messages.ts';
+import { CHILD_VARIABLE, isStatusRequest, type StatusAnswer } from './process-messages.ts';
 import { claimProcessSlot } from './process-slot.ts';
+import { Reachability, type Readiness } from './reachability.ts';
+import { chooseReader, type ReaderChoice } from './readers/choice.ts';
 import { untilDone, type RetryReport } from './retry.ts';
 import { emptySummary, type IngestSummary } from './summary.ts';
 import { Writer } from './writer.ts';
 
-const HOUR_MS = 3_600_000;
+/** How long a server may take to answer before it counts as unreachable. */
+const ANSWER_MS_MAX = 2000;
+const REJOIN_MS_MIN = 500;
+/** What a service waits out with a new consumer: no broker, or its place in the group is another one's. */
+const REJOINED_AFTER: ReadonlySet<ProgramErrorCode> = new Set(['KAFKA_UNREACHABLE', 'OWNERSHIP_LOST']);
 
 export interface IngestOptions {
   readonly settings: Settings;
@@ -31,8 +40,7 @@ export interface IngestOptions {
 /** Runs ingest: one process, or the parent of several. Rejects with a CdrhouseError that says what to do. */
 export async function runIngest(options: IngestOptions): Promise<IngestSummary> {
   const { settings } = options;
-  // Logs go to stderr: stdout belongs to the summary.
-  const log = pino({ name: 'cdrhouse-ingest', level: settings.ingest.log_level }, pino.destination(2));
+  const log = ingestLog(settings);
   return settings.ingest.processes > 1 ? runProcessGroup(options, log) : runProcess(options, log);
 }
 
@@ -42,7 +50,7 @@ async function runProcessGroup(
 ): Promise<IngestSummary> {
   const group = new ProcessGroup({ settings, untilIdle, stop, log });
   const server = await openMetrics(settings, log, {
-    ready: () => group.ready(),
+    readiness: () => group.readiness(),
     registry: () => group.metrics(),
   });
   try {
@@ -57,87 +65,180 @@ async function runProcess(
   { settings, untilIdle, stop: stopped }: IngestOptions,
   log: Logger,
 ): Promise<IngestSummary> {
-  checkAddon();
+  const reader = chooseReader(settings.ingest.reader);
   const stop = stoppedWithParent(stopped);
-  const metrics = new IngestMetrics();
+  const metrics = new IngestMetrics(settings.feeds.map(({ name }) => name));
+  sayReader(reader, metrics, log);
   const database = new IngestDatabase(settings);
-  const report: RetryReport = (step, reason, nextTry, pauseMs) => {
-    metrics.retried(step, reason);
-    log.warn({ step, reason, nextTry, pauseMs }, 'waiting for ClickHouse');
-  };
-  const stored = await readStored(database, settings, stop, report).catch((error: unknown) => {
-    if (!stop.aborted) throw error;
+  let pipeline: Pipeline | undefined;
+  const reachability = new Reachability({
+    kafka: () => pipeline?.kafkaAnswers(ANSWER_MS_MAX) ?? Promise.resolve(undefined),
+    clickhouse: () => database.answers(ANSWER_MS_MAX),
   });
-  if (stored === undefined) {
-    // Stopped before ClickHouse was there: nothing was read.
-    await database.close();
-    if (untilIdle) throw new CdrhouseError('IDLE_WITH_ERRORS', 'stopped before anything was read');
-    return emptySummary();
-  }
-  const slot = await claimProcessSlot(settings.kafka.group);
-  const feeds = settings.feeds.map(readFeed);
-  const pool = new ParsePool(
-    {
-      feeds,
-      identityKey: stored.identityKey,
-      futureMsMax: settings.ingest.future_hours_max * HOUR_MS,
-      retentionMonths: stored.retentionMonths,
-    },
-    settings.ingest.workers,
-    settings.ingest.batches_in_flight_max,
-  );
-  const pauseMsMax = settings.ingest.retry_seconds_max * 1000;
-  const instance = `${slot.instanceId}-${process.pid}`;
-  const writer = new Writer({ database, feeds, instance, pauseMsMax, report });
-  const { instanceId } = slot;
-  const pipeline = new Pipeline({
-    settings,
-    feeds,
-    database,
-    pool,
-    writer,
-    metrics,
-    log,
-    report,
-    instanceId,
-  });
-  const ready = async (): Promise<boolean> => pipeline.ready && (await database.ping());
-  answerParent(metrics, ready);
+  const readiness = (): Readiness => reachability.readiness(pipeline?.ready ?? false);
+  metrics.observe({ readiness });
+  answerParent(metrics, readiness);
   const server = await openMetrics(settings, log, {
-    ready,
-    registry: () => Promise.resolve(metrics.registry),
+    readiness: () => Promise.resolve(readiness()),
+    registry: () => Promise.resolve(metrics.current()),
   });
+  reachability.start();
   try {
-    return untilIdle ? await pipeline.runUntilIdle(stop) : await pipeline.runUntilStopped(stop);
+    const stored = await readStored(database, settings, stop, reportRetry(metrics, log)).catch(
+      (error: unknown) => {
+        if (!stop.aborted) throw error;
+      },
+    );
+    if (stored === undefined) {
+      // Stopped before ClickHouse was there: nothing was read.
+      if (untilIdle) throw new CdrhouseError('IDLE_WITH_ERRORS', 'stopped before anything was read');
+      return { ...emptySummary(), reader: reader.kind };
+    }
+    return await readFeeds({ settings, stored, database, metrics, log }, async (newPipeline) => {
+      const joining = (): Pipeline => {
+        const joined = newPipeline();
+        pipeline = joined;
+        metrics.observe({ state: () => joined.state() });
+        return joined;
+      };
+      const summary = untilIdle
+        ? await joining().runUntilIdle(stop)
+        : await runService(joining, { settings, metrics, log, stop });
+      return { ...summary, reader: reader.kind };
+    });
   } finally {
+    reachability.stop();
     server?.close();
     server?.closeAllConnections();
-    await pool.close();
     await database.close();
-    slot.release();
     // The channel to a parent would keep the process alive.
     if (process.connected) process.disconnect();
   }
 }
 
+/** Reads until it is stopped. Where its place in the group is lost, or no broker answers, it joins again with a new consumer. */
+async function runService(
+  joining: () => Pipeline,
+  { settings, metrics, log, stop }: Pick<Wiring, 'settings' | 'metrics' | 'log'> & { stop: AbortSignal },
+): Promise<IngestSummary> {
+  const pauseMsMax = settings.ingest.retry_seconds_max * 1000;
+  for (let pauseMs = REJOIN_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
+    try {
+      return await joining().runUntilStopped(stop);
+    } catch (error) {
+      if (stop.aborted || !(error instanceof CdrhouseError) || !REJOINED_AFTER.has(error.code)) throw error;
+      log.warn({ code: error.code, reason: error.message, pauseMs }, 'waiting to join the group again');
+      metrics.retried('join the group', error.code);
+      await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
+    }
+  }
+}
+
+interface Wiring {
+  readonly settings: Settings;
+  readonly stored: StoredSettings;
+  readonly database: IngestDatabase;
+  readonly metrics: IngestMetrics;
+  readonly log: Logger;
+}
+
+/** Wires all that a pipeline needs, hands to `run` how to make one, and takes it apart again. */
+async function readFeeds<T>(
+  { settings, stored, database, metrics, log }: Wiring,
+  run: (newPipeline: () => Pipeline) => Promise<T>,
+): Promise<T> {
+  const slot = await claimProcessSlot(settings.kafka.group);
+  const feeds = settings.feeds.map(readFeed);
+  const report = reportRetry(metrics, log);
+  const workers = workerCount(settings.ingest.workers);
+  const batchesMax = settings.ingest.batches_in_flight_max || workers + 1;
+  const limits: BatchLimits = {
+    batchesMax,
+    bytesMax: Math.floor(settings.ingest.batch_bytes_max / workers),
+    messagesMax: settings.ingest.batch_messages_max,
+    flushIntervalMs: settings.ingest.flush_interval_ms,
+  };
+  const pool = new ParsePool(parseContextOf(settings, feeds, stored), {
+    workers,
+    batchesMax,
+    secondsMax: settings.ingest.parse_seconds_max,
+  });
+  const pauseMsMax = settings.ingest.retry_seconds_max * 1000;
+  const instance = `${slot.instanceId}-${process.pid}`;
+  const inserted = metrics.inserted.bind(metrics);
+  const workerFailed = (reason: string, messages: number): void => {
+    metrics.retried('parse', reason);
+    log.error({ code: 'PARSE_WORKER_FAILED', reason, messages }, 'a parse worker failed');
+  };
+  const writer = new Writer({ database, pool, feeds, instance, pauseMsMax, report, inserted, workerFailed });
+  const { instanceId } = slot;
+  try {
+    return await run(
+      () =>
+        new Pipeline({
+          settings,
+          feeds,
+          database,
+          pool,
+          limits,
+          writer,
+          metrics,
+          log,
+          report,
+          instanceId,
+        }),
+    );
+  } finally {
+    await pool.close();
+    slot.release();
+  }
+}
+
+function reportRetry(metrics: IngestMetrics, log: Logger): RetryReport {
+  return (step, reason, nextTry, pauseMs) => {
+    metrics.retried(step, reason);
+    const code = codeOfRetry(reason);
+    const server = code.startsWith('CLICKHOUSE') ? 'ClickHouse' : 'Kafka';
+    log.warn({ code, step, reason, nextTry, pauseMs }, `waiting for ${server}`);
+  };
+}
+
+/** The code of the catalogue for the reason of a retry: that code itself, or one that ClickHouse or Node gave. */
+function codeOfRetry(reason: string): string {
+  if (Object.hasOwn(PROGRAM_ERRORS, reason)) return reason;
+  return /^[0-9]+$/.test(reason) ? 'CLICKHOUSE_BUSY' : 'CLICKHOUSE_UNREACHABLE';
+}
+
+/** Says where messages are read the slow way, and why. */
+function sayReader({ kind, missing }: ReaderChoice, metrics: IngestMetrics, log: Logger): void {
+  metrics.setPlainConsume(kind === 'plain');
+  if (kind === 'packed') return;
+  const { action } = PROGRAM_ERRORS.PLAIN_CONSUME;
+  const why = missing === undefined ? 'ingest.reader is plain' : missing.message;
+  const cause = (missing?.cause as Error | undefined)?.message;
+  log.warn({ code: 'PLAIN_CONSUME', why, cause, action }, 'reading by plain consume, which costs more CPU');
+}
+
 /** Aborted with `stop`, and when the parent that started this process is gone. */
 function stoppedWithParent(stop: AbortSignal): AbortSignal {
-  if (!process.connected) return stop;
+  if (process.env[CHILD_VARIABLE] === undefined) return stop;
   const orphaned = new AbortController();
-  process.once('disconnect', () => orphaned.abort(new Error('the parent is gone')));
+  const abort = (): void => orphaned.abort(new Error('the parent is gone'));
+  process.once('disconnect', abort);
+  if (!process.connected) abort();
   return AbortSignal.any([stop, orphaned.signal]);
 }
 
 /** Answers the parent's questions, where there is one. */
-function answerParent(metrics: IngestMetrics, ready: () => Promise<boolean>): void {
+function answerParent(metrics: IngestMetrics, readiness: () => Readiness): void {
   process.on('message', (message) => {
     if (!isStatusRequest(message)) return;
     const answering = async (): Promise<void> => {
       const answer: StatusAnswer = {
         kind: 'status',
         id: message.id,
-        ready: await ready(),
-        metrics: await metrics.registry.getMetricsAsJSON(),
+        readiness: readiness(),
+        metrics: await metrics.current().getMetricsAsJSON(),
       };
       if (process.connected) process.send?.(answer);
     };
@@ -180,8 +281,12 @@ async function openMetrics(
   const server = await serveMetrics(ingest.metrics_host, ingest.metrics_port, observed);
   if (server === undefined) {
     log.warn(
-      { port: ingest.metrics_port },
-      'the metrics port is taken; set CDRHOUSE_INGEST_METRICS_PORT (0: none)',
+      {
+        code: 'ADDRESS_UNUSABLE',
+        port: ingest.metrics_port,
+        action: 'set CDRHOUSE_INGEST_METRICS_PORT to a free port (0: none)',
+      },
+      'the metrics port is taken; ingest goes on without metrics',
     );
   }
   return server;

@@ -5,6 +5,9 @@ export interface PartitionOffset {
   readonly offset: number;
 }
 
+/** librdkafka's codes of the errors that a poll may meet and ingest acts on. */
+export const POLL_ERRORS = { unknownTopic: 3, offsetLost: -140, fatal: -150 } as const;
+
 /** An error that a poll met, with librdkafka's code. */
 export interface PollError {
   readonly topic: string;
@@ -13,7 +16,7 @@ export interface PollError {
   readonly reason: string;
 }
 
-/** What one poll of the consumer gave: messages back to back, and what happened between them. */
+/** What one poll of the consumer gave: messages back to back, and what happened between them. It holds until the next poll. */
 export interface MessageChunk {
   readonly count: number;
   /** All payloads. */

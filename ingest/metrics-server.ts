@@ -1,11 +1,11 @@
 import { createServer, type Server } from 'node:http';
 import type { Registry } from 'prom-client';
+import type { Readiness } from './reachability.ts';
 
 /** What the server answers from. */
 export interface Observed {
   readonly registry: () => Promise<Registry>;
-  /** True while Kafka and ClickHouse can be reached. */
-  readonly ready: () => Promise<boolean>;
+  readonly readiness: () => Promise<Readiness>;
 }
 
 /**
@@ -30,7 +30,7 @@ export function serveMetrics(host: string, port: number, observed: Observed): Pr
 
 async function answer(
   url: string,
-  { registry, ready }: Observed,
+  { registry, readiness }: Observed,
 ): Promise<{ status: number; type: string; body: string }> {
   const type = 'text/plain; charset=utf-8';
   switch (url.split('?')[0]) {
@@ -41,10 +41,13 @@ async function answer(
     case '/healthz':
       return { status: 200, type, body: 'ok\n' };
     case '/readyz':
-      return (await ready())
-        ? { status: 200, type, body: 'ready\n' }
-        : { status: 503, type, body: 'not ready\n' };
+      return readyAnswer(await readiness());
     default:
       return { status: 404, type, body: 'there are /metrics, /healthz and /readyz\n' };
   }
+}
+
+function readyAnswer(readiness: Readiness): { status: number; type: string; body: string } {
+  const body = `${JSON.stringify(readiness)}\n`;
+  return { status: readiness.ready ? 200 : 503, type: 'application/json; charset=utf-8', body };
 }

@@ -1,22 +1,34 @@
-import { Piscina } from 'piscina';
 import { workerData } from 'node:worker_threads';
-import type { PackedBatch, ParseContext, ParsedBatch } from './parse/batch.ts';
+import type { BlockTable } from '../schemas/tables.ts';
+import { BEGUN, type ParseTask, type PieceAnswer, type PieceRequest } from './parse-task.ts';
+import type { ParseContext } from './parse/batch.ts';
+import type { TableBlock } from './parse/blocks.ts';
 import { BatchParser } from './parse/parse-batch.ts';
 
 /** The thread of `parse-pool.ts`: one parser, whose buffers live as long as the thread. */
 const parser = new BatchParser(workerData as ParseContext);
 
-/** Parses one batch; the blocks are moved to the main thread, not copied. */
-export default function parse(batch: PackedBatch): ParsedBatch {
-  return moved(parser.parse(batch));
-}
-
-/** Wraps the result as piscina wants it for a value whose buffers are to be moved. */
-function moved(parsed: ParsedBatch): ParsedBatch {
-  const blocks = [parsed.cdr, parsed.cdrByNumber, parsed.deadLetters].filter((block) => block.length > 0);
-  const transferable = {
-    [Piscina.transferableSymbol]: blocks.map((block) => block.buffer),
-    [Piscina.valueSymbol]: parsed,
-  };
-  return Piscina.move(transferable as never) as unknown as ParsedBatch;
+/**
+ * Parses one batch and tells what it holds. Then each message names a table, and is answered when the next piece of its
+ * block is written: so no more of a block is in memory than the network takes.
+ */
+export default function parse({ batch, port }: ParseTask): Promise<void> {
+  port.postMessage(BEGUN);
+  port.postMessage(parser.parse(batch));
+  const blocks = new Map<BlockTable, TableBlock>();
+  return new Promise((resolve, reject) => {
+    port.on('message', ({ table, into }: PieceRequest) => {
+      try {
+        const block = blocks.get(table) ?? parser.block(table);
+        blocks.set(table, block);
+        const { native, duplicatesByFeed } = block;
+        const length = native.read(into);
+        const answer: PieceAnswer = native.bytesLeft > 0 ? { length } : { length, duplicatesByFeed };
+        port.postMessage(answer);
+      } catch (error) {
+        reject(error);
+      }
+    });
+    port.once('close', resolve);
+  });
 }

@@ -1,5 +1,13 @@
 import type { BatchSource } from './parse/batch.ts';
 
+/** The correction under which a partition's records are stored (docs/decisions/0008). */
+export interface Correction {
+  /** Unix seconds of its begin; above its markers stands what is stored under it. 0: not begun yet. */
+  readonly number: number;
+  /** Of the range that is read again under another reading, from the claim on; 0: there is none. */
+  readonly until: number;
+}
+
 /** A partition that this process reads. */
 export interface PartitionState {
   readonly source: BatchSource;
@@ -12,6 +20,8 @@ export interface PartitionState {
   stored: number;
   /** End of the log as last seen, for the lag. */
   end: number;
+  /** Undefined: the topic never had one. */
+  correction?: Correction;
 }
 
 /** The partitions of the current assignment, by topic and number. */

@@ -8,39 +8,48 @@ import { sqlTime } from '../schemas/sql-time.ts';
 import {
   claimPartitions,
   findResumePoints,
+  planCorrections,
   TopicRecreated,
   verifyTopics,
   type PartitionGap,
 } from './assignment.ts';
+import { BatchQueue, type BatchLimits } from './batch-queue.ts';
 import type { IngestDatabase } from './clickhouse.ts';
 import { Consumer, sessionTimeoutMs, type ConsumerListener } from './consumer.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { LagWatch, oldestUnflushedSeconds } from './lag.ts';
 import { Lease, OwnershipLost } from './lease.ts';
 import { LogEnds } from './log-ends.ts';
-import type { MessageChunk, PartitionOffset, PollError } from './message-chunk.ts';
-import type { IngestMetrics } from './metrics.ts';
-import { OpenBatch, type SealedBatch } from './open-batch.ts';
+import { POLL_ERRORS, type MessageChunk, type PartitionOffset, type PollError } from './message-chunk.ts';
+import type { IngestMetrics, IngestState } from './metrics.ts';
+import type { SealedBatch } from './open-batch.ts';
 import type { ParsePool } from './parse-pool.ts';
-import type { ParsedBatch } from './parse/batch.ts';
+import type { StoredBatch } from './parse/batch.ts';
 import { nameOf, Partitions, type PartitionState } from './partitions.ts';
 import { untilDone, type RetryReport } from './retry.ts';
+import { staleAssignment } from './stale-assignment.ts';
 import { addToSummary, emptySummary, type IngestSummary } from './summary.ts';
 import type { Ownership, Writer } from './writer.ts';
 
-/** librdkafka's error codes that the pipeline acts on. */
-const KAFKA = { unknownTopic: 3, offsetLost: -140, fatal: -150 } as const;
-
 const POLL_MS_MAX = 100;
 const DRAIN_POLL_MS = 10;
+/** Bytes of one poll: what it gives is copied into the batch at once. */
+const POLL_BYTES_MAX = 1_048_576;
 /** While no batch can be taken, reading just waits this long before it is paused, which drops what was read ahead. */
 const PAUSE_AFTER_MS = 5000;
-const PARSE_TRIES = 3;
+/** How long a poll may wait when all that is to be read has been: soon the last batch is stored. */
+const END_POLL_MS = 10;
 const WATCH_MS = 1000;
+const TOPICS_LOOK_MS = 10_000;
+/** Leaving the group once is enough, unless the request for it is lost. */
+const REJOINS_MAX = 3;
 
 export interface PipelineOptions {
   readonly settings: Settings;
   readonly feeds: readonly Feed[];
   readonly database: IngestDatabase;
   readonly pool: ParsePool;
+  readonly limits: BatchLimits;
   readonly writer: Writer;
   readonly metrics: IngestMetrics;
   readonly log: Logger;
@@ -62,21 +71,23 @@ export class Pipeline implements ConsumerListener {
   readonly #missingTopics = new Set<string>();
   readonly #summary = emptySummary();
   #consumer: Consumer | undefined;
-  #open = new OpenBatch();
+  readonly #batches: BatchQueue;
   #epoch: Epoch;
   /** performance.now() at which the group turned out to have another owner; 0: it has not. */
   #lostAt = 0;
   #accepting = false;
-  #inFlight = 0;
-  /** The batch before the next one; batches are stored one after the other. */
-  #tail: Promise<void> = Promise.resolve();
+  readonly #lag = new LagWatch();
+  readonly #heartbeat: Heartbeat;
   #assigning: Promise<void> = Promise.resolve();
-  #slotFreed: () => void = () => undefined;
-  #endsSeenAt = 0;
   #failure: unknown;
+  /** The last poll brought something. */
+  #moreAtHand = false;
   #paused = false;
+  #topicsSeenAt = 0;
   #closing = false;
   #stop: AbortSignal = new AbortController().signal;
+  /** How often it left the group since an assignment was right. */
+  #rejoins = 0;
   /** What the group gave to this process last. */
   #given: readonly TopicPartition[] = [];
   /** Hands the next assignment to librdkafka, between two polls. */
@@ -84,11 +95,39 @@ export class Pipeline implements ConsumerListener {
 
   constructor(options: PipelineOptions) {
     this.#options = options;
+    this.#batches = new BatchQueue(options.limits);
+    const { database, instanceId, log } = options;
+    this.#heartbeat = new Heartbeat(database, instanceId, (error) =>
+      log.debug({ reason: errorCode(error) }, 'a heartbeat was left out'),
+    );
     this.#epoch = this.#newEpoch();
   }
 
   get ready(): boolean {
     return this.#consumer !== undefined && this.#failure === undefined;
+  }
+
+  /** Whether Kafka answers within this time; undefined before the consumer has connected. */
+  async kafkaAnswers(timeoutMs: number): Promise<boolean | undefined> {
+    return this.#consumer?.answers(this.#options.feeds[0]!.topic, timeoutMs);
+  }
+
+  /** How things stand now. Partitions whose ownership is over are another process's to tell. */
+  state(): IngestState {
+    const isOver = this.#epoch.controller.signal.aborted;
+    const partitions = isOver ? [] : this.#partitions.all;
+    for (const state of partitions) {
+      const { topic, partition } = state.source;
+      state.end = Math.max(state.end, this.#consumer?.lastKnownEnd(topic, partition) ?? 0);
+    }
+    const unstored = isOver ? [] : this.#batches.unstored;
+    return {
+      lags: this.#lag.measure(partitions, unstored, Date.now()),
+      paused: this.#paused,
+      gaps: isOver ? [] : [...this.#gaps.values()],
+      oldestUnflushedSeconds: oldestUnflushedSeconds(unstored, performance.now()),
+      utilization: this.#options.pool.utilization,
+    };
   }
 
   /** Reads until `stop` is aborted, then drains. Rejects with the error that ended it. */
@@ -108,10 +147,13 @@ export class Pipeline implements ConsumerListener {
       const ends = await LogEnds.read(consumer, topics, (topic) => {
         log.warn({ code: 'TOPIC_MISSING', topic }, 'the topic does not exist; it counts as empty');
       });
-      await this.#turnUntil(async () => {
-        reached = await this.#reached(ends);
-        return stop.aborted || reached;
-      });
+      await this.#turnUntil(
+        async () => {
+          reached = await this.#reached(ends);
+          return stop.aborted || reached;
+        },
+        () => ends.areRead(this.#partitions),
+      );
     }, stop);
     if (!reached) {
       throw new CdrhouseError('IDLE_WITH_ERRORS', 'stopped before every partition was read to its end');
@@ -197,21 +239,24 @@ export class Pipeline implements ConsumerListener {
     await working;
   }
 
-  /** Polls, fills, submits, until `done` says so. */
-  async #turnUntil(done: () => Promise<boolean>): Promise<void> {
+  /**
+   * Polls, fills, submits, until `done` says so.
+   * @param complete true where nothing more is wanted: a batch need not wait for it. @default it waits for a flush interval
+   */
+  async #turnUntil(done: () => Promise<boolean>, complete: () => boolean = () => false): Promise<void> {
     while (!(await done())) {
       this.#throwFailure();
-      await this.#waitForSlot();
-      const { ingest } = this.#options.settings;
-      const chunk = await this.#poll(
-        Math.max(1, ingest.batch_messages_max - this.#open.messages),
-        Math.max(1, ingest.batch_bytes_max - this.#open.bytes),
-        this.#pollMs(),
-      );
-      this.#take(chunk);
-      if (this.#due()) this.#submit();
+      if (this.#batches.isFull) await this.#waitForPlace();
+      else this.#take(await this.#pollForBatch(complete() ? END_POLL_MS : POLL_MS_MAX));
+      const { hasPlace, open } = this.#batches;
+      if (hasPlace && (this.#batches.isDue(this.#moreAtHand) || (open.pending && complete()))) this.#submit();
       this.#watch();
     }
+  }
+
+  #pollForBatch(waitMsMax: number): Promise<MessageChunk> {
+    const { messagesLeft, bytesLeft, pollMs } = this.#batches;
+    return this.#poll(messagesLeft, Math.min(POLL_BYTES_MAX, bytesLeft), Math.min(pollMs, waitMsMax));
   }
 
   /**
@@ -223,79 +268,48 @@ export class Pipeline implements ConsumerListener {
     return this.#consumer!.poll(messagesMax, bytesMax, waitMs);
   }
 
-  #pollMs(): number {
-    if (!this.#open.pending) return POLL_MS_MAX;
-    const left = this.#open.openedAt + this.#options.settings.ingest.flush_interval_ms - performance.now();
-    return Math.max(0, Math.min(POLL_MS_MAX, Math.floor(left)));
-  }
-
   #take(chunk: MessageChunk): void {
+    this.#moreAtHand = chunk.count > 0;
     for (const error of chunk.errors) this.#pollFailed(error);
     if (!this.#accepting) return;
-    if (chunk.count > 0) this.#open.add(chunk, (topic, partition) => this.#partitions.find(topic, partition));
+    const { open } = this.#batches;
+    if (chunk.count > 0) open.add(chunk, (topic, partition) => this.#partitions.find(topic, partition));
     for (const { topic, partition, offset } of chunk.partitionEnds) {
       const state = this.#partitions.find(topic, partition);
-      if (state !== undefined) this.#open.reach(state, offset);
+      if (state !== undefined) open.reach(state, offset);
     }
   }
 
-  #due(): boolean {
-    const { batch_messages_max, batch_bytes_max, flush_interval_ms } = this.#options.settings.ingest;
-    const open = this.#open;
-    if (!open.pending) return false;
-    return (
-      open.messages >= batch_messages_max ||
-      open.bytes >= batch_bytes_max ||
-      performance.now() - open.openedAt >= flush_interval_ms
-    );
-  }
-
-  /** Sends the open batch on its way: parsed at once, stored after the batches before it. */
+  /** Sends the open batch on its way: parsed and inserted at once, in the ledger after the batches before it. */
   #submit(): void {
-    const sealed = this.#open.seal();
-    this.#open = new OpenBatch();
-    this.#inFlight++;
     const epoch = this.#epoch;
-    const { signal } = epoch.controller;
-    const parsing = this.#parse(sealed);
-    // A failure is met where the batch is stored; until then it must not count as unhandled.
-    parsing.catch(() => undefined);
-    this.#tail = this.#tail
-      .then(async () => this.#store(sealed, await parsing, epoch))
-      .catch((error: unknown) => {
-        if (!signal.aborted) this.#epochFailed(epoch, error);
-      })
-      .finally(() => {
-        this.#inFlight--;
-        this.#slotFreed();
-      });
-  }
-
-  async #parse(sealed: SealedBatch): Promise<ParsedBatch> {
-    for (let tried = 1; ; tried++) {
+    this.#batches.submit(async (batch, before) => {
       try {
-        return await this.#options.pool.parse(sealed.packed);
-      } catch (cause) {
-        this.#options.log.error({ code: 'PARSE_WORKER_FAILED', tried }, 'a parse worker failed');
-        if (tried === PARSE_TRIES)
-          throw new CdrhouseError('PARSE_WORKER_FAILED', 'a batch failed in three workers', cause);
+        await this.#options.writer.write(batch, {
+          ...ownershipOf(epoch),
+          before,
+          verifySource: () =>
+            verifyTopics(
+              this.#consumer!,
+              batch.ranges.map(({ partition }) => partition),
+            ),
+          stored: (part, parsed, storeMs) => this.#stored(part, parsed, storeMs, epoch),
+        });
+      } catch (error) {
+        // Those before it are stored first: what is in the tables should be in the ledger too.
+        await before;
+        if (!epoch.controller.signal.aborted) this.#epochFailed(epoch, error);
       }
-    }
+    });
   }
 
-  async #store(sealed: SealedBatch, parsed: ParsedBatch, epoch: Epoch): Promise<void> {
-    epoch.controller.signal.throwIfAborted();
-    const began = performance.now();
-    await this.#options.writer.write(sealed, parsed, {
-      ...ownershipOf(epoch),
-      verifySource: () => verifyTopics(this.#consumer!, sealed.ranges),
-    });
+  #stored(part: SealedBatch, parsed: StoredBatch, storeMs: number, epoch: Epoch): void {
     addToSummary(this.#summary, parsed);
     const feedNames = this.#options.feeds.map((feed) => feed.name);
-    this.#options.metrics.batchStored(sealed, parsed, performance.now() - began, feedNames);
+    this.#options.metrics.batchStored(part, parsed, storeMs, feedNames);
     // Not awaited: the next batch need not wait for Kafka, and nothing reads the commit back.
     void this.#commit(
-      offsetsOf(sealed.ranges.map(({ partition, next }) => ({ partition, offset: next }))),
+      offsetsOf(part.ranges.map(({ partition, next }) => ({ partition, offset: next }))),
       epoch,
     );
   }
@@ -304,10 +318,11 @@ export class Pipeline implements ConsumerListener {
   async #commit(offsets: readonly PartitionOffset[], { lease }: Epoch): Promise<void> {
     const sentAtMs = Date.now();
     try {
-      await this.#consumer?.commit(offsets);
-      lease.proven(sentAtMs);
+      lease.proven(await this.#consumer!.commit(offsets));
+      this.#options.metrics.committed(Date.now() - sentAtMs);
     } catch (error) {
-      this.#options.log.warn({ reason: (error as Error).message }, 'the offsets could not be committed');
+      const { code, message: reason } = error as CdrhouseError;
+      this.#options.log.warn({ code, reason }, 'the offsets could not be committed');
     }
   }
 
@@ -315,34 +330,24 @@ export class Pipeline implements ConsumerListener {
    * Waits until another batch may be in flight. After a while reading is paused and the consumer polled, so
    * that it stays in its group however long the database is away.
    */
-  async #waitForSlot(): Promise<void> {
-    const { batches_in_flight_max } = this.#options.settings.ingest;
+  async #waitForPlace(): Promise<void> {
     const began = performance.now();
     while (
       !this.#stop.aborted &&
-      this.#inFlight >= batches_in_flight_max &&
+      !this.#batches.hasPlace &&
       this.#failure === undefined &&
       !this.#epoch.controller.signal.aborted
     ) {
-      await this.#slotOrTimeout();
+      await this.#batches.placeOrTimeout(POLL_MS_MAX);
       if (!this.#paused && performance.now() - began > PAUSE_AFTER_MS) this.#setPaused(true);
+      // Nothing comes while all is paused, but rebalances and answers to commits do.
       if (this.#paused) this.#take(await this.#poll(1, 1, POLL_MS_MAX));
     }
     if (this.#paused) this.#setPaused(false);
   }
 
-  #slotOrTimeout(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, POLL_MS_MAX);
-      this.#slotFreed = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
   #setPaused(paused: boolean): void {
-    const { log, metrics } = this.#options;
+    const { log } = this.#options;
     const partitions = this.#partitions.all.map(({ source }) => ({
       topic: source.topic,
       partition: source.partition,
@@ -352,7 +357,6 @@ export class Pipeline implements ConsumerListener {
       else this.#consumer!.resume(partitions);
     }
     this.#paused = paused;
-    metrics.setPaused(paused);
     log.info({ paused }, paused ? 'reading is paused: the database does not keep up' : 'reading goes on');
   }
 
@@ -363,14 +367,25 @@ export class Pipeline implements ConsumerListener {
   }
 
   async #beginEpoch(partitions: readonly TopicPartition[], epoch: Epoch): Promise<void> {
-    const { database, feeds, instanceId, log, metrics } = this.#options;
+    const { database, feeds, instanceId, log } = this.#options;
     const context = { consumer: this.#consumer!, database, feeds, instance: instanceId };
     const { signal } = epoch.controller;
+    const owned = { leaseMs: sessionTimeoutMs(this.#options.settings), since: performance.now(), signal };
+    // Nothing is in flight yet: who is to end need not wait for the database.
+    const stopped = (): void => epoch.controller.abort(new Error('stopped'));
+    this.#stop.addEventListener('abort', stopped, { once: true });
     try {
-      const { states, gaps } = await this.#retried('read the ledger', signal, async () => {
+      if (await this.#retried('look at the group', signal, () => this.#rejoined(partitions))) return;
+      const resumed = await this.#retried('read the ledger', signal, async () => {
         await database.measureClock();
         return findResumePoints(context, partitions);
       });
+      const { states, gaps, correctable } = resumed;
+      if (correctable.length > 0)
+        log.info({ partitions: correctable.length }, 'what was read with other settings is looked for');
+      await this.#retried('look for what another reading stored', signal, () =>
+        planCorrections(context, resumed, owned),
+      );
       this.#partitions.clear();
       states.forEach((state) => this.#partitions.set(state));
       this.#gaps.clear();
@@ -379,13 +394,32 @@ export class Pipeline implements ConsumerListener {
         claimPartitions(context, states, ownershipOf(epoch)),
       );
       await this.#assignBetweenPolls(states, signal);
-      metrics.setGaps(this.#gaps.size);
       log.info({ partitions: states.length, gaps: gaps.length }, 'partitions assigned');
     } catch (error) {
       if (!signal.aborted) this.#epochFailed(epoch, error);
       // librdkafka waits for an answer to the assignment; with this one it joins the group anew.
-      if (error instanceof OwnershipLost) this.#unassign();
+      if (error instanceof OwnershipLost || this.#stop.aborted) this.#unassign();
+    } finally {
+      this.#stop.removeEventListener('abort', stopped);
     }
+  }
+
+  /** True where the assignment was stale and this process has left the group, to join it again. */
+  async #rejoined(given: readonly TopicPartition[]): Promise<boolean> {
+    const { settings, feeds, log } = this.#options;
+    const topics = feeds.map(({ topic }) => topic);
+    const consumer = this.#consumer!;
+    const group = await consumer.describeGroup(settings.kafka.group);
+    const reason = staleAssignment(given, await consumer.partitionCounts(topics), topics, group);
+    if (reason === undefined) {
+      this.#rejoins = 0;
+      return false;
+    }
+    if (++this.#rejoins > REJOINS_MAX)
+      throw new CdrhouseError('OWNERSHIP_LOST', `the group keeps sharing out wrongly: ${reason}`);
+    log.info({ reason }, 'the group gave what it had given before: joining it again');
+    consumer.rejoin(topics);
+    return true;
   }
 
   async #assignBetweenPolls(states: readonly PartitionState[], signal: AbortSignal): Promise<void> {
@@ -411,8 +445,8 @@ export class Pipeline implements ConsumerListener {
   #restartEpoch(): void {
     this.#enqueueAssignment(async () => {
       if (this.#closing) return;
-      await this.#tail;
-      this.#open = new OpenBatch();
+      await this.#batches.drained();
+      this.#batches.drop();
       const epoch = this.#newEpoch();
       this.#epoch = epoch;
       await this.#beginEpoch(this.#given, epoch);
@@ -439,14 +473,14 @@ export class Pipeline implements ConsumerListener {
   /** Stores what is in flight, within the grace time; what is not stored by then is dropped and read again. */
   async #endEpoch(): Promise<void> {
     this.#accepting = false;
-    if (this.#open.pending && !this.#epoch.controller.signal.aborted) this.#submit();
-    this.#open = new OpenBatch();
+    if (this.#batches.open.pending && !this.#epoch.controller.signal.aborted) this.#submit();
+    else this.#batches.drop();
     const graceMs = this.#options.settings.ingest.drain_seconds_max * 1000;
     const grace = setTimeout(
       () => this.#epoch.controller.abort(new Error('the grace time is over')),
       graceMs,
     );
-    await this.#tail;
+    await this.#batches.drained();
     clearTimeout(grace);
     const all = this.#partitions.all.map((partition) => ({ partition, offset: partition.stored }));
     if (all.length > 0) await this.#commit(offsetsOf(all), this.#epoch);
@@ -456,21 +490,26 @@ export class Pipeline implements ConsumerListener {
 
   #pollFailed({ topic, partition, code, reason }: PollError): void {
     const { log } = this.#options;
-    if (code === KAFKA.unknownTopic) {
+    if (code === POLL_ERRORS.unknownTopic) {
       if (this.#missingTopics.has(topic)) return;
       this.#missingTopics.add(topic);
       log.warn(
         { code: 'TOPIC_MISSING', topic },
         'the topic does not exist yet; it is picked up when it does',
       );
-    } else if (code === KAFKA.offsetLost) {
+    } else if (code === POLL_ERRORS.offsetLost) {
       const expected = this.#partitions.find(topic, partition)?.position ?? 0;
       const gap = { topic, partition, reason: 'Kafka lost the offset while it was read', expected };
       const { signal } = this.#epoch.controller;
       this.#enqueueAssignment(() => this.#retried('note a gap', signal, () => this.#noteGap(gap)));
-    } else if (code === KAFKA.fatal) {
-      this.#failure ??= new CdrhouseError('KAFKA_REFUSED', reason);
-    } else log.warn({ kafkaCode: code, topic, reason }, 'Kafka reports an error');
+    } else if (code === POLL_ERRORS.fatal) {
+      // A consumer knows one: another member has its place, or the broker has forgotten that it has.
+      this.#failure ??= new CdrhouseError('OWNERSHIP_LOST', reason);
+    } else {
+      // Negative codes are librdkafka's own: a broker that it does not reach.
+      const judged = code < 0 ? 'KAFKA_UNREACHABLE' : 'KAFKA_REFUSED';
+      log.warn({ code: judged, kafkaCode: code, topic, reason }, 'Kafka reports an error');
+    }
   }
 
   async #noteGap(gap: PartitionGap): Promise<void> {
@@ -493,11 +532,12 @@ export class Pipeline implements ConsumerListener {
   async #reached(ends: LogEnds): Promise<boolean> {
     const { database, report } = this.#options;
     try {
-      return await ends.areReached(
-        this.#partitions,
-        (name) => this.#gaps.has(name),
-        (topic) => database.ledgerHeads(topic),
-      );
+      return await ends.areReached({
+        partitions: this.#partitions,
+        gaps: this.#gaps,
+        settled: this.#accepting,
+        database,
+      });
     } catch (error) {
       report('ask the ledger how far others are', errorCode(error), 2, WATCH_MS);
       return false;
@@ -505,9 +545,9 @@ export class Pipeline implements ConsumerListener {
   }
 
   #newEpoch(): Epoch {
-    const prove = async (): Promise<void> => {
+    const prove = (): Promise<number> => {
       const all = this.#partitions.all.map((partition) => ({ partition, offset: partition.stored }));
-      await this.#consumer!.commit(offsetsOf(all));
+      return this.#consumer!.commit(offsetsOf(all));
     };
     return {
       controller: new AbortController(),
@@ -516,6 +556,11 @@ export class Pipeline implements ConsumerListener {
   }
 
   #watch(): void {
+    if (this.#accepting) this.#heartbeat.beat(this.#consumer!, this.#partitions.all);
+    if (this.#accepting && performance.now() - this.#topicsSeenAt > TOPICS_LOOK_MS) {
+      this.#topicsSeenAt = performance.now();
+      void this.#lookAtTopics(this.#epoch);
+    }
     const sessionMs = sessionTimeoutMs(this.#options.settings);
     if (this.#lostAt > 0 && performance.now() - this.#lostAt > 2 * sessionMs) {
       this.#failure ??= new CdrhouseError(
@@ -523,17 +568,18 @@ export class Pipeline implements ConsumerListener {
         'the group gave no new assignment after it took the last one',
       );
     }
-    if (performance.now() - this.#endsSeenAt < WATCH_MS) return;
-    this.#endsSeenAt = performance.now();
-    const { metrics, pool } = this.#options;
-    for (const state of this.#partitions.all) {
-      state.end = Math.max(
-        state.end,
-        this.#consumer!.lastKnownEnd(state.source.topic, state.source.partition),
-      );
+  }
+
+  /** A topic that was made again is noticed with the next batch of it, or here where none comes. */
+  async #lookAtTopics(epoch: Epoch): Promise<void> {
+    try {
+      await verifyTopics(this.#consumer!, this.#partitions.all);
+    } catch (error) {
+      // Whoever cannot be asked is asked again.
+      if (!(error instanceof TopicRecreated)) return;
+      await this.#batches.drained();
+      if (!epoch.controller.signal.aborted) this.#epochFailed(epoch, error);
     }
-    metrics.setUtilization(pool.utilization);
-    metrics.setLag(this.#partitions.all);
   }
 
   #throwFailure(): void {

@@ -1,4 +1,3 @@
-import { pino } from 'pino';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { readFeed, type Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -6,14 +5,16 @@ import { sqlTime } from '../schemas/sql-time.ts';
 import { endOfRun } from './assignment.ts';
 import { IngestDatabase, type LedgerHead } from './clickhouse.ts';
 import { Consumer } from './consumer.ts';
+import { readOtherwise, replacedRange, standingIn } from './corrections.ts';
 import { claimRow } from './ledger-row.ts';
 import { decideResume, type PartitionLog } from './ledger.ts';
+import { ingestLog } from './log.ts';
 
 /** How long a claim that a person makes may take on its way to the database. */
 const CLAIM_MS_MAX = 30_000;
 
 /** Where a partition stands in the ledger and in Kafka. */
-interface Position {
+export interface Position {
   readonly feed: Feed;
   readonly topic: string;
   readonly partition: number;
@@ -30,6 +31,18 @@ export interface Moved {
   readonly from_offset: number;
   readonly to_offset: number;
   readonly reason?: string;
+  /** The records will be read with other settings than before: what the old ones stored is replaced. */
+  readonly reading_changed?: true;
+  /** Records of the old reading, duplicates included. */
+  readonly replaced_max?: number;
+}
+
+/** Where a partition is to go on. */
+export interface Target {
+  readonly position: Position;
+  readonly offset: number;
+  /** End of the range that is read again under another reading; 0: there is none. */
+  readonly correctedUntil: number;
 }
 
 export interface RewindOptions {
@@ -43,8 +56,9 @@ export interface RewindOptions {
 
 /**
  * Has partitions read again from an earlier place: writes claims of new generations there. Repeating changes
- * nothing that is read. Needs an idle group. Throws USAGE_WRONG for a place that Kafka does not hold or that
- * lies ahead, GROUP_BUSY, READING_CHANGED.
+ * nothing that is read, unless the feed's settings have changed: then ingest replaces what the old ones stored
+ * when it starts. Needs an idle group. Throws USAGE_WRONG for a place that Kafka does not hold or that lies
+ * ahead, GROUP_BUSY.
  */
 export async function rewind(options: RewindOptions): Promise<Moved[]> {
   const { settings, topic, partition, to, dryRun } = options;
@@ -73,12 +87,47 @@ export async function rewind(options: RewindOptions): Promise<Moved[]> {
           ? (to as { offset: number }).offset
           : Math.min(byTime.get(position.partition) ?? position.end, position.end),
     }));
-    for (const { position, offset } of targets) await checkTarget(database, position, offset);
+    for (const { position, offset } of targets) checkTarget(position, offset);
     await requireIdle(consumer, settings);
-    const moving = targets.filter(({ position, offset }) => offset < position.end);
+    const moving: Target[] = [];
+    for (const { position, offset } of targets) {
+      if (offset === position.end) continue;
+      moving.push({ position, offset, correctedUntil: await correctedUntil(database, position, offset) });
+    }
+    const lines: Moved[] = [];
+    for (const target of moving) lines.push(await describeRewind(database, target));
     if (!dryRun) await claim(database, moving);
-    return moving.map(({ position, offset }) => moved(position, offset));
+    return lines;
   });
+}
+
+async function describeRewind(
+  database: IngestDatabase,
+  { position, offset, correctedUntil: until }: Target,
+): Promise<Moved> {
+  const line = moved(position, offset);
+  if (until === 0) return line;
+  const { topic, partition, log } = position;
+  const range = await replacedRange(database, {
+    topic,
+    topicId: log.topicId,
+    partition,
+    from: offset,
+    until,
+  });
+  return { ...line, reading_changed: true, replaced_max: (await standingIn(database, range)).records };
+}
+
+/** Up to where rows of another reading may stand from this offset on; 0: nowhere. */
+async function correctedUntil(
+  database: IngestDatabase,
+  { feed, head, end, log }: Position,
+  offset: number,
+): Promise<number> {
+  // Rows of a topic that was created again came from other offsets.
+  if (head?.topicId !== log.topicId) return 0;
+  const unfinished = head.correctedUntil > end ? head.correctedUntil : 0;
+  return (await readOtherwise(database, head, offset, feed)) ? Math.max(unfinished, log.high) : unfinished;
 }
 
 /**
@@ -102,27 +151,34 @@ export async function acceptGaps(
     });
     if (gaps.length > 0) await requireIdle(consumer, settings);
     if (!dryRun) {
-      await claim(database, gaps);
+      const targets: Target[] = [];
+      for (const { position, offset } of gaps)
+        targets.push({ position, offset, correctedUntil: await correctedUntil(database, position, offset) });
+      await claim(database, targets);
       for (const { position, offset, reason } of gaps) await noteAccepted(database, position, offset, reason);
     }
     return gaps.map(({ position, offset, reason }) => ({ ...moved(position, offset), reason }));
   });
 }
 
-interface Connected {
+export interface Connected {
   readonly consumer: Consumer;
   readonly database: IngestDatabase;
   readonly positions: readonly Position[];
 }
 
 /** Connects beside the group, without joining it, and reads where every partition stands. */
-async function withPositions<T>(settings: Settings, work: (connected: Connected) => Promise<T>): Promise<T> {
+export async function withPositions<T>(
+  settings: Settings,
+  work: (connected: Connected) => Promise<T>,
+): Promise<T> {
   const database = new IngestDatabase(settings);
-  const log = pino({ name: 'cdrhouse-ingest', level: settings.ingest.log_level }, pino.destination(2));
+  const log = ingestLog(settings);
   const listener = {
     assigned: () => undefined,
     revoked: () => undefined,
-    disturbed: (kafkaCode: number, reason: string) => log.warn({ kafkaCode, reason }, 'Kafka is disturbed'),
+    disturbed: (kafkaCode: number, reason: string) =>
+      log.warn({ code: 'KAFKA_UNREACHABLE', kafkaCode, reason }, 'Kafka is disturbed'),
   };
   let consumer: Consumer | undefined;
   try {
@@ -162,39 +218,26 @@ async function readPositions(
   return positions;
 }
 
-async function checkTarget(database: IngestDatabase, position: Position, offset: number): Promise<void> {
-  const { topic, partition, end, log, feed, head } = position;
-  const place = `${topic}/${partition}`;
+function checkTarget({ topic, partition, end, log }: Position, offset: number): void {
   if (offset < log.low || offset > end) {
     throw new CdrhouseError(
       'USAGE_WRONG',
-      `${place}: allowed are offsets ${log.low} (the oldest that Kafka holds) to ${end} (where the ledger stands)`,
-    );
-  }
-  if (head === undefined || offset === end) return;
-  const readings = await database.readingsFrom(topic, partition, offset);
-  if (readings.some((reading) => reading !== feed.reading)) {
-    throw new CdrhouseError(
-      'READING_CHANGED',
-      `${place}: the records from offset ${offset} on were read with other settings of feed ${feed.name}`,
+      `${topic}/${partition}: allowed are offsets ${log.low} (the oldest that Kafka holds) to ${end} (where the ledger stands)`,
     );
   }
 }
 
-async function requireIdle(consumer: Consumer, { kafka }: Settings): Promise<void> {
-  const members = await consumer.groupMembers(kafka.group);
+export async function requireIdle(consumer: Consumer, { kafka }: Settings): Promise<void> {
+  const { members } = await consumer.describeGroup(kafka.group);
   if (members > 0)
     throw new CdrhouseError('GROUP_BUSY', `consumer group ${kafka.group} has ${members} member(s)`);
 }
 
-async function claim(
-  database: IngestDatabase,
-  targets: readonly { position: Position; offset: number }[],
-): Promise<void> {
+export async function claim(database: IngestDatabase, targets: readonly Target[]): Promise<void> {
   if (targets.length === 0) return;
   await database.measureClock();
   const nowMs = Date.now();
-  const rows = targets.map(({ position: { feed, topic, partition, head, log }, offset }) =>
+  const rows = targets.map(({ position: { feed, topic, partition, head, log }, offset, ...target }) =>
     claimRow(
       {
         source: { feed: 0, topic, topicId: log.topicId, partition },
@@ -203,6 +246,7 @@ async function claim(
         position: offset,
         stored: offset,
         end: log.high,
+        correction: { number: 0, until: target.correctedUntil },
       },
       feed,
       { instance: 'command', nowMs },

@@ -2,10 +2,12 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { AggregatorRegistry, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { isStatusAnswer, type StatusAnswer, type StatusRequest } from './process-messages.ts';
+import { GroupMetrics } from './group-metrics.ts';
+import { CHILD_VARIABLE, isStatusAnswer, type StatusAnswer, type StatusRequest } from './process-messages.ts';
+import { worstReadiness, type GroupReadiness } from './reachability.ts';
 import { addSummaries, emptySummary, type IngestSummary } from './summary.ts';
 
 const STATUS_MS_MAX = 2000;
@@ -26,11 +28,12 @@ export interface ProcessGroupOptions {
 /**
  * Several ingest processes of one consumer group under one parent. A child that a signal ends is started again,
  * with pauses that double; one that ends by itself with an error ends all, as a single process would. The parent
- * sums metrics and summaries and stops the children together. Children stop when the parent is gone.
+ * puts metrics and summaries together and stops the children together. Children stop when the parent is gone.
  */
 export class ProcessGroup {
   readonly #options: ProcessGroupOptions;
   readonly #children = new Set<ChildProcess>();
+  readonly #metrics = new GroupMetrics<ChildProcess>();
   #nextStatus = 1;
 
   constructor(options: ProcessGroupOptions) {
@@ -63,16 +66,21 @@ export class ProcessGroup {
     return summary;
   }
 
-  /** True while every process slot has a child that is ready. */
-  async ready(): Promise<boolean> {
-    const answers = await this.#statuses();
-    return answers.length === this.#options.settings.ingest.processes && answers.every(({ ready }) => ready);
+  /** Ready while every process slot has a child that is. */
+  async readiness(): Promise<GroupReadiness> {
+    return this.#readinessOf(await this.#statuses());
   }
 
-  /** The sums of all children's metrics. */
+  /** The metrics of all children put together. */
   async metrics(): Promise<Registry> {
     const answers = await this.#statuses();
-    return AggregatorRegistry.aggregate(answers.map(({ metrics }) => metrics));
+    const told = new Map([...answers].map(([child, { metrics }]) => [child, metrics]));
+    return this.#metrics.combine(told, this.#readinessOf(answers).ready);
+  }
+
+  #readinessOf(answers: ReadonlyMap<ChildProcess, StatusAnswer>): GroupReadiness {
+    const told = [...answers.values()].map(({ readiness }) => readiness);
+    return worstReadiness(told, this.#options.settings.ingest.processes);
   }
 
   /** Keeps one slot filled; gives the summary of the child that ended in order. */
@@ -86,7 +94,11 @@ export class ProcessGroup {
       if (signal === null)
         throw new CdrhouseError('INGEST_PROCESS_FAILED', `an ingest process ended with exit code ${code}`);
       if (performance.now() - began > HEALTHY_MS) pauseMs = FIRST_PAUSE_MS;
-      log.warn({ signal, pauseMs }, 'an ingest process was killed; another takes its place');
+      this.#metrics.restarted();
+      log.warn(
+        { code: 'INGEST_PROCESS_FAILED', signal, pauseMs },
+        'an ingest process was killed; another takes its place',
+      );
       await sleep(pauseMs, undefined, { signal: halt }).catch(() => undefined);
       if (halt.aborted) return undefined;
       pauseMs = Math.min(PAUSE_MS_MAX, pauseMs * 2);
@@ -119,14 +131,18 @@ export class ProcessGroup {
       child.once('close', (code, signal) => {
         halt.removeEventListener('abort', stop);
         this.#children.delete(child);
+        void this.#metrics.ended(child);
         resolve({ code, signal, output });
       });
     });
   }
 
-  async #statuses(): Promise<StatusAnswer[]> {
-    const answers = await Promise.all([...this.#children].map((child) => this.#statusOf(child)));
-    return answers.filter((answer) => answer !== undefined);
+  /** The answers of the children that answer in time. */
+  async #statuses(): Promise<Map<ChildProcess, StatusAnswer>> {
+    const answers = await Promise.all(
+      [...this.#children].map(async (child) => [child, await this.#statusOf(child)] as const),
+    );
+    return new Map(answers.filter((entry): entry is [ChildProcess, StatusAnswer] => entry[1] !== undefined));
   }
 
   /** A child's status; undefined where it does not answer in time. */
@@ -154,6 +170,7 @@ export class ProcessGroup {
 function childEnvironment({ ingest }: Settings): Record<string, string> {
   const shared = Math.max(1, Math.floor(availableParallelism() / ingest.processes));
   return {
+    [CHILD_VARIABLE]: String(process.pid),
     CDRHOUSE_INGEST_PROCESSES: '1',
     CDRHOUSE_INGEST_METRICS_PORT: '0',
     CDRHOUSE_INGEST_WORKERS: String(ingest.workers === 0 ? shared : ingest.workers),

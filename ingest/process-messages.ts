@@ -1,4 +1,5 @@
 import type { MetricObjectWithValues, MetricValue } from 'prom-client';
+import type { Readiness } from './reachability.ts';
 
 /** What the parent of several ingest processes asks a child over Node's IPC channel. */
 export interface StatusRequest {
@@ -10,7 +11,7 @@ export interface StatusRequest {
 export interface StatusAnswer {
   readonly kind: 'status';
   readonly id: number;
-  readonly ready: boolean;
+  readonly readiness: Readiness;
   readonly metrics: MetricObjectWithValues<MetricValue<string>>[];
 }
 
@@ -26,3 +27,6 @@ export function isStatusAnswer(message: unknown): message is StatusAnswer {
 function isStatus(message: unknown): message is { kind: 'status'; id: number } {
   return typeof message === 'object' && message !== null && 'kind' in message && message.kind === 'status';
 }
+
+/** Set in the environment of a child process: without it a child that starts as its parent dies would never know. */
+export const CHILD_VARIABLE = 'INGEST_CHILD_OF';

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
 import { hostname } from 'node:os';
 
@@ -17,8 +18,10 @@ export interface ProcessSlot {
  * So a restarted process takes its predecessor's place in the group without waiting for a timeout.
  */
 export async function claimProcessSlot(group: string): Promise<ProcessSlot> {
+  // The kernel takes 107 bytes; a group's name may be longer, and two may differ in their last letter only.
+  const groupHash = createHash('sha256').update(group).digest('hex').slice(0, 32);
   for (let slot = 0; slot < SLOTS_MAX; slot++) {
-    const server = await listen(`\0cdrhouse-ingest-${group}-${slot}`.slice(0, 100));
+    const server = await listen(`\0cdrhouse-ingest-${groupHash}-${slot}`);
     if (server === undefined) continue;
     return { instanceId: `cdrhouse-${hostname()}-${slot}`, release: () => server.close() };
   }

@@ -6,8 +6,8 @@ import { CdrhouseError } from '../schemas/errors.ts';
 export type RetryReport = (what: string, reason: string, nextTry: number, pauseMs: number) => void;
 
 export interface RetryOptions {
-  /** What is tried, for the log: `insert into cdr`. */
-  readonly what: string;
+  /** What is tried, for the log: `insert into cdr`; a function where that is known only when it has failed. */
+  readonly what: string | (() => string);
   readonly pauseMsMax: number;
   readonly signal: AbortSignal;
   readonly report: RetryReport;
@@ -19,24 +19,21 @@ const FIRST_PAUSE_MS = 100;
  * Does `work` until it succeeds, with pauses that double up to a bound, and jitter so that processes do not
  * come back in step. A permanent fault throws CLICKHOUSE_REFUSED; an aborted signal throws its reason.
  */
-export async function untilDone<T>(work: () => Promise<T>, options: RetryOptions): Promise<T> {
+export async function untilDone<T>(work: (attempt: number) => Promise<T>, options: RetryOptions): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     options.signal.throwIfAborted();
     try {
-      return await work();
+      return await work(attempt);
     } catch (error) {
       options.signal.throwIfAborted();
       if (error instanceof CdrhouseError && !error.retryable) throw error;
+      const what = typeof options.what === 'string' ? options.what : options.what();
       if (judgeDatabaseError(error) === 'permanent') {
-        throw new CdrhouseError(
-          'CLICKHOUSE_REFUSED',
-          `${options.what}: ${describeDatabaseError(error)}`,
-          error,
-        );
+        throw new CdrhouseError('CLICKHOUSE_REFUSED', `${what}: ${describeDatabaseError(error)}`, error);
       }
       const pauseMs = pauseBefore(attempt, options.pauseMsMax);
       options.report(
-        options.what,
+        what,
         error instanceof CdrhouseError ? error.code : errorCode(error),
         attempt + 1,
         pauseMs,
@@ -46,7 +43,8 @@ export async function untilDone<T>(work: () => Promise<T>, options: RetryOptions
   }
 }
 
-function pauseBefore(attempt: number, pauseMsMax: number): number {
+/** Pause before the try after this one, in ms: doubling, with jitter. */
+export function pauseBefore(attempt: number, pauseMsMax: number): number {
   const full = Math.min(pauseMsMax, FIRST_PAUSE_MS * 2 ** Math.min(attempt - 1, 20));
   return Math.round(full * (0.5 + Math.random() / 2));
 }

@@ -1,4 +1,5 @@
 import type { ParsedBatch } from './parse/batch.ts';
+import type { ReaderKind } from './readers/reader.ts';
 
 /** What `ingest --until-idle` prints: consumed = stored + rejected + suppressed + skipped. */
 export interface IngestSummary {
@@ -11,6 +12,8 @@ export interface IngestSummary {
   skipped: number;
   skipped_by_reason: Record<string, number>;
   seconds: number;
+  /** How messages were read; plain where one of several processes did. */
+  reader: ReaderKind;
 }
 
 export function emptySummary(): IngestSummary {
@@ -23,6 +26,7 @@ export function emptySummary(): IngestSummary {
     skipped: 0,
     skipped_by_reason: {},
     seconds: 0,
+    reader: 'packed',
   };
 }
 
@@ -47,6 +51,7 @@ export function addSummaries(sum: IngestSummary, more: IngestSummary): IngestSum
   sum.skipped += more.skipped;
   addAll(sum.rejected_by_code, more.rejected_by_code);
   addAll(sum.skipped_by_reason, more.skipped_by_reason);
+  if (more.reader === 'plain') sum.reader = 'plain';
   return sum;
 }
 

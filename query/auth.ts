@@ -1,3 +1,4 @@
+import { isInNetworks, readNetwork } from '../schemas/address-list.ts';
 import { isApiRole, keyIdOf, verifyApiKey, type ApiRole } from '../schemas/api-key.ts';
 import type { ApiKeyRow } from './clickhouse.ts';
 import { Problem } from './problem.ts';
@@ -5,7 +6,13 @@ import { Problem } from './problem.ts';
 /** Who asks. */
 export interface Caller {
   readonly keyId: string;
+  /** What may stand in logs. */
+  readonly nameInLogs: string;
   readonly roles: ReadonlySet<ApiRole>;
+  /** A team uses the key: each request names its Agent. */
+  readonly isShared: boolean;
+  /** Undefined: the limit of the settings. */
+  readonly requestsPerMinute: number | undefined;
 }
 
 /** A key is looked up again after this time, so a revoked key ends within 5 s. */
@@ -30,10 +37,10 @@ export class ApiKeys {
   }
 
   /**
-   * The caller that the `Authorization` header names. Throws the Problems KEY_MISSING (no bearer token) and
-   * KEY_INVALID (unknown, wrong, revoked or expired: which of them is not told).
+   * The caller that the `Authorization` header names. Throws the Problems KEY_MISSING (no bearer token),
+   * KEY_INVALID (unknown, wrong, revoked or expired: which of them is not told) and ADDRESS_NOT_ALLOWED.
    */
-  async callerOf(authorization: string | undefined): Promise<Caller> {
+  async callerOf(authorization: string | undefined, address: string): Promise<Caller> {
     const token = BEARER.exec(authorization ?? '')?.[1];
     if (token === undefined) throw new Problem('KEY_MISSING', '');
     const keyId = keyIdOf(token);
@@ -41,7 +48,14 @@ export class ApiKeys {
     if (row === undefined || !verifyApiKey(token, row.secretHash) || !this.#isValid(row)) {
       throw new Problem('KEY_INVALID', '');
     }
-    return { keyId: row.keyId, roles: new Set(row.roles.filter((role) => isApiRole(role))) };
+    if (!isAllowedFrom(address, row.addresses)) throw new Problem('ADDRESS_NOT_ALLOWED', '');
+    return {
+      keyId: row.keyId,
+      nameInLogs: row.keyId,
+      roles: new Set(row.roles.filter((role) => isApiRole(role))),
+      isShared: row.shared,
+      requestsPerMinute: row.requestsPerMinute === 0 ? undefined : row.requestsPerMinute,
+    };
   }
 
   #isValid({ revoked, expiresAt }: ApiKeyRow): boolean {
@@ -59,6 +73,19 @@ export class ApiKeys {
     if (this.#cache.size > CACHED_KEYS_MAX) this.#cache.delete(this.#cache.keys().next().value!);
     return row;
   }
+}
+
+/** A list that names networks allows nothing else, also where none of them can be read. */
+function isAllowedFrom(address: string, networks: readonly string[]): boolean {
+  if (networks.length === 0) return true;
+  const read = networks.map((text) => readNetwork(text)).filter((network) => network !== undefined);
+  return isInNetworks(address, read);
+}
+
+/** Throws the Problem HEADER_MISSING where a team shares the key and the request does not say who of them asks. */
+export function requireAgent(caller: Caller, agent: unknown): void {
+  if (!caller.isShared || (typeof agent === 'string' && agent.trim() !== '')) return;
+  throw new Problem('HEADER_MISSING', 'Agent is required: several people share this API key');
 }
 
 /** Throws the Problem ROLE_MISSING where the caller has not this role. */

@@ -1,7 +1,8 @@
 import type { CallRole } from '../schemas/api.ts';
-import { e164PrefixRange } from '../schemas/number-key.ts';
+import { E164_DIGITS_MAX, e164PrefixRange } from '../schemas/number-key.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Range } from './cursor.ts';
+import type { NumberList } from './number-keys.ts';
 
 /** A statement and the values that are bound to its `{name: Type}` places; no value stands in the text. */
 export interface Statement {
@@ -17,8 +18,7 @@ export interface Term {
 
 /** The numbers of a search: all texts under their keys, or the beginning of E.164 numbers. */
 export type NumberFilter =
-  | { readonly kind: 'exact'; readonly texts: readonly string[]; readonly keys: readonly number[] }
-  | { readonly kind: 'prefix'; readonly prefix: string };
+  ({ readonly kind: 'exact' } & NumberList) | { readonly kind: 'prefix'; readonly prefix: string };
 
 /** The call after which a page begins. */
 export interface CallPlace {
@@ -26,16 +26,29 @@ export interface CallPlace {
   readonly startMs: number;
   /** Unsigned 64-bit integer as decimal text. */
   readonly cdrKey: string;
+  /** A switch can give one id to calls of two numbers that begin in the same moment. */
+  readonly callingNumber: string;
 }
 
+/** Which calls; what is undefined does not restrict. */
 export interface CallsFilter {
   readonly number: NumberFilter;
   readonly roles: readonly CallRole[];
+  /** Texts of the party on the other side of the call: of the dialed number where the number calls, and the reverse. */
+  readonly otherNumbers: readonly string[] | undefined;
+  /** Both inclusive. */
+  readonly durationMsMin: number | undefined;
+  readonly durationMsMax: number | undefined;
+  readonly outcomes: readonly string[] | undefined;
+  readonly feeds: readonly string[] | undefined;
   readonly range: Range;
   readonly term: Term;
+}
+
+export interface CallsPage {
   readonly after: CallPlace | undefined;
-  /** Rows to give. */
-  readonly rows: number;
+  /** Rows to give; undefined: all. */
+  readonly rows: number | undefined;
 }
 
 /** A row of the answer of `callsSql` (JSONEachRow, 64-bit integers as text). */
@@ -54,9 +67,28 @@ export interface CallRow {
   readonly call_id: string;
 }
 
-const COLUMNS =
-  'start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, feed, call_id';
+/** The row of `matchedSql`. */
+export interface MatchedRow {
+  readonly calls: string;
+  readonly sum_duration_ms: string;
+  readonly sum_talk_ms: string;
+  readonly missing_talk: string;
+}
+
+/** The columns of a `CallRow` but its start. */
+export const CALL_COLUMNS =
+  'cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, feed, call_id';
+const ORDER = 'ORDER BY start_at DESC, cdr_key DESC, calling_number DESC';
 const DAY_MS = 86_400_000;
+
+const LIMIT = 'LIMIT {rows: UInt32}';
+
+/** The end of a statement that gives so many rows; undefined: all. */
+export const limitOf = (rows: number | undefined): string => (rows === undefined ? '' : `\n${LIMIT}`);
+
+/** The value of `limitOf`. */
+export const limitParameters = (rows: number | undefined): Record<string, unknown> =>
+  rows === undefined ? {} : { rows };
 
 /** A bound moment in ms; the server folds it to a constant before it looks at indexes. */
 export const moment = (name: string): string => `fromUnixTimestamp64Milli({${name}: Int64}, 'UTC')`;
@@ -66,75 +98,140 @@ export const moment = (name: string): string => `fromUnixTimestamp64Milli({${nam
  *
  * A call stands under its calling number in `cdr`, and under its dialed number and a displayed one that differs in
  * `cdr_by_number`. Each branch is a range of its table's sorting key and carries the limit, so that the cost is that of
- * the page and not of the number's history. In `cdr_by_number` a call can be there in both roles, so that branch
- * takes twice the limit.
+ * the page and not of the number's history.
  */
-export function callsSql(database: string, filter: CallsFilter): Statement {
-  const branches = [...callingBranch(database, filter), ...otherBranch(database, filter)];
-  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${COLUMNS.replace('start_at, ', '')}
+export function callsSql(database: string, filter: CallsFilter, page: CallsPage): Statement {
+  const after =
+    page.after === undefined
+      ? []
+      : [
+          // The first comparison is implied by the second; it is there for the index.
+          `start_at <= ${moment('after_ms')}`,
+          `(start_at, cdr_key, calling_number) < (${moment('after_ms')}, {after_key: UInt64}, {after_number: String})`,
+        ];
+  const branches = branchesOf(database, filter).map(
+    ({ table, conditions }) =>
+      `${selectFrom(`start_at, ${CALL_COLUMNS}`, table, [...conditions, ...after])}${page.rows === undefined ? '' : `\n  ${ORDER}\n  ${LIMIT}`}`,
+  );
+  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}
 FROM (
 ${branches.join('\nUNION ALL\n')}
 )
-ORDER BY start_at DESC, cdr_key DESC
-LIMIT 1 BY start_at, cdr_key
-LIMIT {rows: UInt32}`;
+${ORDER}${limitOf(page.rows)}`;
+  const parameters = {
+    ...parametersOf(filter),
+    ...placeParameters(page.after),
+    ...limitParameters(page.rows),
+  };
+  return { text, parameters };
+}
+
+/** How many calls the filter has, and their sums. */
+export function matchedSql(database: string, filter: CallsFilter): Statement {
+  const branches = branchesOf(database, filter).map(({ table, conditions }) =>
+    selectFrom('duration_ms, talk_ms', table, conditions),
+  );
+  const text = `SELECT count() AS calls, sum(duration_ms) AS sum_duration_ms,
+  sum(ifNull(talk_ms, 0)) AS sum_talk_ms, countIf(talk_ms IS NULL) AS missing_talk
+FROM (
+${branches.join('\nUNION ALL\n')}
+)`;
   return { text, parameters: parametersOf(filter) };
 }
 
-function callingBranch(database: string, filter: CallsFilter): string[] {
+interface Branch {
+  readonly table: string;
+  readonly conditions: readonly string[];
+}
+
+/** A part of a search for each table that it needs. No call is in two of them, nor twice in one. */
+function branchesOf(database: string, filter: CallsFilter): Branch[] {
+  return [...callingBranch(database, filter), ...otherBranch(database, filter)];
+}
+
+function callingBranch(database: string, filter: CallsFilter): Branch[] {
   const { roles, number } = filter;
-  const calling = roles.includes('calling');
-  if (!calling && !roles.includes('displayed')) return [];
-  const conditions = [
+  if (!roles.includes('calling') && !roles.includes('displayed')) return [];
+  const key =
     number.kind === 'exact'
       ? 'calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)}'
-      : 'calling_key >= {key_from: UInt64} AND calling_key < {key_to: UInt64}',
-    // A displayed number that equals the calling one has no row of its own in cdr_by_number.
-    ...(calling ? [] : ['displayed_caller_id = calling_number']),
-    ...timeConditions(filter),
-  ];
-  return [selectFrom(`${database}.cdr`, conditions, 'rows')];
+      : 'calling_key >= {key_from: UInt64} AND calling_key < {key_to: UInt64}';
+  const conditions = [key, ...callingConditions(filter), ...otherConditions(filter)];
+  return [{ table: `${database}.cdr`, conditions }];
 }
 
-function otherBranch(database: string, filter: CallsFilter): string[] {
-  const { number } = filter;
-  const roles = (['dialed', 'displayed'] as const).filter((role) => filter.roles.includes(role));
-  if (roles.length === 0) return [];
-  const columns = { dialed: 'dialed_number', displayed: 'displayed_caller_id' };
-  const role = roles.map((name) =>
-    number.kind === 'exact'
-      ? `(role = '${name}' AND ${columns[name]} IN {texts: Array(String)})`
-      : `role = '${name}'`,
-  );
-  const conditions = [
+/** What the branch of `cdr` asks, beside its number. */
+function callingConditions({ roles, otherNumbers }: CallsFilter): string[] {
+  return [
+    // A displayed number that equals the calling one has no row of its own in cdr_by_number.
+    ...(roles.includes('calling') ? [] : ['displayed_caller_id = calling_number']),
+    ...(otherNumbers === undefined ? [] : ['dialed_number IN {others: Array(String)}']),
+  ];
+}
+
+function otherBranch(database: string, filter: CallsFilter): Branch[] {
+  const { number, roles, otherNumbers } = filter;
+  const isOther = otherNumbers === undefined ? [] : ['dialed_number IN {others: Array(String)}'];
+  const isOtherCaller =
+    otherNumbers === undefined
+      ? []
+      : ['(calling_number IN {others: Array(String)} OR displayed_caller_id IN {others: Array(String)})'];
+  // A call that is found by its calling number comes from cdr, one that is found as dialed not as displayed as well.
+  const inCalling =
+    roles.includes('calling') || roles.includes('displayed')
+      ? [not([isOfNumber('calling_number', number), ...callingConditions(filter)])]
+      : [];
+  const inDialed = roles.includes('dialed')
+    ? [not([isOfNumber('dialed_number', number), ...isOtherCaller])]
+    : [];
+  const own = (column: string): string[] => (number.kind === 'exact' ? [isOfNumber(column, number)] : []);
+  const rows = [
+    ...(roles.includes('dialed')
+      ? [["role = 'dialed'", ...own('dialed_number'), ...isOtherCaller, ...inCalling]]
+      : []),
+    ...(roles.includes('displayed')
+      ? [["role = 'displayed'", ...own('displayed_caller_id'), ...isOther, ...inCalling, ...inDialed]]
+      : []),
+  ];
+  if (rows.length === 0) return [];
+  const key =
     number.kind === 'exact'
       ? 'number_key IN {keys: Array(UInt64)}'
-      : 'number_key >= {key_from: UInt64} AND number_key < {key_to: UInt64}',
-    `(${role.join(' OR ')})`,
-    ...timeConditions(filter),
-  ];
-  return [selectFrom(`${database}.cdr_by_number`, conditions, roles.length === 2 ? 'rows_twice' : 'rows')];
+      : 'number_key >= {key_from: UInt64} AND number_key < {key_to: UInt64}';
+  const conditions = [key, `(${rows.map((all) => `(${all.join(' AND ')})`).join(' OR ')})`];
+  return [{ table: `${database}.cdr_by_number`, conditions: [...conditions, ...otherConditions(filter)] }];
 }
 
-function selectFrom(table: string, conditions: readonly string[], limit: string): string {
-  return `  SELECT ${COLUMNS}
-  FROM ${table} FINAL
-  WHERE ${conditions.join('\n    AND ')}
-  ORDER BY start_at DESC, cdr_key DESC
-  LIMIT {${limit}: UInt32}`;
+const not = (conditions: readonly string[]): string => `NOT (${conditions.join(' AND ')})`;
+
+function isOfNumber(column: string, number: NumberFilter): string {
+  return number.kind === 'exact'
+    ? `${column} IN {texts: Array(String)}`
+    : `match(${column}, {prefix_pattern: String})`;
 }
 
-function timeConditions({ range, term, after }: CallsFilter): string[] {
+/** Conditions that do not depend on the role. */
+function otherConditions({
+  range,
+  term,
+  durationMsMin,
+  durationMsMax,
+  outcomes,
+  feeds,
+}: CallsFilter): string[] {
   return [
     ...rangeConditions(range, term),
-    // The first comparison is implied by the second; it is there for the index.
-    ...(after === undefined
-      ? []
-      : [
-          `start_at <= ${moment('after_ms')}`,
-          `(start_at, cdr_key) < (${moment('after_ms')}, {after_key: UInt64})`,
-        ]),
+    ...(durationMsMin === undefined ? [] : ['duration_ms >= {duration_min: UInt32}']),
+    ...(durationMsMax === undefined ? [] : ['duration_ms <= {duration_max: UInt32}']),
+    ...(outcomes === undefined ? [] : ['outcome IN {outcomes: Array(String)}']),
+    ...(feeds === undefined ? [] : ['feed IN {feeds: Array(String)}']),
   ];
+}
+
+function selectFrom(columns: string, table: string, conditions: readonly string[]): string {
+  return `  SELECT ${columns}
+  FROM ${table} FINAL
+  WHERE ${conditions.join('\n    AND ')}`;
 }
 
 /** The range and the retention term, for any table with `start_at`; values by `rangeParameters`. */
@@ -156,23 +253,38 @@ export function rangeParameters(range: Range, term: Term): Record<string, unknow
   };
 }
 
-function reachesTerm(range: Range, term: Term): boolean {
+/** True where some of the range may be past its term. */
+export function reachesTerm(range: Range, term: Term): boolean {
   return range.fromMs < borderOf(term) + 4 * DAY_MS;
 }
 
-function borderOf({ months, nowMs }: Term): number {
+/** About where the term ends; month ends make it no single moment. */
+export function borderOf({ months, nowMs }: Term): number {
   return addMonths(nowMs, -months);
 }
 
-function parametersOf({ number, range, term, after, rows }: CallsFilter): Record<string, unknown> {
-  const { from, to } = number.kind === 'prefix' ? e164PrefixRange(number.prefix) : { from: 0, to: 0 };
+function parametersOf(filter: CallsFilter): Record<string, unknown> {
+  const { number, range, term, otherNumbers, durationMsMin, durationMsMax, outcomes, feeds } = filter;
   return {
-    ...(number.kind === 'exact'
-      ? { keys: number.keys, texts: number.texts }
-      : { key_from: from, key_to: to }),
+    ...numberParameters(number),
     ...rangeParameters(range, term),
-    ...(after === undefined ? {} : { after_ms: after.startMs, after_key: after.cdrKey }),
-    rows,
-    rows_twice: rows * 2,
+    ...(otherNumbers === undefined ? {} : { others: otherNumbers }),
+    ...(durationMsMin === undefined ? {} : { duration_min: durationMsMin }),
+    ...(durationMsMax === undefined ? {} : { duration_max: durationMsMax }),
+    ...(outcomes === undefined ? {} : { outcomes }),
+    ...(feeds === undefined ? {} : { feeds }),
   };
+}
+
+function numberParameters(number: NumberFilter): Record<string, unknown> {
+  if (number.kind === 'exact') return { keys: number.keys, texts: number.texts };
+  const { prefix } = number;
+  const { from, to } = e164PrefixRange(prefix);
+  const more = E164_DIGITS_MAX - (prefix.length - 1);
+  return { key_from: from, key_to: to, prefix_pattern: `^\\${prefix}[0-9]{0,${more}}$` };
+}
+
+function placeParameters(after: CallPlace | undefined): Record<string, unknown> {
+  if (after === undefined) return {};
+  return { after_ms: after.startMs, after_key: after.cdrKey, after_number: after.callingNumber };
 }

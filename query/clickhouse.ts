@@ -6,6 +6,7 @@ import {
   type DatabaseFault,
 } from '../schemas/clickhouse-errors.ts';
 import type { Settings } from '../schemas/settings.ts';
+import { VISIBLE_WITHIN_SECONDS } from '../schemas/tables.ts';
 import type { CallRow, Statement } from './calls-sql.ts';
 import type { JournalRow } from './journal.ts';
 import type { SumsRow, UsageSumsRow } from './usage-sql.ts';
@@ -18,6 +19,12 @@ export interface ApiKeyRow {
   /** Unix seconds, null: never. */
   readonly expiresAt: number | null;
   readonly revoked: boolean;
+  /** A team uses it. */
+  readonly shared: boolean;
+  /** 0: the limit of the settings. */
+  readonly requestsPerMinute: number;
+  /** Networks from which it may be used, none: any. */
+  readonly addresses: readonly string[];
 }
 
 /** How far a feed is stored. */
@@ -43,30 +50,32 @@ const CONNECTIONS_MAX = 32;
 /** The server ends a query by itself; the client's own timeout is for a server that is gone. */
 const TIMEOUT_GRACE_SECONDS = 5;
 
+/** Answers that are streamed at one time: each holds a connection and a query for as long as its client reads. */
+const STREAMS_MAX = 16;
+/** Beyond this a sort goes to the server's disk: exports take their time, and others need the memory. */
+const SORT_BYTES_MAX = 268_435_456;
+
 /** Everything that the API says to ClickHouse. */
 export class QueryDatabase {
   readonly #client: ClickHouseClient;
   readonly #database: string;
   readonly #readSettings: ClickHouseSettings;
+  /** Connections of their own: exports must not keep look-ups waiting. */
+  readonly #streamClient: ClickHouseClient;
+  readonly #streamSeconds: number;
+  #streams = 0;
 
-  constructor({ clickhouse, query }: Settings) {
+  constructor(settings: Settings) {
+    const { clickhouse, query } = settings;
     this.#database = clickhouse.database;
-    this.#readSettings = readSettings(query.seconds_max);
-    this.#client = createClient({
-      url: clickhouse.url,
-      username: query.clickhouse_user ?? clickhouse.user,
-      password: query.clickhouse_password ?? clickhouse.password,
-      application: 'cdrhouse-query',
-      request_timeout: (query.seconds_max + TIMEOUT_GRACE_SECONDS) * 1000,
-      max_open_connections: CONNECTIONS_MAX,
-      // Sockets that the server closes first (after 10 s by default) would fail a request.
-      keep_alive: { enabled: true, idle_socket_ttl: 2000 },
-      compression: { request: false, response: false },
-      // By default the values go into the URL, which proxies and servers write into their logs.
-      use_multipart_params: true,
-      // The client's own log would print statements.
-      log: { level: 127 },
+    this.#readSettings = readSettings(query.seconds_max, {
+      max_rows_to_read: String(query.rows_read_max),
+      read_overflow_mode: 'throw',
+      max_memory_usage: String(query.memory_bytes_max),
     });
+    this.#client = connect(settings, query.seconds_max, CONNECTIONS_MAX);
+    this.#streamSeconds = query.export_seconds_max;
+    this.#streamClient = connect(settings, query.export_seconds_max, STREAMS_MAX);
   }
 
   get database(): string {
@@ -76,6 +85,62 @@ export class QueryDatabase {
   /** Rows of `callsSql`. Aborting the signal ends the query in the server too. */
   async calls(statement: Statement, signal: AbortSignal): Promise<CallRow[]> {
     return this.#rows('calls', statement, signal);
+  }
+
+  /**
+   * Rows of any other statement. Aborting the signal ends the query in the server too.
+   * @param what names it in errors
+   */
+  async select<Row>(what: string, statement: Statement, signal: AbortSignal): Promise<Row[]> {
+    return this.#rows<Row>(what, statement, signal);
+  }
+
+  /**
+   * Rows of a statement as the server finds them, in batches. It waits while they are not read, as long as the
+   * `http_send_timeout` of its default profile says (30 s; that of a query has no effect). Ending the iteration or
+   * aborting the signal ends the query in the server too. Rejects with a DatabaseError.
+   */
+  async *stream<Row>(
+    what: string,
+    { text, parameters }: Statement,
+    signal: AbortSignal,
+  ): AsyncGenerator<Row[]> {
+    if (this.#streams >= STREAMS_MAX) throw new DatabaseError(what, { code: 'TOO_MANY_EXPORTS' });
+    this.#streams++;
+    const ended = AbortSignal.any([signal, AbortSignal.timeout(this.#streamSeconds * 1000)]);
+    try {
+      ended.throwIfAborted();
+      const result = await this.#streamClient.query({
+        query: text,
+        query_params: { ...parameters },
+        format: 'JSONEachRow',
+        clickhouse_settings: {
+          ...this.#readSettings,
+          max_execution_time: this.#streamSeconds,
+          // An error in mid-stream must not look like a row.
+          http_write_exception_in_output_format: 0,
+          max_bytes_before_external_sort: String(SORT_BYTES_MAX),
+        },
+        abort_signal: ended,
+      });
+      const batches = result.stream<Row>();
+      // The client itself takes no notice of the signal once the answer has begun.
+      const close = (): void => void batches.destroy();
+      ended.addEventListener('abort', close, { once: true });
+      if (ended.aborted) close();
+      for await (const rows of batches) yield rows.map((row) => row.json<Row>());
+    } catch (error) {
+      throw new DatabaseError(what, error);
+    } finally {
+      this.#streams--;
+    }
+  }
+
+  /** Unix seconds before which all that changed in the call tables is visible, by the server's clock. */
+  async visibleUntil(signal: AbortSignal): Promise<number> {
+    const text = `SELECT toUnixTimestamp(now()) - ${VISIBLE_WITHIN_SECONDS} AS until`;
+    const [row] = await this.#rows<{ until: string }>('clock', { text, parameters: {} }, signal);
+    return Number(row!.until);
   }
 
   /** Groups of `usageSql`, with the total of all groups where the statement asks for it. */
@@ -98,19 +163,18 @@ export class QueryDatabase {
 
   async apiKey(keyId: string): Promise<ApiKeyRow | undefined> {
     const text = `SELECT key_id AS keyId, secret_hash AS secretHash, roles,
-  toUnixTimestamp(expires_at) AS expiresAt, revoked
+  toUnixTimestamp(expires_at) AS expiresAt, revoked, shared, requests_per_minute AS requestsPerMinute, addresses
 FROM ${this.#database}.api_keys FINAL WHERE key_id = {keyId: String}`;
-    const [row] = await this.#rows<Omit<ApiKeyRow, 'revoked'> & { revoked: number }>('api key', {
-      text,
-      parameters: { keyId },
-    });
-    return row === undefined ? undefined : { ...row, revoked: row.revoked !== 0 };
+    const [row] = await this.#rows<
+      Omit<ApiKeyRow, 'revoked' | 'shared'> & { revoked: number; shared: number }
+    >('api key', { text, parameters: { keyId } });
+    return row === undefined ? undefined : { ...row, revoked: row.revoked !== 0, shared: row.shared !== 0 };
   }
 
   /** Every feed that the ledger knows. */
   async feedProgress(): Promise<FeedProgress[]> {
     const text = `SELECT feed, toUnixTimestamp64Milli(max(message_at_max)) AS readUpToMs
-FROM ${this.#database}.ingest_ledger GROUP BY feed ORDER BY feed`;
+FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY feed`;
     const rows = await this.#rows<{ feed: string; readUpToMs: string }>('feeds', { text, parameters: {} });
     return rows.map(({ feed, readUpToMs }) => ({ feed, readUpToMs: Number(readUpToMs) }));
   }
@@ -155,6 +219,7 @@ FROM ${this.#database}.ingest_ledger GROUP BY feed ORDER BY feed`;
 
   async close(): Promise<void> {
     await this.#client.close();
+    await this.#streamClient.close();
   }
 
   async #rows<Row>(what: string, { text, parameters }: Statement, signal?: AbortSignal): Promise<Row[]> {
@@ -179,8 +244,36 @@ FROM ${this.#database}.ingest_ledger GROUP BY feed ORDER BY feed`;
   }
 }
 
-/** Settings of every read, passed explicitly because a server's profile may differ. */
-export function readSettings(secondsMax: number): ClickHouseSettings {
+/** Where statements are asked, of this database. */
+export type SelectSource = Pick<QueryDatabase, 'database' | 'select'>;
+
+function connect(
+  { clickhouse, query }: Settings,
+  secondsMax: number,
+  connectionsMax: number,
+): ClickHouseClient {
+  return createClient({
+    url: clickhouse.url,
+    username: query.clickhouse_user ?? clickhouse.user,
+    password: query.clickhouse_password ?? clickhouse.password,
+    application: 'cdrhouse-query',
+    request_timeout: (secondsMax + TIMEOUT_GRACE_SECONDS) * 1000,
+    max_open_connections: connectionsMax,
+    // Sockets that the server closes first (after 10 s by default) would fail a request.
+    keep_alive: { enabled: true, idle_socket_ttl: 2000 },
+    compression: { request: false, response: false },
+    // By default the values go into the URL, which proxies and servers write into their logs.
+    use_multipart_params: true,
+    // The client's own log would print statements.
+    log: { level: 127 },
+  });
+}
+
+/**
+ * Settings of every read, passed explicitly because a server's profile may differ.
+ * @param limits on rows and memory
+ */
+export function readSettings(secondsMax: number, limits: ClickHouseSettings = {}): ClickHouseSettings {
   return {
     // Reads and changes of settings only, whatever the user's grants are.
     readonly: '2',
@@ -197,5 +290,6 @@ export function readSettings(secondsMax: number): ClickHouseSettings {
     cancel_http_readonly_queries_on_client_close: 1,
     // JSON readers round integers above 2^53.
     output_format_json_quote_64bit_integers: 1,
+    ...limits,
   };
 }

@@ -7,20 +7,23 @@ import type {
   RawServerDefault,
 } from 'fastify';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { LIMIT_DEFAULT } from '../schemas/api.ts';
 import type { ApiRole } from '../schemas/api-key.ts';
-import type { UsageTotal } from '../schemas/api.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { StoredSettings } from '../schemas/stored-settings.ts';
 import { ApiKeys, type Caller } from './auth.ts';
 import { CallIds } from './call-id.ts';
-import type { CallPlace } from './calls-sql.ts';
+import type { CallsCursorPlace } from './calls-search.ts';
 import type { QueryDatabase } from './clickhouse.ts';
 import { Cursors } from './cursor.ts';
 import { Feeds } from './feeds.ts';
+import { JwtCallers } from './jwt.ts';
 import { Journal } from './journal.ts';
+import type { JournalPlace } from './journal-sql.ts';
 import { QueryMetrics } from './metrics.ts';
 import { NumberKeys } from './number-keys.ts';
 import { Problem } from './problem.ts';
+import type { RecordsPlace } from './records-sql.ts';
 import { isTimeZone } from './times.ts';
 import type { UsagePlace } from './usage-sql.ts';
 
@@ -44,10 +47,10 @@ declare module 'fastify' {
   }
 }
 
-/** Where a page of usage ended, and the total, which is reckoned once, with the first page. */
+/** Where a page of usage ended, and the digest of all calls that it is about. */
 export interface UsageCursorPlace {
   readonly after: UsagePlace;
-  readonly total: UsageTotal;
+  readonly digest: string;
 }
 
 /** The database as the routes see it; a test can stand in for it. */
@@ -61,12 +64,18 @@ export interface QueryContext {
   readonly timeZones: ReadonlySet<string>;
   readonly metrics: QueryMetrics;
   readonly keys: ApiKeys;
+  /** Undefined: JSON Web Tokens are not taken. */
+  readonly tokens: JwtCallers | undefined;
   readonly feeds: Feeds;
   readonly journal: Journal;
+  /** The HMAC key of the journal, and those that it had before. */
+  readonly journalKeys: readonly Uint8Array[];
+  readonly journalCursors: Cursors<JournalPlace>;
   readonly numberKeys: NumberKeys;
   readonly callIds: CallIds;
-  readonly callsCursors: Cursors<CallPlace>;
+  readonly callsCursors: Cursors<CallsCursorPlace>;
   readonly usageCursors: Cursors<UsageCursorPlace>;
+  readonly recordsCursors: Cursors<RecordsPlace>;
 }
 
 export function createContext(
@@ -75,7 +84,7 @@ export function createContext(
   stored: StoredSettings,
   timeZones: ReadonlySet<string>,
 ): QueryContext {
-  const { journalKey } = stored;
+  const { journalKey, formerJournalKeys } = stored;
   return {
     settings,
     database,
@@ -83,16 +92,31 @@ export function createContext(
     timeZones,
     metrics: new QueryMetrics(),
     keys: new ApiKeys((keyId) => database.apiKey(keyId)),
+    tokens: tokensOf(settings),
     feeds: new Feeds(
       settings.feeds.map(({ name }) => name),
       () => database.feedProgress(),
     ),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
+    journalKeys: [journalKey, ...formerJournalKeys],
+    journalCursors: new Cursors(journalKey, 'journal'),
     numberKeys: new NumberKeys(stored.identityKey),
     callIds: new CallIds(journalKey),
     callsCursors: new Cursors(journalKey, 'calls'),
     usageCursors: new Cursors(journalKey, 'usage'),
+    recordsCursors: new Cursors(journalKey, 'records'),
   };
+}
+
+function tokensOf({ query }: Settings): JwtCallers | undefined {
+  const {
+    jwt_jwks_url: jwksUrl,
+    jwt_issuer: issuer,
+    jwt_audience: audience,
+    jwt_roles_claim: rolesClaim,
+  } = query;
+  if (jwksUrl === undefined || issuer === undefined || audience === undefined) return undefined;
+  return new JwtCallers({ jwksUrl, issuer, audience, rolesClaim });
 }
 
 /** The zone that a request asks for, or the one of the settings. Throws a Problem for a name that is none. */
@@ -105,6 +129,11 @@ export function zoneOf({ settings, timeZones }: QueryContext, asked: string | un
 /** Days that a range may have: the setting, else the retention term, so that all that is kept can be asked for at once. */
 export function rangeDaysMax({ settings, retentionMonths }: QueryContext): number {
   return settings.query.range_days_max ?? retentionMonths * 31;
+}
+
+/** Rows of the page that a request asks for. */
+export function pageRows({ settings }: QueryContext, limit: number | undefined): number {
+  return limit ?? Math.min(LIMIT_DEFAULT, settings.query.limit_max);
 }
 
 /** Aborted when the client goes away before its answer is complete, so that the database stops working for it. */

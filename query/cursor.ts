@@ -1,4 +1,6 @@
+import { Problem } from './problem.ts';
 import { Sealer } from './sealing.ts';
+import { isSameRange } from './times.ts';
 
 /** The time range of a listing, half open, in UTC ms. */
 export interface Range {
@@ -22,7 +24,7 @@ export interface CursorContent<Place> {
 export class Cursors<Place> {
   readonly #sealer: Sealer;
 
-  constructor(journalKey: Uint8Array, listing: 'calls' | 'usage') {
+  constructor(journalKey: Uint8Array, listing: 'calls' | 'usage' | 'records' | 'journal') {
     this.#sealer = new Sealer(journalKey, `${listing} cursor`);
   }
 
@@ -37,6 +39,22 @@ export class Cursors<Place> {
     // Only `write` can have made these bytes, so their shape needs no check.
     if (plain === undefined) return undefined;
     const content: CursorContent<Place> = JSON.parse(plain.toString('utf8'));
+    return content;
+  }
+
+  /**
+   * What was written, for a request in which bounds of the range may be repeated. Throws the Problem CURSOR_INVALID
+   * where `read` gives nothing, and where they are not those of the first page.
+   */
+  open(
+    cursor: string,
+    filter: readonly unknown[],
+    repeated: { readonly from?: string; readonly to?: string },
+    zone: string,
+  ): CursorContent<Place> {
+    const content = this.read(cursor, filter);
+    if (content === undefined || !isSameRange(content.range, repeated, zone))
+      throw new Problem('CURSOR_INVALID', '');
     return content;
   }
 }

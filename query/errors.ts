@@ -11,7 +11,7 @@ const VALIDATION_CODES: Readonly<
   querystring: { unknown: 'PARAMETER_UNKNOWN', missing: 'PARAMETER_MISSING', invalid: 'PARAMETER_INVALID' },
   params: { unknown: 'PARAMETER_UNKNOWN', missing: 'PARAMETER_MISSING', invalid: 'PARAMETER_INVALID' },
   headers: { unknown: 'HEADER_INVALID', missing: 'HEADER_MISSING', invalid: 'HEADER_INVALID' },
-  body: { unknown: 'PARAMETER_UNKNOWN', missing: 'PARAMETER_MISSING', invalid: 'BODY_INVALID' },
+  body: { unknown: 'PARAMETER_UNKNOWN', missing: 'PARAMETER_MISSING', invalid: 'PARAMETER_INVALID' },
 };
 
 const DATABASE_CODES: Readonly<Record<DatabaseFault, HttpProblemCode>> = {
@@ -69,6 +69,8 @@ function validationProblem(failure: SchemaFailure, context: string): Problem {
   }
   if (keyword === 'required')
     return new Problem(codes.missing, `${headerCase(params['missingProperty'], context)} is required`);
+  if (context === 'body' && failure.instancePath === '')
+    return new Problem('BODY_INVALID', 'the body must be a JSON object');
   const name = headerCase(failure.instancePath.split('/')[1], context);
   const allowed = description === undefined ? '' : ` (${description})`;
   return new Problem(codes.invalid, `${name}: ${message ?? 'is not allowed'}${allowed}`);

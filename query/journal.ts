@@ -1,5 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import { sqlTime } from '../schemas/sql-time.ts';
+import type { Caller } from './auth.ts';
+import type { Range } from './cursor.ts';
 import { Problem } from './problem.ts';
 
 /** A row of `lookup_journal` as it is written. */
@@ -28,10 +30,35 @@ export interface Lookup {
   readonly purpose: string;
   readonly caseId: string;
   readonly route: string;
-  /** All texts that are searched; only their HMACs are written. */
+  /** All texts that are searched; only their HMACs are written. None: the filter names no number. */
   readonly numbers: readonly string[];
   /** The rest of the filter, without any number. */
   readonly filter: Readonly<Record<string, unknown>>;
+}
+
+/** Who asks, and why, as a look-up has it. */
+export function askedBy(
+  requestId: string,
+  { keyId }: Caller,
+  headers: { readonly 'case-id': string; readonly purpose: string; readonly agent?: string },
+): Pick<Lookup, 'requestId' | 'keyId' | 'agent' | 'purpose' | 'caseId'> {
+  const { 'case-id': caseId, purpose, agent = '' } = headers;
+  return { requestId, keyId, agent, purpose, caseId };
+}
+
+/** A range of time in the filter of a look-up. */
+export function rangeAsked({ fromMs, toMs }: Range, zone: string) {
+  return { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString(), time_zone: zone };
+}
+
+/** Names an HMAC key without telling it. */
+export function hmacKeyId(key: Uint8Array): string {
+  return createHash('sha256').update(key).digest('hex').slice(0, 8);
+}
+
+/** What the journal holds in place of a number. */
+export function numberHmac(key: Uint8Array, number: string): string {
+  return createHmac('sha256', key).update(number, 'utf8').digest('hex');
 }
 
 /** Rows that wait for a write at most; beyond, look-ups are refused. */
@@ -45,8 +72,8 @@ interface Waiting {
 
 /**
  * The journal of look-ups: a row when a look-up begins, before anything is given, and one when it ends; one of each for
- * every text that was searched, so that a later search by any notation finds them. Without the journal there is no
- * answer: both throw the Problem JOURNAL_UNAVAILABLE when the rows are not on disk.
+ * every text that was searched, so that a later search by any notation finds them; one without an HMAC where there is
+ * no number. Without the journal there is no answer: both throw the Problem JOURNAL_UNAVAILABLE when the rows are not on disk.
  *
  * One insert runs at a time; what comes meanwhile goes together into the next one. An insert for every
  * look-up would make a part each, more than merges can follow.
@@ -61,7 +88,7 @@ export class Journal {
 
   constructor(journalKey: Uint8Array, insert: (rows: readonly JournalRow[]) => Promise<void>) {
     this.#key = journalKey;
-    this.#keyId = createHash('sha256').update(journalKey).digest('hex').slice(0, 8);
+    this.#keyId = hmacKeyId(journalKey);
     this.#insert = insert;
   }
 
@@ -74,9 +101,33 @@ export class Journal {
     await this.#write(this.#rowsOf(lookup, 'finished', rows, complete));
   }
 
+  /**
+   * Looks up between the two entries. Of what fails nothing was given; it is what the client must hear of, and the entry that
+   * began shows the look-up in any case.
+   * @param rowsOf how many rows are given
+   */
+  async around<T>(lookup: Lookup, lookUp: () => Promise<T>, rowsOf: (given: T) => number): Promise<T> {
+    await this.started(lookup);
+    const given = await this.unlessFailed(lookup, lookUp);
+    await this.finished(lookup, rowsOf(given), true);
+    return given;
+  }
+
+  /** What is done behind the first entry; where it fails, the last one is written. */
+  async unlessFailed<T>(lookup: Lookup, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      await this.finished(lookup, 0, false).catch(() => undefined);
+      throw error;
+    }
+  }
+
   #rowsOf(lookup: Lookup, phase: JournalRow['phase'], rows: number, complete: boolean): JournalRow[] {
     const at = sqlTime(Date.now());
-    return lookup.numbers.map((number) => ({
+    const hmacs =
+      lookup.numbers.length === 0 ? [''] : lookup.numbers.map((number) => numberHmac(this.#key, number));
+    return hmacs.map((hmac) => ({
       at,
       request_id: lookup.requestId,
       phase,
@@ -85,7 +136,7 @@ export class Journal {
       purpose: lookup.purpose,
       case_id: lookup.caseId,
       route: lookup.route,
-      number_hmac: createHmac('sha256', this.#key).update(number, 'utf8').digest('hex'),
+      number_hmac: hmac,
       hmac_key_id: this.#keyId,
       filter: JSON.stringify(lookup.filter),
       rows,

@@ -6,6 +6,7 @@ import { readStoredSettings, type StoredSettings } from '../schemas/stored-setti
 import { DatabaseError, QueryDatabase } from './clickhouse.ts';
 import { createContext, type ApiServer } from './context.ts';
 import { createOperationsServer, createServer } from './server.ts';
+import { readTlsFiles } from './tls.ts';
 
 const FIRST_PAUSE_MS = 100;
 const PAUSE_MS_MAX = 5000;
@@ -20,17 +21,19 @@ export interface QueryOptions {
 
 /**
  * Runs the HTTP API until it is stopped. While ClickHouse cannot be reached at start it waits. Rejects with a
- * CdrhouseError that says what to do: tables that do not fit, another retention term, no grant, no address.
+ * CdrhouseError that says what to do: tables that do not fit, another retention term, no grant, no address, no
+ * certificate.
  */
 export async function runQuery({ settings, stop, onListening }: QueryOptions): Promise<void> {
   const log = pino({ name: 'cdrhouse-query', level: settings.query.log_level }, pino.destination(2));
+  const tls = readTlsFiles(settings);
   const database = new QueryDatabase(settings);
   try {
     const start = await untilReadable(async () => readStart(database, settings), stop, log);
     if (start === undefined) return;
     const context = createContext(settings, database, start.stored, start.timeZones);
     const { query } = settings;
-    const app = await createServer(context, log);
+    const app = await createServer(context, log, tls);
     const operations = query.metrics_port === 0 ? undefined : await createOperationsServer(context, log);
     try {
       if (operations !== undefined) await listen(operations, query.metrics_host, query.metrics_port);

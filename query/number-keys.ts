@@ -2,6 +2,12 @@ import { e164Key, isE164, textKey } from '../schemas/number-key.ts';
 import { deriveKey } from '../schemas/record-key.ts';
 import { sipHash24, type SipKey } from '../schemas/siphash.ts';
 
+/** Numbers as text, and the keys under which they can be stored. */
+export interface NumberList {
+  readonly texts: readonly string[];
+  readonly keys: readonly number[];
+}
+
 /** Number keys of texts as ingest computes them: one for an E.164 number, one per feed for any other text. */
 export class NumberKeys {
   readonly #identityKey: Uint8Array;
@@ -22,6 +28,12 @@ export class NumberKeys {
       isE164(text) ? [e164Key(text)] : feeds.map((feed) => this.keyOf(feed, text)),
     );
     return [...new Set(keys)].sort((a, b) => a - b);
+  }
+
+  /** These texts, each once, with all their keys. */
+  listOf(feeds: readonly string[], texts: readonly string[]): NumberList {
+    const unique = [...new Set(texts)];
+    return { texts: unique, keys: this.keysOf(feeds, unique) };
   }
 
   /** Feeds are as many as the settings and the ledger have, so the map stays small. */

@@ -1,5 +1,5 @@
 import { isSupportedCountry, parsePhoneNumberFromString, type PhoneNumber } from 'libphonenumber-js/max';
-import { applyDialPlan, dialPlanOf, type DialPlan } from '../schemas/dial-plan.ts';
+import { applyDialPlan, dialPlanOf, isInternational, type DialPlan } from '../schemas/dial-plan.ts';
 import { E164_DIGITS_MAX, isE164 } from '../schemas/number-key.ts';
 import { Problem } from './problem.ts';
 
@@ -55,8 +55,8 @@ export function readNumber(name: string, typed: string, defaultCountry: string |
   const readings = [withPlus, compact]
     .flatMap((text) => parse(text, defaultCountry, plan))
     .filter(({ number: { number } }) => isE164(number));
-  // What a feed of that country stores: mostly the same, but libphonenumber also rewrites numbers where a plan is
-  // dialed in more than one way (mobile numbers of Argentina). Both are searched.
+  // What a feed of that country stores: mostly the same, but the library reads more than a feed does, and some of it
+  // in another way (012… in Israel). Both are searched.
   const planned = plan === undefined ? undefined : applyDialPlan(compact, plan);
   const texts = [asTyped, compact, ...readings.map(({ number: { number } }) => number), planned ?? ''];
   const [best] = readings;
@@ -110,8 +110,8 @@ function parse(compact: string, defaultCountry: string | undefined, plan: DialPl
   if (compact.startsWith('+')) return parsed(possible(compact), 'international');
   const number = defaultCountry === undefined ? undefined : possible(compact, defaultCountry);
   if (number !== undefined) {
-    const isInternational = plan?.internationalPrefixes.some((prefix) => compact.startsWith(prefix)) === true;
-    return parsed(number, isInternational ? 'international_prefix' : 'national');
+    const international = plan !== undefined && isInternational(compact, plan);
+    return parsed(number, international ? 'international_prefix' : 'national');
   }
   // 00 is understood everywhere: people copy numbers from other countries' papers.
   return compact.startsWith('00') ? parsed(possible(`+${compact.slice(2)}`), 'international_prefix') : [];

@@ -2,25 +2,39 @@ import swagger from '@fastify/swagger';
 import fastify, {
   LogController,
   type FastifyBaseLogger,
+  type FastifyError,
   type FastifyReply,
   type FastifyRequest,
+  type RouteOptions,
 } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import { requireRole } from './auth.ts';
+import { withProblems } from '../schemas/api.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { requireAgent, requireRole, type Caller } from './auth.ts';
 import type { ApiServer, QueryContext } from './context.ts';
 import { problemOf, rawProblem } from './errors.ts';
+import { isJwt } from './jwt.ts';
 import { Problem, PROBLEM_TYPE } from './problem.ts';
+import { limitRates } from './rate-limit.ts';
+import { callRoute } from './routes/call.ts';
 import { callsRoutes } from './routes/calls.ts';
+import { feedsRoutes } from './routes/feeds.ts';
+import { journalRoutes } from './routes/journal.ts';
 import { descriptionRoute, operationsRoutes } from './routes/operations.ts';
+import { recordsRoutes } from './routes/records.ts';
 import { usageRoutes } from './routes/usage.ts';
+import type { TlsFiles } from './tls.ts';
 
 /** URL and headers of one request; 100 numbers in a URL are 10 KB. */
 const HEADER_BYTES_MAX = 32_768;
 const BODY_BYTES_MAX = 65_536;
 /** A client that sends its request slower than this is cut off. */
 const REQUEST_MS_MAX = 30_000;
+
+/** Browsers that saw the API over TLS never ask it without. */
+const TLS_HEADERS = { 'strict-transport-security': 'max-age=31536000' };
 
 /** Nothing of an answer may be kept, guessed at, framed or run. */
 const SECURITY_HEADERS = {
@@ -38,33 +52,43 @@ const OPENAPI_INFO = {
   description: 'Look up telephone calls and sum their usage',
 };
 
-/** The API with all routes, not listening yet. What machines of the operator ask may have a port of its own. */
-export async function createServer(context: QueryContext, log: Logger): Promise<ApiServer> {
-  return serverWith(context, log, async (app) => {
+/**
+ * The API with all routes, not listening yet. What machines of the operator ask may have a port of its own.
+ * @param tls of the server; undefined: plain HTTP
+ */
+export async function createServer(context: QueryContext, log: Logger, tls?: TlsFiles): Promise<ApiServer> {
+  return serverWith(context, bareServer(log, context.settings, tls), log, async (app) => {
     app.addHook('onRoute', (route) => {
       if (route.url.startsWith('/v1') && route.config?.role === undefined) {
         throw new TypeError(`the route ${route.url} has no role`);
       }
+      if (route.config?.role !== undefined) addCommonProblems(route);
     });
     await app.register(swagger, openApi());
+    await limitRates(app, context);
     if (context.settings.query.metrics_port === 0) operationsRoutes(app, context);
     descriptionRoute(app);
     callsRoutes(app, context);
+    callRoute(app, context);
     usageRoutes(app, context);
+    feedsRoutes(app, context);
+    recordsRoutes(app, context);
+    journalRoutes(app, context);
   });
 }
 
 /** A server with `/healthz`, `/readyz` and `/metrics` alone. */
 export async function createOperationsServer(context: QueryContext, log: Logger): Promise<ApiServer> {
-  return serverWith(context, log, (app) => operationsRoutes(app, context));
+  const app = bareServer(log, context.settings);
+  return serverWith(context, app, log, () => operationsRoutes(app, context));
 }
 
 async function serverWith(
   context: QueryContext,
+  app: ApiServer,
   log: Logger,
   addRoutes: (app: ApiServer) => void | Promise<void>,
 ): Promise<ApiServer> {
-  const app = bareServer(log);
   app.decorateRequest('caller', null);
   addHooks(app, context, log);
   const paths = new RoutePaths();
@@ -79,11 +103,22 @@ async function serverWith(
   return app;
 }
 
-function bareServer(log: Logger): ApiServer {
+function bareServer(log: Logger, { query }: Settings, tls?: TlsFiles): ApiServer {
+  const options = serverOptions(log, query.trusted_proxies);
+  if (tls === undefined) return fastify(options);
+  return fastify({
+    ...options,
+    https: { ...tls, minVersion: 'TLSv1.2', maxHeaderSize: HEADER_BYTES_MAX },
+  });
+}
+
+function serverOptions(log: Logger, trustedProxies: readonly string[]) {
   // Its own type of logger would make another type of server.
   const loggerInstance: FastifyBaseLogger = log;
-  return fastify({
+  return {
     loggerInstance,
+    // Without one, an address that a client claims counts for nothing.
+    trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
     // The standard lines hold the URL, and with it numbers.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     genReqId: () => randomUUID(),
@@ -105,11 +140,11 @@ function bareServer(log: Logger): ApiServer {
         verbose: true,
       },
     },
-    frameworkErrors: (error, request, reply) => {
+    frameworkErrors: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
       void send(reply, problemOf(error), request.id);
     },
-    clientErrorHandler: (error, socket) => endWithProblem(error, socket),
-  });
+    clientErrorHandler: (error: Error & { code?: string }, socket: Socket) => endWithProblem(error, socket),
+  };
 }
 
 function openApi() {
@@ -122,13 +157,43 @@ function openApi() {
   };
 }
 
-function addHooks(app: ApiServer, { keys, metrics }: QueryContext, log: Logger): void {
+/** What every route with a role can answer, so that none of them need say it. */
+const COMMON_PROBLEMS = [
+  'PARAMETER_UNKNOWN',
+  'PARAMETER_INVALID',
+  'KEY_MISSING',
+  'KEY_INVALID',
+  'ROLE_MISSING',
+  'ADDRESS_NOT_ALLOWED',
+  'HEADER_MISSING',
+  'RATE_LIMITED',
+  'QUERY_TOO_LARGE',
+  'DATABASE_UNAVAILABLE',
+  'ISSUER_UNAVAILABLE',
+  'INTERNAL',
+] as const;
+
+function addCommonProblems(route: RouteOptions): void {
+  const response = (route.schema?.response ?? {}) as Record<string, unknown>;
+  route.schema = { ...route.schema, response: withProblems(response, COMMON_PROBLEMS) };
+}
+
+function callerOf({ keys, tokens }: QueryContext, request: FastifyRequest): Promise<Caller> {
+  const { authorization } = request.headers;
+  if (tokens !== undefined && isJwt(authorization)) return tokens.callerOf(authorization ?? '');
+  return keys.callerOf(authorization, request.ip);
+}
+
+function addHooks(app: ApiServer, context: QueryContext, log: Logger): void {
+  const { metrics } = context;
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ ...SECURITY_HEADERS, 'x-request-id': request.id });
+    if (request.protocol === 'https') reply.headers(TLS_HEADERS);
     const { role } = request.routeOptions.config;
     if (role === undefined) return;
-    request.caller = await keys.callerOf(request.headers.authorization);
+    request.caller = await callerOf(context, request);
     requireRole(request.caller, role);
+    requireAgent(request.caller, request.headers['agent']);
   });
   app.addHook('onResponse', async (request, reply) => {
     const route = request.routeOptions.url ?? 'unknown';
@@ -141,7 +206,7 @@ function addHooks(app: ApiServer, { keys, metrics }: QueryContext, log: Logger):
         route,
         status: reply.statusCode,
         milliseconds,
-        key_id: request.caller?.keyId,
+        key_id: request.caller?.nameInLogs,
       },
       'answered',
     );

@@ -44,6 +44,11 @@ export function writeTime(ms: number, zone: string): string {
   return DateTime.fromMillis(ms, { zone }).toISO() ?? new Date(ms).toISOString();
 }
 
+/** The same, null where there is no moment. */
+export function writeMoment(ms: number | null, zone: string): string | null {
+  return ms === null ? null : writeTime(ms, zone);
+}
+
 export interface RangeLimits {
   readonly zone: string;
   readonly daysMax: number;
@@ -63,6 +68,18 @@ export function readRange(from: string | undefined, to: string | undefined, limi
     throw new Problem('RANGE_INVALID', `from and to may be at most ${limits.daysMax} days apart`);
   }
   return { fromMs, toMs };
+}
+
+/** The bounds that a request with a cursor repeats must be those of its first page. */
+export function isSameRange(
+  { fromMs, toMs }: Range,
+  { from, to }: { readonly from?: string; readonly to?: string },
+  zone: string,
+): boolean {
+  return (
+    (from === undefined || readTime(from, zone) === fromMs) &&
+    (to === undefined || readTime(to, zone) === toMs)
+  );
 }
 
 function timeOf(name: string, text: string, zone: string): number {

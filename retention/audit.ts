@@ -1,7 +1,10 @@
 import type { ClickHouseClient } from '@clickhouse/client';
+import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { countingRanges, holesBetween, type CountingRange } from '../schemas/ledger-ranges.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { retentionClient } from './clickhouse.ts';
+import { sourceSpans, spansCondition, type FeedClaim, type SourceSpan } from '../schemas/source-spans.ts';
+import { select, withRetentionClient } from './clickhouse.ts';
+import { feedsWithIds, findConflicts, type Conflicts } from './conflicts.ts';
 
 /** What is wrong with a range of a partition. */
 export type AuditFault =
@@ -11,7 +14,7 @@ export type AuditFault =
   | 'tables_differ'
   /** There are other numbers of dead letters than the ledger counts. */
   | 'dead_letters_differ'
-  /** `cdr` holds more records than the ledger accepted. */
+  /** `cdr` holds more records than the ledger accepted, those not counted that stand where a dead letter stood. */
   | 'too_many'
   /** With `strict`: fewer records than were accepted, and no other sending of them is known. */
   | 'too_few';
@@ -35,13 +38,19 @@ export interface AuditReport {
   readonly accepted: number;
   /** Of these, records that stand at their place in both tables. */
   readonly found: number;
+  /** Beside these: records that were rejected, and that a replay of dead letters stored at their place. */
+  readonly replayed: number;
   /**
    * The rest: duplicates that collapsed into a record at another place, or records that are gone from both
    * tables. Without re-sent records and expired months it must be 0; `strict` says that it must.
    */
   readonly elsewhere: number;
   readonly differences: readonly AuditDifference[];
+  /** Ids of the switch under which more than one record was sent. Nothing is wrong with the tables there. */
+  readonly conflicts: readonly Conflicts[];
 }
+
+type PartitionReport = Omit<AuditReport, 'conflicts'>;
 
 interface LedgerRow {
   readonly topic: string;
@@ -53,12 +62,17 @@ interface LedgerRow {
   readonly next: number;
   readonly stored: number;
   readonly rejected: number;
+  /** Unix seconds. */
+  readonly storedAt: number;
 }
 
-/** Rows of a table within the range that begins at `from`, and a digest of their set. */
+/** Rows of a table within the range that begins at `from`. */
 interface Found {
   readonly rows: number;
+  /** Digest of the set of rows of a call table. */
   readonly digest: string;
+  /** Of the rows of `cdr` those that stand where a dead letter stood. */
+  readonly replayed: number;
 }
 
 /**
@@ -69,57 +83,72 @@ export async function audit(
   settings: Settings,
   options: { readonly feed?: string; readonly strict: boolean },
 ): Promise<AuditReport> {
-  const client = retentionClient(settings);
   const { database } = settings.clickhouse;
-  try {
-    const rows = (await readLedger(client, database)).filter(
-      ({ feed }) => options.feed === undefined || options.feed === feed,
-    );
+  return withRetentionClient(settings, async (client) => {
+    const ledger = await readLedger(client, database);
+    const rows = ledger.filter(({ feed }) => options.feed === undefined || options.feed === feed);
     const partitions = new Map<string, LedgerRow[]>();
     for (const row of rows) {
       const name = `${row.topic}/${row.partition}`;
       partitions.set(name, [...(partitions.get(name) ?? []), row]);
     }
-    const reports: AuditReport[] = [];
+    const reports: PartitionReport[] = [];
     for (const of of partitions.values())
-      reports.push(await auditPartition(client, database, of, options.strict));
-    return sum(reports);
-  } finally {
-    await client.close();
-  }
+      reports.push(await auditPartition(client, database, { rows: of, ledger, strict: options.strict }));
+    return {
+      ...sum(reports),
+      conflicts: await findConflicts(client, database, feedsInQuestion(settings, rows)),
+    };
+  });
+}
+
+/** Names under which records with an id of the switch were stored, as far as they are audited. */
+function feedsInQuestion({ feeds }: Settings, rows: readonly LedgerRow[]): string[] {
+  const topics = new Set(feedsWithIds(feeds).map(({ topic }) => topic));
+  return [...new Set(rows.filter(({ topic }) => topics.has(topic)).map(({ feed }) => feed))];
 }
 
 async function auditPartition(
   client: ClickHouseClient,
   database: string,
-  rows: readonly LedgerRow[],
-  strict: boolean,
-): Promise<AuditReport> {
+  {
+    rows,
+    ledger,
+    strict,
+  }: { readonly rows: readonly LedgerRow[]; readonly ledger: readonly LedgerRow[]; readonly strict: boolean },
+): Promise<PartitionReport> {
   const newest = rows.reduce((a, b) => (b.generation > a.generation ? b : a));
   const ranges = countingRanges(rows.filter(({ topic_id }) => topic_id === newest.topic_id));
-  const { topic, topic_id, partition, feed } = newest;
-  const parameters = { feed, topic, topic_id, partition, froms: ranges.map(({ from }) => from) };
-  const place = 'feed = {feed: String} AND source_partition = {partition: Int32}';
+  const { topic, topic_id, partition } = newest;
+  // What was superseded is no longer rejected: its range was read again, and the ledger counts what came of that.
+  const dead = deadLettersSql(
+    database,
+    { states: ['open', 'replayed'] },
+    { topic, topicId: topic_id, partition },
+  );
+  // The feed may have had other names.
+  const feeds = [...new Set(ranges.map(({ row }) => row.feed))];
+  const parameters = { ...dead.parameters, feeds, partition, froms: ranges.map(({ from }) => from) };
+  const place = `source_partition = {partition: Int32} AND (${spansCondition(spansOf(newest, feeds, ledger))})`;
   const digest = 'toString(groupBitXor(sipHash64(source_offset, source_line, cdr_key)))';
-  const [cdr, byNumber, dead] = await Promise.all([
-    found(
+  const [cdr, byNumber, deadLetters] = await Promise.all([
+    rowsByRange(
       client,
-      `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest
+      `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest,
+        countIf((source_offset, source_line) IN (SELECT offset, line FROM ${dead.from})) AS replayed
       FROM ${database}.cdr FINAL WHERE ${place} GROUP BY from`,
       parameters,
     ),
-    found(
+    rowsByRange(
       client,
-      `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest
+      `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest, 0 AS replayed
       FROM ${database}.cdr_by_number FINAL WHERE ${place} AND role = 'dialed' GROUP BY from`,
       parameters,
     ),
-    found(
+    rowsByRange(
       client,
-      `SELECT roundDown(offset, {froms: Array(Int64)}) AS from, count() AS rows, '' AS digest
-      FROM ${database}.dead_letters FINAL
-      WHERE feed = {feed: String} AND topic = {topic: String} AND topic_id = {topic_id: String} AND partition = {partition: Int32}
-      GROUP BY from`,
+      `SELECT roundDown(offset, {froms: Array(Int64)}) AS from, count() AS rows, '' AS digest, 0 AS replayed
+      FROM ${dead.from} WHERE feed IN {feeds: Array(String)} GROUP BY from`,
       parameters,
     ),
   ]);
@@ -134,10 +163,16 @@ async function auditPartition(
     cdr_by_number: 0,
     dead_letters: 0,
   }));
-  let inTables = 0;
+  let found = 0;
+  let replayed = 0;
   for (const range of ranges) {
-    const at = { cdr: cdr.get(range.from), byNumber: byNumber.get(range.from), dead: dead.get(range.from) };
-    inTables += at.cdr?.rows ?? 0;
+    const at = {
+      cdr: cdr.get(range.from),
+      byNumber: byNumber.get(range.from),
+      dead: deadLetters.get(range.from),
+    };
+    found += (at.cdr?.rows ?? 0) - (at.cdr?.replayed ?? 0);
+    replayed += at.cdr?.replayed ?? 0;
     const fault = judge(range, at, strict);
     if (fault === undefined) continue;
     differences.push({
@@ -157,10 +192,37 @@ async function auditPartition(
     partitions: 1,
     ranges: ranges.length,
     accepted,
-    found: inTables,
-    elsewhere: accepted - inTables,
+    found,
+    replayed,
+    elsewhere: accepted - found,
     differences,
   };
+}
+
+/** When rows of these names came from this topic: another feed may have had one of them before, or since. */
+function spansOf(
+  { topic, topic_id, partition }: LedgerRow,
+  feeds: readonly string[],
+  ledger: readonly LedgerRow[],
+): SourceSpan[] {
+  const claims = new Map<string, FeedClaim & { generation: number }>();
+  for (const row of ledger) {
+    if (row.partition !== partition || !feeds.includes(row.feed)) continue;
+    const key = JSON.stringify([row.feed, row.topic, row.topic_id, row.generation]);
+    const claimedAt = Math.min(row.storedAt, claims.get(key)?.claimedAt ?? Infinity);
+    const { feed, generation } = row;
+    claims.set(key, { feed, topic: row.topic, topicId: row.topic_id, generation, claimedAt });
+  }
+  const inOrder = [...claims.values()].sort(
+    (a, b) => a.claimedAt - b.claimedAt || a.generation - b.generation,
+  );
+  return feeds.flatMap((feed) => {
+    const own = inOrder.filter((claim) => claim.feed === feed);
+    // Clocks do not matter where all rows of the name are from here.
+    return own.every((claim) => claim.topic === topic && claim.topicId === topic_id)
+      ? [{ feed, since: 0, before: undefined }]
+      : sourceSpans(own, topic, topic_id);
+  });
 }
 
 function judge(
@@ -172,49 +234,43 @@ function judge(
   // Of a range that a newer generation cut short, the ledger's counts cover more than what counts.
   if (next < row.next) return undefined;
   if ((dead?.rows ?? 0) !== row.rejected) return 'dead_letters_differ';
-  if ((cdr?.rows ?? 0) > row.stored) return 'too_many';
-  return strict && (cdr?.rows ?? 0) < row.stored ? 'too_few' : undefined;
+  const asRead = (cdr?.rows ?? 0) - (cdr?.replayed ?? 0);
+  if (asRead > row.stored) return 'too_many';
+  return strict && asRead < row.stored ? 'too_few' : undefined;
 }
 
 async function readLedger(client: ClickHouseClient, database: string): Promise<LedgerRow[]> {
-  const result = await client.query({
-    query: `SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected
-      FROM ${database}.ingest_ledger FINAL ORDER BY topic, partition, generation, from_offset`,
-    format: 'JSONEachRow',
-    // Offsets and counts are far below 2^53.
-    clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
-  });
-  return result.json<LedgerRow>();
+  // Offsets and counts are far below 2^53.
+  return select<LedgerRow>(
+    client,
+    `SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected,
+        toUnixTimestamp(toDateTime(stored_at, 'UTC')) AS storedAt
+      FROM ${database}.ingest_ledger FINAL WHERE kind = 'read' ORDER BY topic, partition, generation, from_offset`,
+  );
 }
 
-async function found(
+async function rowsByRange(
   client: ClickHouseClient,
   query: string,
   parameters: Record<string, unknown>,
 ): Promise<Map<number, Found>> {
   // A partition without ranges has no bounds to round to.
   if ((parameters['froms'] as unknown[]).length === 0) return new Map();
-  const result = await client.query({
-    query,
-    query_params: parameters,
-    format: 'JSONEachRow',
-    clickhouse_settings: {
-      output_format_json_quote_64bit_integers: 0,
-      do_not_merge_across_partitions_select_final: 1,
-    },
+  const rows = await select<Found & { from: number }>(client, query, parameters, {
+    do_not_merge_across_partitions_select_final: 1,
   });
-  const rows = await result.json<Found & { from: number }>();
   return new Map(rows.map(({ from, ...rest }) => [from, rest]));
 }
 
-function sum(reports: readonly AuditReport[]): AuditReport {
-  const total = (of: (report: AuditReport) => number): number =>
+function sum(reports: readonly PartitionReport[]): PartitionReport {
+  const total = (of: (report: PartitionReport) => number): number =>
     reports.reduce((all, report) => all + of(report), 0);
   return {
     partitions: reports.length,
     ranges: total((r) => r.ranges),
     accepted: total((r) => r.accepted),
     found: total((r) => r.found),
+    replayed: total((r) => r.replayed),
     elsewhere: total((r) => r.elsewhere),
     differences: reports.flatMap(({ differences }) => differences),
   };

@@ -1,9 +1,16 @@
-import { createClient, type ClickHouseClient } from '@clickhouse/client';
+import { createClient, type ClickHouseClient, type ClickHouseSettings } from '@clickhouse/client';
+import { databaseFailure } from '../schemas/clickhouse-errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 
-/** The client of the only privileged database user. */
-export function retentionClient(settings: Settings): ClickHouseClient {
-  return createClient({
+/**
+ * Works with the client of the only privileged database user. What fails in the database is thrown as
+ * CLICKHOUSE_UNREACHABLE, CLICKHOUSE_BUSY, CLICKHOUSE_REFUSED or SCHEMA_MISSING.
+ */
+export async function withRetentionClient<T>(
+  settings: Settings,
+  work: (client: ClickHouseClient) => Promise<T>,
+): Promise<T> {
+  const client = createClient({
     url: settings.clickhouse.url,
     username: settings.retention.clickhouse_user ?? settings.clickhouse.user,
     password: settings.retention.clickhouse_password ?? settings.clickhouse.password,
@@ -12,4 +19,27 @@ export function retentionClient(settings: Settings): ClickHouseClient {
     clickhouse_settings: { log_queries: 0, async_insert: 0 },
     log: { level: 127 },
   });
+  try {
+    return await work(client);
+  } catch (error) {
+    throw databaseFailure(error);
+  } finally {
+    await client.close();
+  }
+}
+
+/** Rows of a query. 64-bit integers must be below 2^53. */
+export async function select<T>(
+  client: ClickHouseClient,
+  query: string,
+  parameters: Readonly<Record<string, unknown>> = {},
+  settings: ClickHouseSettings = {},
+): Promise<T[]> {
+  const result = await client.query({
+    query,
+    query_params: { ...parameters },
+    format: 'JSONEachRow',
+    clickhouse_settings: { output_format_json_quote_64bit_integers: 0, ...settings },
+  });
+  return result.json<T>();
 }

@@ -1,12 +1,12 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { randomBytes } from 'node:crypto';
-import { describeDatabaseError, judgeDatabaseError } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import {
   CLICKHOUSE_VERSION_MIN,
   MIGRATIONS,
   migrationsTable,
   SCHEMA_VERSION,
+  settingsTable,
   STORED_SETTINGS,
   type MigrationContext,
 } from '../schemas/migrations.ts';
@@ -21,24 +21,9 @@ export interface MigrationReport {
 
 /**
  * Creates or upgrades the tables and stores the database's own settings (keys, retention term). Running it
- * again changes nothing. Throws CLICKHOUSE_TOO_OLD, SCHEMA_TOO_NEW, RETENTION_DIFFERS, CLICKHOUSE_REFUSED
- * or CLICKHOUSE_UNREACHABLE.
+ * again changes nothing. Throws CLICKHOUSE_TOO_OLD, SCHEMA_TOO_NEW, RETENTION_DIFFERS.
  */
 export async function migrateDatabase(
-  client: ClickHouseClient,
-  context: MigrationContext,
-  programVersion: string,
-): Promise<MigrationReport> {
-  try {
-    return await migrate(client, context, programVersion);
-  } catch (error) {
-    if (error instanceof CdrhouseError) throw error;
-    const code = judgeDatabaseError(error) === 'permanent' ? 'CLICKHOUSE_REFUSED' : 'CLICKHOUSE_UNREACHABLE';
-    throw new CdrhouseError(code, `migrate: ${describeDatabaseError(error)}`, error);
-  }
-}
-
-async function migrate(
   client: ClickHouseClient,
   context: MigrationContext,
   programVersion: string,
@@ -49,6 +34,9 @@ async function migrate(
   await client.command({ query: migrationsTable(database) });
   const before = await newestMigration(client, database);
   if (before > SCHEMA_VERSION) checkSchemaVersion(before);
+  await client.command({ query: settingsTable(database) });
+  // Before the tables, whose TTL is made from the term.
+  await storeSettings(client, context);
   const applied: string[] = [];
   for (const migration of MIGRATIONS.filter(({ number }) => number > before)) {
     for (const query of migration.statements(context)) await client.command({ query });
@@ -66,7 +54,6 @@ async function migrate(
     });
     applied.push(`${migration.number} ${migration.title}`);
   }
-  await storeSettings(client, context);
   return { applied, schemaVersion: Math.max(before, SCHEMA_VERSION) };
 }
 
@@ -101,33 +88,49 @@ async function newestMigration(client: ClickHouseClient, database: string): Prom
   return row?.number ?? 0;
 }
 
-/** Stores the keys and the term that are not there yet; a stored term that differs is an error. */
+/**
+ * Stores the keys and the term that are not there yet; a stored term that differs is an error. Where several
+ * migrate an empty database at once, the first value of each name is the one that all of them keep.
+ */
 async function storeSettings(
   client: ClickHouseClient,
   { database, retentionMonths }: MigrationContext,
 ): Promise<void> {
-  const result = await client.query({
-    query: `SELECT name, value FROM ${database}.settings FINAL`,
-    format: 'JSONEachRow',
-  });
-  const stored = new Map(
-    (await result.json<{ name: string; value: string }>()).map(({ name, value }) => [name, value]),
-  );
-  const term = stored.get(STORED_SETTINGS.retentionMonths);
-  if (term !== undefined && Number(term) !== retentionMonths) {
+  const before = await readSettings(client, database);
+  const first = {
+    [STORED_SETTINGS.retentionMonths]: String(retentionMonths),
+    [STORED_SETTINGS.identityKey]: randomBytes(32).toString('hex'),
+    [STORED_SETTINGS.journalKey]: randomBytes(32).toString('hex'),
+  };
+  for (const [name, value] of Object.entries(first)) {
+    if (before.has(name)) continue;
+    await client.insert({
+      table: `${database}.settings`,
+      values: [{ name, value, set_at: sqlTime(Date.now()) }],
+      format: 'JSONEachRow',
+      // An insert whose token the table knows is acknowledged and not stored. Asynchronous ones would not look.
+      clickhouse_settings: {
+        async_insert: 0,
+        deduplicate_insert: 'enable',
+        insert_deduplication_token: `first ${name}`,
+      },
+    });
+  }
+  const term = (await readSettings(client, database)).get(STORED_SETTINGS.retentionMonths);
+  if (Number(term) !== retentionMonths) {
     throw new CdrhouseError(
       'RETENTION_DIFFERS',
       `the settings say ${retentionMonths} months, the database ${term}`,
     );
   }
-  const wanted = {
-    [STORED_SETTINGS.retentionMonths]: String(retentionMonths),
-    [STORED_SETTINGS.identityKey]: randomBytes(32).toString('hex'),
-    [STORED_SETTINGS.journalKey]: randomBytes(32).toString('hex'),
-  };
-  const values = Object.entries(wanted)
-    .filter(([name]) => !stored.has(name))
-    .map(([name, value]) => ({ name, value, set_at: sqlTime(Date.now()) }));
-  if (values.length > 0)
-    await client.insert({ table: `${database}.settings`, values, format: 'JSONEachRow' });
+}
+
+async function readSettings(client: ClickHouseClient, database: string): Promise<Map<string, string>> {
+  const result = await client.query({
+    query: `SELECT name, value FROM ${database}.settings FINAL`,
+    format: 'JSONEachRow',
+  });
+  return new Map(
+    (await result.json<{ name: string; value: string }>()).map(({ name, value }) => [name, value]),
+  );
 }

@@ -1,3 +1,5 @@
+import { CdrhouseError } from './errors.ts';
+
 /**
  * ClickHouse errors that waiting does not mend: wrong names, missing grants, wrong credentials, statements
  * that the server does not understand. Codes from ClickHouse's ErrorCodes.cpp.
@@ -24,6 +26,7 @@ const PERMANENT = new Set([
   '194', // REQUIRED_PASSWORD
   '195', // IP_ADDRESS_NOT_ALLOWED
   '291', // DATABASE_ACCESS_DENIED
+  '452', // SETTING_CONSTRAINT_VIOLATION
   '497', // ACCESS_DENIED
   '516', // AUTHENTICATION_FAILED
 ]);
@@ -71,4 +74,28 @@ export function describeDatabaseError(error: unknown): string {
   const code = errorCode(error);
   if (code !== 'none') return `code ${code}${type}`;
   return error instanceof Error ? error.name : 'unknown error';
+}
+
+/**
+ * The error with which a command ends where the database failed: CLICKHOUSE_UNREACHABLE, CLICKHOUSE_BUSY,
+ * CLICKHOUSE_REFUSED or SCHEMA_MISSING. An error that is not the database's comes back as it is.
+ */
+export function databaseFailure(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof CdrhouseError) return error;
+  const code = errorCode(error);
+  const detail = `ClickHouse: ${describeDatabaseError(error)}`;
+  // The client throws plain errors for its own timeout and for an answer that is not ClickHouse's (a proxy's).
+  if (code === 'none') {
+    return error.constructor === Error
+      ? new CdrhouseError('CLICKHOUSE_UNREACHABLE', 'ClickHouse: no answer in time, or not its own', error)
+      : error;
+  }
+  // The server's codes are numbers, those of the network are names.
+  if (!/^[0-9]+$/.test(code)) return new CdrhouseError('CLICKHOUSE_UNREACHABLE', detail, error);
+  if (isMissingTable(error)) return new CdrhouseError('SCHEMA_MISSING', detail, error);
+  return new CdrhouseError(
+    judgeDatabaseError(error) === 'permanent' ? 'CLICKHOUSE_REFUSED' : 'CLICKHOUSE_BUSY',
+    detail,
+    error,
+  );
 }

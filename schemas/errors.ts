@@ -7,6 +7,12 @@
 export const REJECT_CODES = [
   'COLUMN_COUNT_WRONG',
   'QUOTE_MALFORMED',
+  'JSON_MALFORMED',
+  'JSON_NOT_AN_OBJECT',
+  'JSON_TOO_DEEP',
+  'JSON_VALUE_NESTED',
+  'HEADER_MISSING',
+  'RECORD_KIND_UNKNOWN',
   'FIELD_TOO_LONG',
   'FIELD_MISSING',
   'START_UNREADABLE',
@@ -22,18 +28,37 @@ export type RejectCode = (typeof REJECT_CODES)[number];
 export const REJECT_MEANINGS: Readonly<Record<RejectCode, string>> = {
   COLUMN_COUNT_WRONG: 'the line has another number of columns than its format allows',
   QUOTE_MALFORMED: 'a quoted field is not closed on its line, or text follows its closing quote',
+  JSON_MALFORMED: 'the line is no JSON document',
+  JSON_NOT_AN_OBJECT: 'the line is JSON, but no object',
+  JSON_TOO_DEEP: 'the JSON document is nested more than 128 deep',
+  JSON_VALUE_NESTED: 'an object or array stands where the format has a text or a number',
+  HEADER_MISSING:
+    'the message has no header before the record, or one that lacks a column which every record needs; ship repeats it in each message',
+  RECORD_KIND_UNKNOWN:
+    'the column that says what kind of record it is has a word that the format does not know',
   FIELD_TOO_LONG: 'a field is longer than 4096 bytes',
   FIELD_MISSING: 'a field that every record needs (start, duration) is empty',
   START_UNREADABLE: 'the start is no time in a notation that the format allows',
   START_IN_FUTURE: 'the start is further ahead of the Kafka timestamp than ingest.future_hours_max',
   START_IMPLAUSIBLE: "the start is before the feed's earliest_start",
-  DURATION_UNREADABLE: 'the duration (or talk duration) is not a plain non-negative number of seconds',
+  DURATION_UNREADABLE: 'the duration (or talk duration) is negative, or not in the notation of the format',
   DURATION_OUT_OF_RANGE: 'the duration (or talk duration) is longer than 49.7 days',
   OUTCOME_UNREADABLE: 'the outcome is no word that the format knows',
 };
 
 /** Why a line or message that is no record was passed over. */
-export const SKIP_REASONS = ['empty_line', 'header', 'tombstone', 'empty_message', 'expired'] as const;
+export const SKIP_REASONS = [
+  'empty_line',
+  'header',
+  'type_row',
+  'comment',
+  'interim_record',
+  'other_record',
+  'marker',
+  'tombstone',
+  'empty_message',
+  'expired',
+] as const;
 export type SkipReason = (typeof SKIP_REASONS)[number];
 
 interface ProgramError {
@@ -62,7 +87,8 @@ export const PROGRAM_ERRORS = {
   },
   CLICKHOUSE_BUSY: {
     meaning: 'ClickHouse refuses work for now (too many parts, memory limit, overload, timeout)',
-    action: 'nothing: it is retried; if it lasts, look at the merges and memory of the database',
+    action:
+      'nothing: services retry by themselves, repeat a command; if it lasts, look at the merges and memory of the database',
     retryable: true,
   },
   CLICKHOUSE_REFUSED: {
@@ -101,8 +127,16 @@ export const PROGRAM_ERRORS = {
     retryable: false,
   },
   NATIVE_ADDON_MISSING: {
-    meaning: 'the native part of ingest is not compiled, or for another node-rdkafka than the installed one',
-    action: 'run make build',
+    meaning:
+      'the native part of ingest is not compiled, or for another node-rdkafka than the installed one, and ingest.reader is packed',
+    action: 'run make build, or set ingest.reader to auto',
+    retryable: false,
+  },
+  PLAIN_CONSUME: {
+    meaning:
+      'ingest reads without its native part, one object a message: all is right, but reading costs several times the CPU',
+    action:
+      'run make build where the native part is missing (the message says why); ingest.reader: plain asks for it',
     retryable: false,
   },
   OWNERSHIP_LOST: {
@@ -123,8 +157,8 @@ export const PROGRAM_ERRORS = {
   },
   READING_CHANGED: {
     meaning:
-      'the settings of the feed have changed since these records were stored: read again, they would count twice',
-    action: 'set the feed as it was to read them again',
+      'a replay of these dead letters under other settings of the feed was broken off: stored again, they might count twice',
+    action: 'set the feed as it was and finish it, or rewind the range with cdrhouse ingest rewind',
     retryable: false,
   },
   TOPIC_MISSING: {
@@ -138,9 +172,10 @@ export const PROGRAM_ERRORS = {
     retryable: false,
   },
   PARSE_WORKER_FAILED: {
-    meaning: 'a parse worker failed on a batch',
-    action: 'the batch is tried again; if it repeats, report it with the version',
-    retryable: true,
+    meaning: 'parse workers fail again and again on one message (they throw, hang, or run out of memory)',
+    action:
+      'report it with the version and the log; ingest rewind and accept-gap leave the message for later',
+    retryable: false,
   },
   FEED_UNKNOWN: {
     meaning: 'no feed of this name stands in the settings',
@@ -152,9 +187,25 @@ export const PROGRAM_ERRORS = {
     action: 'mend the path or its permissions',
     retryable: false,
   },
+  FILE_CHANGED: {
+    meaning: 'a file was replaced or cut off while it was read',
+    action: 'ship it again when nobody changes it, or follow it with ship --follow',
+    retryable: false,
+  },
+  FILE_DAMAGED: {
+    meaning: 'a gzip file is cut off or damaged; what could be read was sent, and is not noted as sent',
+    action: 'get the whole file and ship it again; records that were sent already collapse',
+    retryable: false,
+  },
+  FILE_UNWRITABLE: {
+    meaning: 'a file cannot be written',
+    action: 'mend the path or the permissions of its folder',
+    retryable: false,
+  },
   RECORD_TOO_LONG: {
-    meaning: 'a line of the file is longer than a Kafka message may be',
-    action: 'raise ship.message_bytes_max and the max.message.bytes of the topic, or repair the file',
+    meaning: 'a line is longer than a Kafka message may be; ship sends the others',
+    action:
+      'look at the line that the message names; if it is a record, raise ship.message_bytes_max and the max.message.bytes of the topic, and ship the file with --again',
     retryable: false,
   },
   IDLE_WITH_ERRORS: {
@@ -170,7 +221,7 @@ export const PROGRAM_ERRORS = {
   ADDRESS_UNUSABLE: {
     meaning:
       'a service cannot listen on its address: another program has the port, or the host is not this one',
-    action: 'choose a free port (CDRHOUSE_QUERY_PORT, CDRHOUSE_QUERY_METRICS_PORT; 0: any)',
+    action: 'choose a free port (CDRHOUSE_QUERY_PORT, CDRHOUSE_QUERY_METRICS_PORT, ship --listen; 0: any)',
     retryable: false,
   },
   KEY_UNKNOWN: {
@@ -198,6 +249,12 @@ export const HTTP_PROBLEMS = {
   HEADER_INVALID: { status: 400, title: 'A header has a value that is not allowed' },
   RANGE_INVALID: { status: 400, title: 'The time range is empty or longer than allowed' },
   CURSOR_INVALID: { status: 400, title: 'The cursor is damaged or belongs to another search' },
+  CALL_UNKNOWN: { status: 404, title: 'There is no call of this id, or none any more' },
+  USAGE_CHANGED: { status: 409, title: 'The calls changed since the first page; begin with it again' },
+  TALK_MISSING: {
+    status: 422,
+    title: 'The talk of some calls is unknown, so that they cannot be billed by talk',
+  },
   ROUTE_UNKNOWN: { status: 404, title: 'There is nothing here' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'This method is not allowed here' },
   REQUEST_INVALID: { status: 400, title: 'The request cannot be read' },
@@ -211,6 +268,9 @@ export const HTTP_PROBLEMS = {
     status: 503,
     title: 'The look-up cannot be written to the journal, so it is not answered',
   },
+  ADDRESS_NOT_ALLOWED: { status: 403, title: 'This API key may not be used from this address' },
+  RATE_LIMITED: { status: 429, title: 'This key asks more often than it may; try again later' },
+  ISSUER_UNAVAILABLE: { status: 503, title: 'The keys of the token issuer cannot be read; try again' },
   INTERNAL: { status: 500, title: 'A defect of cdrhouse' },
 } as const satisfies Record<string, { status: number; title: string }>;
 export type HttpProblemCode = keyof typeof HTTP_PROBLEMS;

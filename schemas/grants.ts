@@ -6,7 +6,10 @@ export function grantStatements(database: string): string[] {
   return [
     `-- Make the users first: CREATE USER cdrhouse_ingest IDENTIFIED BY '...'; and so on.`,
     `GRANT SELECT, INSERT ON ${database}.* TO cdrhouse_ingest;`,
+    // Which of its own inserts still run.
+    `GRANT SELECT ON system.processes TO cdrhouse_ingest;`,
     `GRANT SELECT ON ${database}.* TO cdrhouse_query;`,
+    `ALTER USER cdrhouse_query SETTINGS allow_ddl = 0 CONST, max_concurrent_queries_for_user = 64 CONST, log_queries = 0;`,
     `GRANT INSERT ON ${database}.lookup_journal TO cdrhouse_query;`,
     `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
     `GRANT SELECT ON system.parts TO cdrhouse_retention;`,

@@ -1,4 +1,5 @@
 import { DIRECTIONS, enum8, OUTCOMES, ROLES } from './record.ts';
+import { CHANGED_AT } from './tables.ts';
 
 /** What the DDL depends on. `database` is checked by the settings schema to be a plain identifier. */
 export interface MigrationContext {
@@ -161,14 +162,65 @@ SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory =
   version UInt64
 ) ENGINE = ReplacingMergeTree(version)
 ORDER BY key_id`,
-        `${table('settings')} (
-  name String,
-  value String,
-  set_at DateTime64(3, 'UTC')
-) ENGINE = ReplacingMergeTree(set_at)
-ORDER BY name`,
       ];
     },
+  },
+  {
+    number: 2,
+    title: 'reading again under another reading, replays, fewer merges',
+    statements: ({ database, ...context }) => [
+      // Rows of a range of offsets lie in few parts: its bounds let all others be passed over.
+      ...['cdr', 'cdr_by_number'].map(
+        (table) => `ALTER TABLE ${database}.${table}
+  ADD INDEX IF NOT EXISTS by_source_offset source_offset TYPE minmax GRANULARITY 1024`,
+      ),
+      // What changed since a moment lies in few parts too.
+      `ALTER TABLE ${database}.cdr ADD INDEX IF NOT EXISTS by_change ${CHANGED_AT} TYPE minmax GRANULARITY 1024`,
+      // Merging a row costs more than inserting it: many parts at once, so that it is merged seldom.
+      ...['cdr', 'cdr_by_number'].map(
+        (table) => `ALTER TABLE ${database}.${table}
+  MODIFY SETTING min_parts_to_merge_at_once = 10`,
+      ),
+      `ALTER TABLE ${database}.ingest_ledger
+  ADD COLUMN IF NOT EXISTS kind ${enum8(['read', 'replay'])} COMMENT 'read: from Kafka; replay: from dead_letters, generation is then its Unix ms',
+  ADD COLUMN IF NOT EXISTS correction UInt32 COMMENT 'of a generation: its rows up to corrected_until are read again under another reading, as this correction; 0: none',
+  ADD COLUMN IF NOT EXISTS corrected_until Int64`,
+      `CREATE TABLE IF NOT EXISTS ${database}.dead_letter_marks (
+  topic LowCardinality(String),
+  topic_id String,
+  partition Int32,
+  offset Int64,
+  line UInt32,
+  state ${enum8(['replayed', 'superseded', 'replaying'])} COMMENT 'replayed: stored by dead-letters replay; superseded: its range was read again since; replaying: a replay is about to store it',
+  message_at DateTime64(3, 'UTC'),
+  marked_at DateTime('UTC') COMMENT 'of a replay: the rejected_at of what it read; superseded: the moment before reading again',
+  generation UInt64 COMMENT 'of a replay: that of its ledger row',
+  reading String COMMENT 'of a replay: that of its ledger row'
+) ENGINE = ReplacingMergeTree(marked_at)
+PARTITION BY toYYYYMM(message_at)
+ORDER BY (topic, topic_id, partition, offset, line)
+${expires('message_at', { database, ...context })}
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
+      `CREATE TABLE IF NOT EXISTS ${database}.ingest_heartbeats (
+  topic LowCardinality(String),
+  partition Int32,
+  topic_id String,
+  instance String,
+  next_offset Int64 COMMENT 'behind what is in the ledger',
+  end_offset Int64 COMMENT 'end of the log, asked for at asked_at',
+  asked_at DateTime64(3, 'UTC'),
+  caught_up_at DateTime64(3, 'UTC') COMMENT 'all that Kafka had at this moment is in the ledger; 1970: not known yet'
+) ENGINE = ReplacingMergeTree(asked_at)
+ORDER BY (topic, partition)`,
+      // The journal is sorted by time; who looks for a number or a case must not read years of it.
+      `ALTER TABLE ${database}.lookup_journal
+  ADD INDEX IF NOT EXISTS by_number number_hmac TYPE bloom_filter GRANULARITY 1,
+  ADD INDEX IF NOT EXISTS by_case case_id TYPE bloom_filter GRANULARITY 1`,
+      `ALTER TABLE ${database}.api_keys
+  ADD COLUMN IF NOT EXISTS shared UInt8 COMMENT 'a team uses it: each request names its Agent',
+  ADD COLUMN IF NOT EXISTS requests_per_minute UInt32 COMMENT '0: query.requests_per_minute of the settings',
+  ADD COLUMN IF NOT EXISTS addresses Array(String) COMMENT 'networks from which it may be used (CIDR); none: any'`,
+    ],
   },
 ];
 
@@ -182,6 +234,17 @@ export function migrationsTable(database: string): string {
 ) ENGINE = ReplacingMergeTree(applied_at) ORDER BY number`;
 }
 
+/**
+ * The table of the database's own settings; made before those whose DDL depends on them. It remembers the tokens of
+ * its inserts, so that of two first values only one is stored, whoever stores it.
+ */
+export function settingsTable(database: string): string {
+  return `CREATE TABLE IF NOT EXISTS ${database}.settings (
+  name String, value String, set_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(set_at) ORDER BY name
+SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1`;
+}
+
 /** Names in the table `settings`. */
 export const STORED_SETTINGS = {
   /** 32 random bytes as hexadecimal: the secret of all stored keys (`record-key.ts`). */
@@ -189,4 +252,6 @@ export const STORED_SETTINGS = {
   retentionMonths: 'retention_months',
   /** 32 random bytes as hexadecimal: HMAC key of numbers in the journal, and signs cursors. */
   journalKey: 'journal_key',
+  /** Names that begin so hold keys that the journal had before: numbers under them are still found. */
+  formerJournalKey: 'journal_key_former_',
 } as const;

@@ -19,6 +19,9 @@ export const DURATION_MS_MAX = 0xffff_ffff;
 /** Longest text field that is stored, in bytes; a longer one is rejected, never cut. */
 export const FIELD_BYTES_MAX = 4096;
 
+/** Columns of a line that are looked into, more than any format has; those behind them are counted. */
+export const COLUMNS_MAX = 1024;
+
 /** An enum type of ClickHouse with the members in the order of `names`, from 0. */
 export function enum8(names: readonly string[]): string {
   return `Enum8(${names.map((name, value) => `'${name}' = ${value}`).join(', ')})`;

@@ -2,8 +2,19 @@ import { Ajv, type ErrorObject } from 'ajv';
 import { getCountries } from 'libphonenumber-js/max';
 import { IANAZone } from 'luxon';
 import { Type, type Static } from 'typebox';
+import { readNetwork } from './address-list.ts';
 import { CdrhouseError } from './errors.ts';
+import { DELIMITED_FIELDS } from './formats/delimited.ts';
+import { DURATION_UNITS } from './formats/duration-unit.ts';
+import { ENCODINGS } from './formats/encoding.ts';
+import { checkFormatSettings } from './formats/feed-format.ts';
+import { QUOTES } from './formats/format.ts';
 import { findFormat, FORMATS } from './formats/index.ts';
+import { checkTimeNotation } from './formats/time-pattern.ts';
+import { COLUMNS_MAX, DIRECTIONS, OUTCOMES } from './record.ts';
+
+/** Most batches that may be parsed or stored at one time. */
+export const BATCHES_IN_FLIGHT_MAX = 64;
 
 /**
  * The settings: one schema, checked once at start. Sections and names are those of `cdrhouse.yaml`;
@@ -14,6 +25,92 @@ const Section = { additionalProperties: false, default: {} } as const;
 
 const Name = (description: string) =>
   Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$', description });
+
+/** A column by its number from 1, or by its name in the header line. */
+const Column = Type.Unsafe<number | string>({
+  type: ['integer', 'string'],
+  minimum: 1,
+  maximum: COLUMNS_MAX,
+  minLength: 1,
+});
+
+/** A setting that is one of these names. */
+function oneOf<T extends string>(names: readonly T[], options: object) {
+  return Type.Unsafe<T>({ type: 'string', enum: names, ...options });
+}
+
+const DelimitedSchema = Type.Object(
+  {
+    separator: Type.String({
+      pattern: '^[\\t\\x20-\\x7e]$',
+      default: ',',
+      description: 'one ASCII character between fields',
+    }),
+    quotes: oneOf(QUOTES, {
+      default: 'rfc4180',
+      description:
+        'rfc4180: doubled inside; lenient: not escaped inside; backslash: no quotes, a backslash before a separator; none',
+    }),
+    header: Type.Boolean({
+      default: false,
+      description: 'the first line of a file names the columns; ship repeats it in each message',
+    }),
+    comment: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 20, description: 'how a line begins that is a comment' }),
+    ),
+    columns: Type.Object(
+      Object.fromEntries(DELIMITED_FIELDS.map((field) => [field, Type.Optional(Column)])),
+      {
+        additionalProperties: false,
+        description: 'where each field stands: a number from 1, or a name of the header',
+      },
+    ),
+    column_counts: Type.Optional(
+      Type.Array(Type.Integer({ minimum: 1, maximum: 1024 }), {
+        minItems: 1,
+        description: 'how many columns a record may have; default: at least those that are named',
+      }),
+    ),
+    start: Type.String({
+      default: 'iso-or-epoch',
+      description: "how the start is written: a name, or a pattern in luxon's tokens",
+    }),
+    time_of_day: Type.Optional(
+      Type.String({ description: 'the pattern of columns.time_of_day, where start is a date alone' }),
+    ),
+    duration_unit: oneOf(DURATION_UNITS, { default: 's', description: 'of duration and talk_duration' }),
+    number_reading: oneOf(['plain', 'name-addr', 'uri'] as const, {
+      default: 'plain',
+      description: 'plain: the field is the number; name-addr: "Name" <number>; uri: a SIP or tel URI',
+    }),
+    outcomes: Type.Record(Type.String(), oneOf(OUTCOMES, {}), {
+      default: {},
+      description: "what the switch's words for the outcome mean",
+    }),
+    directions: Type.Record(Type.String(), oneOf(DIRECTIONS, {}), {
+      default: {},
+      description: "what the switch's words for the direction mean",
+    }),
+  },
+  { additionalProperties: false, description: 'the lines of format delimited' },
+);
+
+const RULES = {
+  strip: Type.Optional(
+    Type.Array(Type.String({ pattern: '^[0-9*#]{1,16}$' }), {
+      maxItems: 100,
+      description: 'carrier and tech prefixes; the longest that leaves a number is taken off',
+    }),
+  ),
+  bare: Type.Optional(
+    Type.String({
+      enum: ['plan', 'national', 'international'],
+      description: 'what digits without any prefix are; plan: what the dial plan of the country says',
+    }),
+  ),
+  keep: Type.Optional(Type.Boolean({ description: 'true: numbers stay as sent' })),
+};
+const RoleRules = Type.Optional(Type.Object(RULES, { additionalProperties: false }));
 
 export const FeedSchema = Type.Object(
   {
@@ -31,6 +128,40 @@ export const FeedSchema = Type.Object(
         description: 'dial plan: how national and 00 numbers become E.164; none: numbers stay as sent',
       }),
     ),
+    columns: Type.Optional(
+      Type.Array(Type.String({ pattern: '^[A-Za-z0-9_.:-]{1,100}$' }), {
+        minItems: 1,
+        maxItems: 1000,
+        description:
+          "the switch's own list of columns, for formats that have one (asterisk-custom, freeswitch-csv, …)",
+      }),
+    ),
+    delimited: Type.Optional(DelimitedSchema),
+    encoding: Type.Optional(
+      oneOf(ENCODINGS, {
+        description:
+          'of texts; default: as the file says (broadworks), else UTF-8 with a Latin-1 fallback per field',
+      }),
+    ),
+    zone_abbreviations: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: '^[A-Z]{1,6}$' }),
+        Type.String({ pattern: '^[+-][0-9]{2}:[0-9]{2}$' }),
+        {
+          description: 'what abbreviations in times mean, as in {PST: "-08:00"}; UTC, GMT and Z are known',
+        },
+      ),
+    ),
+    numbers: Type.Optional(
+      Type.Object(
+        { ...RULES, calling: RoleRules, displayed: RoleRules, dialed: RoleRules },
+        {
+          additionalProperties: false,
+          description:
+            'more rules for numbers: strip, bare, keep; for one role under calling, displayed, dialed',
+        },
+      ),
+    ),
     identity: Type.String({
       enum: ['auto', 'record', 'fields', 'position'],
       default: 'auto',
@@ -41,6 +172,13 @@ export const FeedSchema = Type.Object(
       pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$',
       default: '1995-01-01',
       description: 'a start before this UTC day is implausible and rejected',
+    }),
+    max_silence_s: Type.Integer({
+      default: 3600,
+      minimum: 1,
+      maximum: 31_536_000,
+      description:
+        'a feed that sends nothing for longer is no longer said to be complete: nobody knows whether it is quiet or cut off',
     }),
   },
   { additionalProperties: false },
@@ -130,19 +268,32 @@ export const SettingsSchema = Type.Object(
           minimum: 0,
           maximum: 256,
           description:
-            'parse worker threads of a process; 0: one per core, less one; several processes share the cores',
+            'parse worker threads of a process; 0: one per core, less one, at most 2; more cores want more processes',
+        }),
+        reader: Type.String({
+          default: 'auto',
+          enum: ['auto', 'packed', 'plain'],
+          description:
+            'how messages are read; packed: by the native addon; plain: by consume(n), slower; auto: packed where the addon fits',
         }),
         batch_bytes_max: Type.Integer({
-          default: 16_777_216,
+          default: 41_943_040,
           minimum: 65_536,
           maximum: 268_435_456,
-          description: 'bytes of messages in one batch',
+          description:
+            'bytes of messages in one batch, divided by the number of workers; a process takes about 8 times as much memory, and 150 MB',
         }),
         batch_messages_max: Type.Integer({
-          default: 200_000,
+          default: 1_000_000,
           minimum: 1,
           maximum: 5_000_000,
           description: 'messages in one batch',
+        }),
+        batch_records_max: Type.Integer({
+          default: 1_000_000,
+          minimum: 1,
+          maximum: 5_000_000,
+          description: 'records that are parsed at one time; a batch that holds more is stored in parts',
         }),
         flush_interval_ms: Type.Integer({
           default: 1000,
@@ -150,11 +301,18 @@ export const SettingsSchema = Type.Object(
           maximum: 60_000,
           description: 'a batch waits no longer than this',
         }),
-        batches_in_flight_max: Type.Integer({
-          default: 3,
+        parse_seconds_max: Type.Integer({
+          default: 60,
           minimum: 1,
-          maximum: 64,
-          description: 'batches being parsed or stored; beyond, reading stops',
+          maximum: 3600,
+          description: 'a parse worker that is longer at a batch is ended, and the batch cut in two',
+        }),
+        batches_in_flight_max: Type.Integer({
+          default: 0,
+          minimum: 0,
+          maximum: BATCHES_IN_FLIGHT_MAX,
+          description:
+            'batches being parsed or stored; 0: one more than workers; beyond, one more is filled, then reading stops',
         }),
         future_hours_max: Type.Integer({
           default: 24,
@@ -201,10 +359,54 @@ export const SettingsSchema = Type.Object(
           description: 'lines are packed into messages up to this size',
         }),
         place_file: Type.String({
-          default: '.cdrhouse/shipped.json',
+          default: '.cdrhouse/shipped.jsonl',
           minLength: 1,
-          description: 'remembers which files were sent',
+          description: 'remembers what was sent, by content',
         }),
+        follow_interval_ms: Type.Integer({
+          default: 1000,
+          minimum: 20,
+          maximum: 3_600_000,
+          description: 'how often --follow looks for more',
+        }),
+        line_wait_s: Type.Integer({
+          default: 300,
+          minimum: 0,
+          maximum: 604_800,
+          description:
+            'a last line without its newline is sent by --follow when its file has not grown for so long; 0: never',
+        }),
+        listen_body_bytes_max: Type.Integer({
+          default: 1_000_000,
+          minimum: 1024,
+          maximum: 104_857_600,
+          description: 'largest body that --listen takes; a record cannot be larger than a message',
+        }),
+        listen_connections_max: Type.Integer({
+          default: 256,
+          minimum: 1,
+          maximum: 100_000,
+          description: 'connections at one time to --listen; more are closed at once',
+        }),
+        listen_idle_s: Type.Integer({
+          default: 86_400,
+          minimum: 1,
+          maximum: 604_800,
+          description: 'a TCP connection to --listen on which nothing arrives for so long is closed',
+        }),
+        listen_ack_s: Type.Integer({
+          default: 10,
+          minimum: 1,
+          maximum: 300,
+          description: "how long an HTTP request waits for Kafka's acknowledgement before it is answered 503",
+        }),
+        listen_user: Type.Optional(
+          Type.String({ minLength: 1, description: 'HTTP basic authentication for --listen; default: none' }),
+        ),
+        listen_password: Type.Optional(Type.String({ minLength: 1, description: 'its password' })),
+        listen_token: Type.Optional(
+          Type.String({ minLength: 16, description: 'bearer token for --listen; default: none' }),
+        ),
       },
       Section,
     ),
@@ -254,6 +456,59 @@ export const SettingsSchema = Type.Object(
           minimum: 1,
           maximum: 3600,
           description: 'longest run of one database query',
+        }),
+        dialed_prefixes: Type.Array(Type.String({ pattern: '^\\+[0-9]{1,15}$' }), {
+          default: [],
+          maxItems: 20_000,
+          description:
+            'prefixes of dialed numbers (+33639) by which usage can be grouped; the longest counts',
+        }),
+        export_seconds_max: Type.Integer({
+          default: 3600,
+          minimum: 1,
+          maximum: 86_400,
+          description: 'longest time that an answer in CSV or NDJSON may take, as fast as its client reads',
+        }),
+        rows_read_max: Type.Integer({
+          default: 1_000_000_000,
+          minimum: 1,
+          description: 'most rows that one database query may read',
+        }),
+        memory_bytes_max: Type.Integer({
+          default: 2_000_000_000,
+          minimum: 1_000_000,
+          description: 'most memory of the database for one query',
+        }),
+        requests_per_minute: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            description: 'requests that a key without a limit of its own may make; default: any number',
+          }),
+        ),
+        trusted_proxies: Type.Array(Type.String(), {
+          default: [],
+          description:
+            'networks (CIDR) of reverse proxies, whose X-Forwarded-For says from which address a request comes',
+        }),
+        tls_cert_path: Type.Optional(
+          Type.String({
+            description: 'certificate chain (PEM) of the API, which is then HTTPS; read at start',
+          }),
+        ),
+        tls_key_path: Type.Optional(Type.String({ description: 'its private key (PEM)' })),
+        jwt_jwks_url: Type.Optional(
+          Type.String({
+            pattern: '^https?://',
+            description:
+              'where an issuer of JSON Web Tokens publishes its keys; default: no tokens are taken',
+          }),
+        ),
+        jwt_issuer: Type.Optional(Type.String({ minLength: 1, description: 'iss that tokens must have' })),
+        jwt_audience: Type.Optional(Type.String({ minLength: 1, description: 'aud that tokens must have' })),
+        jwt_roles_claim: Type.String({
+          default: 'roles',
+          minLength: 1,
+          description: 'claim with the roles, or the path to it (realm_access.roles)',
         }),
         log_level: Type.String({
           default: 'info',
@@ -358,13 +613,19 @@ export function listFeedSettings(): ListedSetting[] {
 
 function listProperties(schema: object, prefix: string): ListedSetting[] {
   const { properties } = schema as {
-    properties: Record<string, { default?: unknown; description?: string }>;
+    properties: Record<string, { default?: unknown; description?: string; properties?: object }>;
   };
-  return Object.entries(properties).map(([name, property]) => ({
-    path: `${prefix}${name}`,
-    default: property.default,
-    description: property.description ?? '',
-  }));
+  return Object.entries(properties).flatMap(([name, property]) =>
+    name === 'delimited'
+      ? listProperties(property, `${prefix}${name}.`)
+      : [
+          {
+            path: `${prefix}${name}`,
+            default: property.default,
+            description: property.description ?? '',
+          },
+        ],
+  );
 }
 
 function relations(settings: Settings): string[] {
@@ -386,7 +647,20 @@ function relations(settings: Settings): string[] {
     if (feed.country !== undefined && !countries.has(feed.country)) {
       wrong.push(`${path}.country: "${feed.country}" is no country; allowed: ISO 3166 codes like FR`);
     }
-    if (feed.identity === 'record' && findFormat(feed.format)?.recordId === undefined) {
+    const { numbers } = feed;
+    const rules = [numbers, numbers?.calling, numbers?.displayed, numbers?.dialed];
+    if (feed.country === undefined && rules.some((rule) => rule?.bare === 'national')) {
+      wrong.push(`${path}.numbers.bare: national numbers need a country; set ${path}.country`);
+    }
+    wrong.push(...checkFormatSettings(feed).map((text) => `${path}.${text}`));
+    if (feed.zone_abbreviations !== undefined) {
+      const zones = checkTimeNotation('yyyy-MM-dd HH:mm:ss zzz', { zones: feed.zone_abbreviations });
+      if (zones !== undefined) wrong.push(`${path}.zone_abbreviations: ${zones}`);
+    }
+    if (
+      feed.identity === 'record' &&
+      findFormat(feed.format)?.records.every(({ recordId }) => recordId === undefined) !== false
+    ) {
       wrong.push(
         `${path}.identity: format ${feed.format} has no id of its records; allowed: auto, fields, position`,
       );
@@ -402,6 +676,7 @@ function relations(settings: Settings): string[] {
       `query.time_zone: "${settings.query.time_zone}" is no IANA time zone; allowed: names like Europe/Paris`,
     );
   }
+  wrong.push(...wrongAccess(settings.query));
   const country = settings.query.default_country;
   if (country !== undefined && !countries.has(country)) {
     wrong.push(`query.default_country: "${country}" is no country; allowed: ISO 3166 codes like FR`);
@@ -409,6 +684,25 @@ function relations(settings: Settings): string[] {
   for (const property of Object.keys(settings.kafka.client)) {
     const refused = REFUSED_CLIENT_PROPERTIES.find(({ pattern }) => pattern.test(property));
     if (refused) wrong.push(`kafka.client.${property}: may not be set; ${refused.reason}`);
+  }
+  return wrong;
+}
+
+function wrongAccess(query: Settings['query']): string[] {
+  const wrong: string[] = [];
+  if ((query.tls_cert_path === undefined) !== (query.tls_key_path === undefined)) {
+    wrong.push('query.tls_cert_path, query.tls_key_path: only both together');
+  }
+  const tokens = [query.jwt_jwks_url, query.jwt_issuer, query.jwt_audience];
+  if (tokens.includes(undefined) && tokens.some((value) => value !== undefined)) {
+    wrong.push('query.jwt_jwks_url, query.jwt_issuer, query.jwt_audience: only all together');
+  }
+  for (const proxy of query.trusted_proxies) {
+    if (readNetwork(proxy) === undefined) {
+      wrong.push(
+        `query.trusted_proxies: "${proxy}" is no network; allowed: 10.0.0.0/8, 2001:db8::/32, 10.0.0.1`,
+      );
+    }
   }
   return wrong;
 }

@@ -7,6 +7,8 @@ export interface StoredSettings {
   readonly identityKey: Uint8Array;
   /** 32 bytes. */
   readonly journalKey: Uint8Array;
+  /** Keys that the journal had before, in any order. */
+  readonly formerJournalKeys: readonly Uint8Array[];
   readonly retentionMonths: number;
 }
 
@@ -35,6 +37,9 @@ export function readStoredSettings(
   return {
     identityKey: Buffer.from(identityKey, 'hex'),
     journalKey: Buffer.from(journalKey, 'hex'),
+    formerJournalKeys: [...stored]
+      .filter(([name]) => name.startsWith(STORED_SETTINGS.formerJournalKey))
+      .map(([, value]) => Buffer.from(value, 'hex')),
     retentionMonths: term,
   };
 }

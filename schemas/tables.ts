@@ -72,30 +72,101 @@ export const SENT_COLUMNS = {
     { name: 'message_at_max', type: "DateTime64(3, 'UTC')" },
     { name: 'instance', type: 'String' },
     { name: 'stored_at', type: "DateTime64(3, 'UTC')" },
+    { name: 'kind', type: enum8(['read', 'replay']) },
+    { name: 'correction', type: 'UInt32' },
+    { name: 'corrected_until', type: 'Int64' },
+  ],
+  dead_letter_marks: [
+    { name: 'topic', type: 'String' },
+    { name: 'topic_id', type: 'String' },
+    { name: 'partition', type: 'Int32' },
+    { name: 'offset', type: 'Int64' },
+    { name: 'line', type: 'UInt32' },
+    { name: 'state', type: enum8(['replayed', 'superseded', 'replaying']) },
+    { name: 'message_at', type: "DateTime64(3, 'UTC')" },
+    { name: 'marked_at', type: "DateTime('UTC')" },
+    { name: 'generation', type: 'UInt64' },
+    { name: 'reading', type: 'String' },
   ],
 } as const satisfies Record<string, readonly SentColumn[]>;
 export type SentTable = keyof typeof SENT_COLUMNS;
 
+/** Tables whose rows a parse worker makes, in the order in which it makes them. */
+export const BLOCK_TABLES = ['cdr', 'cdr_by_number', 'dead_letters'] as const;
+export type BlockTable = (typeof BLOCK_TABLES)[number];
+
 /**
  * First stored wins: ingest writes a version that falls with time, so that a record sent again never
- * changes what is read. A correction n writes n * 2^32, above all of these.
+ * changes what is read. Rows of a correction n stand at n * 2^32 and above (`correctionVersion`).
  */
 export function ingestVersion(storedAtSeconds: number): number {
   return 0xffff_ffff - storedAtSeconds;
 }
 
-/** A column whose value is the same in all rows of an insert: the server fills it in, the block does not carry it. */
+/**
+ * SQL of the moment at which the batch of a row counts as stored, Unix seconds, as its version has it: that of its row in
+ * the ledger. `stored_at` can be later, and is by another clock. A delete marker has no batch.
+ */
+export const BATCH_MOMENT = '(4294967295 - bitAnd(version, 4294967295))';
+
+/**
+ * SQL of the version of a correction's delete markers. What is stored under the correction adds its
+ * `ingestVersion`: it wins over the markers, and among itself the first wins. The number is beyond 2^53, so
+ * the server computes it.
+ */
+export function correctionVersion(correction: number): string {
+  return `bitShiftLeft(toUInt64(${correction}), 32)`;
+}
+
+/** SQL of the moment at which a statement began, by the server's clock. */
+export const SERVER_NOW = "toDateTime(now(), 'UTC')";
+
+/**
+ * SQL of when a row of a call table came to be as it is, Unix seconds: never earlier than the begin of the insert that
+ * brought it, by the server's clock. A later correction that keeps `stored_at` counts from its own number, which is
+ * Unix seconds.
+ */
+export const CHANGED_AT = 'greatest(toUnixTimestamp(stored_at), bitShiftRight(version, 32))';
+
+/**
+ * Whatever changed so long ago is visible: an insert that began gets its rows within seconds (the server waits 30 s for
+ * each piece and gives it up then), and writes them as one block.
+ */
+export const VISIBLE_WITHIN_SECONDS = 300;
+
+/** A partition of whose records rows are stored. */
+export interface StoredSource {
+  readonly feed: string;
+  readonly partition: number;
+  /** The correction under which they are stored, Unix seconds of its begin; 0: none. */
+  readonly correction: number;
+}
+
+/** A text as an SQL literal. */
+export function sqlText(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** A column whose value the server fills in, so that the block does not carry it. */
 export interface ConstantColumn {
   readonly name: string;
   readonly expression: string;
 }
 
-/** The constant columns of a batch that counts as stored at this moment (Unix seconds). */
-export function constantColumns(table: SentTable, storedAtSeconds: number): readonly ConstantColumn[] {
+/**
+ * The columns of a batch that counts as stored at this moment (Unix seconds) and that are not sent.
+ * @param sources all that the insert has rows of; without any, no row stands above a correction's markers
+ */
+export function constantColumns(
+  table: SentTable,
+  storedAtSeconds: number,
+  sources: readonly StoredSource[] = [],
+): readonly ConstantColumn[] {
   const storedAt = `toDateTime(${storedAtSeconds}, 'UTC')`;
   const ofCalls = [
-    { name: 'stored_at', expression: storedAt },
-    { name: 'version', expression: `toUInt64(${ingestVersion(storedAtSeconds)})` },
+    // By the server's clock too: a batch may have waited for the database for hours (`CHANGED_AT`).
+    { name: 'stored_at', expression: `greatest(${storedAt}, ${SERVER_NOW})` },
+    { name: 'version', expression: versionOf(storedAtSeconds, sources) },
     { name: 'is_deleted', expression: 'toUInt8(0)' },
   ];
   return {
@@ -103,5 +174,31 @@ export function constantColumns(table: SentTable, storedAtSeconds: number): read
     cdr_by_number: ofCalls,
     dead_letters: [{ name: 'rejected_at', expression: storedAt }],
     ingest_ledger: [],
+    dead_letter_marks: [],
   }[table];
+}
+
+function versionOf(storedAtSeconds: number, sources: readonly StoredSource[]): string {
+  const plain = `toUInt64(${ingestVersion(storedAtSeconds)})`;
+  const corrections = new Set(sources.map(({ correction }) => correction));
+  if (corrections.size === 0) return plain;
+  const above = (correction: number): string =>
+    correction === 0 ? plain : `${plain} + ${correctionVersion(correction)}`;
+  // Nearly always all of an insert have the same one, so that nothing is computed per row.
+  const [first, ...others] = [...corrections];
+  if (others.length === 0) return above(first!);
+  const cases = others.flatMap((correction) => [sourcesCondition(sources, correction), above(correction)]);
+  return `multiIf(${cases.join(', ')}, ${above(first!)})`;
+}
+
+/** Holds for the rows of the sources that have this correction. */
+function sourcesCondition(sources: readonly StoredSource[], correction: number): string {
+  const partitions = new Map<string, number[]>();
+  for (const source of sources) {
+    if (source.correction !== correction) continue;
+    partitions.set(source.feed, [...(partitions.get(source.feed) ?? []), source.partition]);
+  }
+  return [...partitions]
+    .map(([feed, of]) => `feed = ${sqlText(feed)} AND source_partition IN (${of.join(', ')})`)
+    .join(' OR ');
 }

@@ -32,6 +32,10 @@ export class Installation {
   readonly folder: string;
   readonly database: string;
   readonly environment: Record<string, string>;
+  /** Path of the command; a test that changes what is installed has a copy. */
+  program = PROGRAM;
+  /** Options of node itself for the programs. */
+  readonly nodeOptions: string[] = [];
   readonly #servers: TestServers;
 
   /** @param settings the document of cdrhouse.yaml */
@@ -61,6 +65,7 @@ export class Installation {
       CDRHOUSE_RETENTION_CLICKHOUSE_PASSWORD: retention.password,
       CDRHOUSE_QUERY_PORT: '0',
       CDRHOUSE_INGEST_METRICS_PORT: '0',
+      CDRHOUSE_INGEST_READER: servers.reader,
       CDRHOUSE_SHIP_PLACE_FILE: join(this.folder, 'shipped.json'),
       ...extra,
     };
@@ -80,11 +85,15 @@ export class Installation {
     const environment = Object.fromEntries(
       Object.entries(process.env).filter(([name]) => !/^(CDRHOUSE_|TAP|_TAPJS)/.test(name)),
     );
-    const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, PROGRAM, ...commandLine], {
-      cwd: this.folder,
-      env: { ...environment, ...this.environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(
+      'env',
+      ['-u', 'NODE_OPTIONS', process.execPath, ...this.nodeOptions, this.program, ...commandLine],
+      {
+        cwd: this.folder,
+        env: { ...environment, ...this.environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
@@ -109,10 +118,13 @@ export class Installation {
 
   /** Rows of a query as the server's own user sees them. `{db}` stands for the database. */
   async rows<T>(query: string): Promise<T[]> {
-    const answer = await fetch(`${this.#servers.clickhouse}/?output_format_json_quote_64bit_integers=1`, {
-      method: 'POST',
-      body: `${query.replaceAll('{db}', this.database)} FORMAT JSONEachRow`,
-    });
+    const ask = (): Promise<Response> =>
+      fetch(`${this.#servers.clickhouse}/?output_format_json_quote_64bit_integers=1`, {
+        method: 'POST',
+        body: `${query.replaceAll('{db}', this.database)} FORMAT JSONEachRow`,
+      });
+    // The server may close a connection that was kept just when it is used again.
+    const answer = await ask().catch(ask);
     const text = await answer.text();
     if (!answer.ok) throw new Error(text);
     return text
@@ -144,4 +156,15 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
 /** Path of a file in test/fixtures. */
 export function fixture(name: string): string {
   return fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url));
+}
+
+/** Runs a command until the group is idle. */
+export async function whenIdle(installation: Installation, ...commandLine: string[]): Promise<Ended> {
+  let ended = await installation.run(...commandLine);
+  await until('the group is idle', async () => {
+    if (!ended.stderr.includes('GROUP_BUSY')) return true;
+    ended = await installation.run(...commandLine);
+    return !ended.stderr.includes('GROUP_BUSY');
+  });
+  return ended;
 }

@@ -1,8 +1,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Registry } from 'prom-client';
 import tap from 'tap';
+import { parse } from 'yaml';
+import { GroupMetrics } from '../ingest/group-metrics.ts';
+import { IngestMetrics } from '../ingest/metrics.ts';
+import { ShipMetrics } from '../ingest/ship/metrics.ts';
+import { QueryMetrics } from '../query/metrics.ts';
+import { auditRegistry } from '../retention/audit-metrics.ts';
 import { HTTP_PROBLEMS, PROGRAM_ERRORS, REJECT_MEANINGS } from '../schemas/errors.ts';
 import { listFeedSettings, listSettings } from '../schemas/settings.ts';
+import { alertRules } from './prometheus.ts';
 
 /*
  * The tables of the documents are those of the code, both ways. With CDRHOUSE_TEST_WRITE_DOCS=1 this test
@@ -21,7 +29,66 @@ function shown(value: unknown): string {
   return value === undefined ? '' : `\`${JSON.stringify(value)}\``;
 }
 
+/** The metrics that are our own; prom-client's about the process are left out. */
+async function metricsTable(registry: Registry): Promise<string> {
+  const metrics = await registry.getMetricsAsJSON();
+  const own = metrics.filter(({ name }) => !/_(process|nodejs)_/.test(name));
+  return table(
+    ['metric', 'type', 'labels', 'what it says'],
+    own.map(({ name, type, help }) => {
+      const { labelNames = [] } = registry.getSingleMetric(name) as { labelNames?: readonly string[] };
+      return [`\`${name}\``, String(type), labelNames.map((label) => `\`${label}\``).join(', '), help];
+    }),
+  );
+}
+
+interface Rule {
+  readonly alert: string;
+  readonly expr: string;
+  readonly for?: string;
+  readonly labels: { readonly severity: string };
+  readonly annotations: { readonly description: string };
+}
+
+function alertsTable(): string {
+  const { groups } = parse(alertRules()) as { groups: { rules: Rule[] }[] };
+  return table(
+    ['alert', 'severity', 'fires when', 'for', 'what to do'],
+    groups
+      .flatMap(({ rules }) => rules)
+      .map((rule) => [
+        `\`${rule.alert}\``,
+        rule.labels.severity,
+        `\`${rule.expr}\``,
+        rule.for ?? 'at once',
+        // What the template asks Prometheus for can be named only there.
+        rule.annotations.description.replaceAll(/\{\{.*?\}\}/g, '…'),
+      ]),
+  );
+}
+
+/** A parent of several, of which none has answered: its own metrics. */
+const groupRegistry = await new GroupMetrics().combine(new Map(), false);
+const emptyAudit = {
+  partitions: 0,
+  ranges: 0,
+  accepted: 0,
+  found: 0,
+  replayed: 0,
+  elsewhere: 0,
+  differences: [],
+  conflicts: [],
+};
+
 const TABLES: Record<string, Record<string, string>> = {
+  'docs/metrics.md': {
+    ingest: await metricsTable(new IngestMetrics().current()),
+    group: await metricsTable(groupRegistry),
+    audit: await metricsTable(auditRegistry(emptyAudit, { nowMs: 0 })),
+    query: await metricsTable(new QueryMetrics().registry),
+    ship: await metricsTable(new ShipMetrics().registry),
+    alerts: alertsTable(),
+  },
   'docs/settings.md': {
     settings: table(
       ['setting', 'environment', 'default', 'what it does'],

@@ -1,9 +1,10 @@
 /**
- * The test runner behind `make test`: unit tests first, side by side, then the integration and fault tests one after
- * the other against real servers that are started once. Ends with the line "N passed, N failed" (assertions).
+ * The test runner behind `make test`: unit tests first, side by side, then the fault and the integration tests, a few
+ * files at a time, against real servers that are started once. Ends with the line "N passed, N failed" (assertions).
  *
  *   node dist/test/run.js                  everything
  *   node dist/test/run.js --unit           what needs no server
+ *   node dist/test/run.js --plain FILE…    these with the plain reader instead of the addon
  *   node dist/test/run.js FILE…            these test files only
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -19,17 +20,27 @@ import {
   startLocalServers,
 } from '../deploy/local/local-servers.ts';
 import { readTapResult, type TapResult } from './tap-result.ts';
-import { databasesOf, testEnvironment } from './test-servers.ts';
+import { databasesOf, testEnvironment, testReaders, type TestReader } from './test-servers.ts';
 
 const testFolder = dirname(fileURLToPath(import.meta.url));
 const root = resolve(testFolder, '..', '..');
 const unitTimeoutSeconds = 60;
-const serverTimeoutSeconds = 300;
+const serverTimeoutSeconds = 400;
+/** How many files at a time, by folder. Fault tests wait for times to pass, which more load would stretch. */
+const serverJobs = { fault: 2, integration: 3 } as const;
 /** How long tests that were broken off may take to clean up. */
 const endGraceMs = 3000;
 
 /** Paths from the package root, as tap prints them. */
 type TestFile = string;
+
+/** Fault tests that the plain reader has to pass too: what is read, where reading goes on, a broker that dies. */
+const readWithBoth: readonly TestFile[] = ['records', 'resume', 'broker'].map(
+  (name) => `dist/test/fault/${name}.test.js`,
+);
+
+/** Test files that need servers, by how their programs read. */
+type ServerFiles = Readonly<Record<TestReader, readonly TestFile[]>>;
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -53,7 +64,7 @@ function cleanEnvironment(): Record<string, string | undefined> {
 }
 
 interface TapRun {
-  files: TestFile[];
+  files: readonly TestFile[];
   jobs: number;
   timeoutSeconds: number;
   environment: Record<string, string>;
@@ -126,17 +137,18 @@ async function runUnitTests(files: TestFile[], folder: string, abort: AbortSigna
 }
 
 async function runServerTests(
-  files: TestFile[],
+  files: ServerFiles,
   folder: string,
   abort: AbortController,
 ): Promise<TapResult[]> {
+  const readers = testReaders.filter((reader) => files[reader].length > 0);
   let servers: LocalServers;
   try {
     servers = await startLocalServers({
       dataDir: join(folder, 'servers'),
       kafkaPort: 0,
       clickhousePort: 0,
-      databases: files.flatMap((file) => databasesOf(file)),
+      databases: readers.flatMap((reader) => files[reader].flatMap((file) => databasesOf(file, reader))),
       report: say,
     });
   } catch (error) {
@@ -150,16 +162,32 @@ async function runServerTests(
     abort.abort();
   };
   void watch();
-  const result = await runTap({
-    files,
-    jobs: 1,
-    timeoutSeconds: serverTimeoutSeconds,
-    environment: testEnvironment(servers),
-    outputPath: join(folder, 'servers.tap'),
-    abort: abort.signal,
-  });
+  const results: TapResult[] = [];
+  for (const reader of readers) {
+    if (reader !== 'packed') say(`with the ${reader} reader:`);
+    for (const [kind, jobs] of Object.entries(serverJobs)) {
+      const ofKind = files[reader].filter((file) => file.includes(`/${kind}/`));
+      if (ofKind.length === 0) continue;
+      results.push(
+        await runTap({
+          files: ofKind,
+          jobs,
+          timeoutSeconds: serverTimeoutSeconds,
+          environment: testEnvironment(servers, reader),
+          outputPath: join(folder, `${kind}-${reader}.tap`),
+          abort: abort.signal,
+        }),
+      );
+    }
+  }
   await servers.stop();
-  return [result, ...deaths];
+  return [...results, ...deaths];
+}
+
+function byReader(files: readonly TestFile[], commandArguments: readonly string[]): ServerFiles {
+  if (commandArguments.includes('--plain')) return { packed: [], plain: files };
+  const named = commandArguments.some((argument) => !argument.startsWith('--'));
+  return { packed: files, plain: named ? [] : readWithBoth };
 }
 
 /** Sources may be named too: "test/a.test.ts" means "dist/test/a.test.js". */
@@ -187,7 +215,7 @@ async function main(commandArguments: string[]): Promise<number> {
     const serverFiles = files.filter((file) => needsServers(file));
     if (unitFiles.length > 0) results.push(await runUnitTests(unitFiles, folder, abort.signal));
     if (serverFiles.length > 0 && !abort.signal.aborted) {
-      results.push(...(await runServerTests(serverFiles, folder, abort)));
+      results.push(...(await runServerTests(byReader(serverFiles, commandArguments), folder, abort)));
     }
     if (files.length === 0) results.push(failure('there is no test file'));
     if (abort.signal.aborted) results.push(failure('broken off'));

@@ -28,6 +28,31 @@ await tap.test('counts failed assertions', async (t) => {
   t.match(readTapResult(text, ['dist/test/a.test.js']), { passed: 3, failed: 2 });
 });
 
+await tap.test('a failed assertion is shown with its explanation', async (t) => {
+  const explained = [
+    '        not ok 1 - one is two',
+    '          ---',
+    '          at:',
+    '            lineNumber: 2',
+    '          diff: |',
+    '            -2',
+    '            +1',
+    '          source: |',
+    '            t.equal(1, 2)',
+    '          ...',
+    '        1..1',
+    '    not ok 1 - outer # time=44.234ms',
+    '      ---',
+    '      ...',
+    'not ok 1 - dist/test/a.test.js # time=1ms',
+    '# { total: 1, pass: 0, fail: 1 }',
+  ].join('\n');
+  t.match(readTapResult(explained, ['dist/test/a.test.js']), {
+    failed: 1,
+    problems: [/^not ok 1 - one is two\n {2}diff: \|\n {4}-2\n {4}\+1$/],
+  });
+});
+
 await tap.test('a file that ran no test has failed', async (t) => {
   const skipped = 'ok 1 - dist/test/a.test.js # SKIP no tests found\n# { total: 1, skip: 1 }\n';
   t.match(readTapResult(skipped, ['dist/test/a.test.js']), {

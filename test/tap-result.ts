@@ -5,7 +5,7 @@ export interface TapResult {
   failed: number;
   /** tap's line for each file, with its time: "ok 2 - dist/test/a.test.js # time=15ms". */
   files: string[];
-  /** Why the run is not to be trusted although no assertion failed; empty when all is well. */
+  /** Each assertion that failed, with what tap says about it; and why else the run is not to be trusted. */
   problems: string[];
 }
 
@@ -13,6 +13,11 @@ export interface TapResult {
 const fileLine = /^(not )?ok \d+ - (\S+\.test\.js)(?: # (.*))?$/;
 const totals = /^# \{ total: (\d+), (.*) \}$/;
 const noTests = /^\s+1\.\.0\b/;
+/** A failed assertion; the lines of tests and files have a time. */
+const failedAssertion = /^ +not ok \d+ - (?!.*# time=)/;
+/** Parts of an assertion's explanation that are shown; the source around it and the places in it are left out. */
+const shownParts =
+  /^ {2}(diff|error|found|wanted|stack|message|code|tapCaught|signal|exitCode|expired|timeout):/;
 
 /**
  * Counts what tap's raw output says about a run over `files`. A file that is missing in it, was skipped as a whole or
@@ -39,9 +44,35 @@ export function readTapResult(text: string, files: readonly string[]): TapResult
     Number(new RegExp(`\\b${name}: (\\d+)`).exec(summary?.[2] ?? '')?.[1] ?? 0);
   const missing = files.filter((file) => !seen.has(file));
   const problems = [
+    ...failedAssertions(text),
     ...empty.map((file) => `${file} ran no test`),
     ...missing.map((file) => `${file} is missing in tap's output`),
     ...(summary === null ? ['tap printed no totals: it was broken off'] : []),
   ];
-  return { passed: count('pass'), failed: count('fail') + problems.length, files: fileLines, problems };
+  return {
+    passed: count('pass'),
+    failed: count('fail') + empty.length + missing.length + (summary === null ? 1 : 0),
+    files: fileLines,
+    problems,
+  };
+}
+
+/** What failed, each with tap's explanation: a reporter may have shown it far above, or not at all. */
+function failedAssertions(text: string): string[] {
+  const lines = text.split('\n');
+  return lines.flatMap((line, at) => {
+    if (!failedAssertion.test(line)) return [];
+    const end = lines.findIndex((later, i) => i > at && /^ +\.\.\.$/.test(later));
+    const [title, , ...explained] = lines.slice(at, end).map((each) => each.slice(line.search(/\S/)));
+    let shown = false;
+    return [
+      [
+        title,
+        ...explained.filter((each) => {
+          if (/^ {2}\S/.test(each)) shown = shownParts.test(each);
+          return shown && each.trim() !== '';
+        }),
+      ].join('\n'),
+    ];
+  });
 }

@@ -2,13 +2,26 @@ import tap from 'tap';
 import { databasesOf } from './test-servers.ts';
 
 await tap.test('the runner and the test file agree on the databases', async (t) => {
-  const fromRunner = databasesOf('dist/test/fault/broker-restart.test.js');
-  const fromTest = databasesOf(new URL('file:///tmp/test/x/dist/test/fault/broker-restart.test.js').pathname);
+  const fromRunner = databasesOf('dist/test/fault/broker-restart.test.js', 'packed');
+  const fromTest = databasesOf(
+    new URL('file:///tmp/test/x/dist/test/fault/broker-restart.test.js').pathname,
+    'packed',
+  );
   t.strictSame(fromRunner, fromTest);
   t.equal(fromRunner[0], 'cdrhouse_test_fault_broker_restart_0');
 });
 
 await tap.test('files of the same name in two folders do not share a database', async (t) => {
-  const [first] = databasesOf('dist/test/fault/pipeline.test.js');
-  t.notOk(databasesOf('dist/test/integration/pipeline.test.js').includes(first ?? ''));
+  const [first] = databasesOf('dist/test/fault/pipeline.test.js', 'packed');
+  t.notOk(databasesOf('dist/test/integration/pipeline.test.js', 'packed').includes(first ?? ''));
+});
+
+await tap.test('nor do two runs of a file with two readers', async (t) => {
+  const [packed, plain] = (['packed', 'plain'] as const).map((reader) =>
+    databasesOf('dist/test/fault/broker.test.js', reader),
+  );
+  t.strictSame(
+    packed!.filter((name) => plain!.includes(name)),
+    [],
+  );
 });

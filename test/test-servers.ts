@@ -5,6 +5,8 @@ import type { Users } from '../deploy/local/local-servers.ts';
  * own, named after the file, so that no test sees another one's rows.
  */
 export interface TestServers {
+  /** How the programs under test read; never left to what is there, so that a missing addon fails. */
+  reader: TestReader;
   /** "127.0.0.1:19092" */
   kafka: string;
   /** "http://127.0.0.1:18123" */
@@ -14,20 +16,29 @@ export interface TestServers {
   databases: readonly string[];
 }
 
-const databasesPerFile = 10;
+/** Chosen fault tests run once with each; all others with the first. */
+export const testReaders = ['packed', 'plain'] as const;
+export type TestReader = (typeof testReaders)[number];
 
-/** The databases of a test file: "dist/test/fault/broker.test.js" has cdrhouse_test_fault_broker_0 to …_9. */
-export function databasesOf(file: string): string[] {
+const databasesPerFile = 12;
+
+/**
+ * The databases of a test file: "dist/test/fault/broker.test.js" has cdrhouse_test_fault_broker_0 to …_11, and others
+ * when it runs with the plain reader.
+ */
+export function databasesOf(file: string, reader: TestReader): string[] {
   const path = file.slice(file.lastIndexOf('test/') + 'test/'.length).replace(/\.test\.[jt]s$/, '');
-  const stem = path.replaceAll(/[^A-Za-z0-9]+/g, '_');
+  const stem = `${path.replaceAll(/[^A-Za-z0-9]+/g, '_')}${reader === 'packed' ? '' : `_${reader}`}`;
   return Array.from({ length: databasesPerFile }, (_, index) => `cdrhouse_test_${stem}_${index}`);
 }
 
 /** How the runner tells the addresses to the test files. */
 export function testEnvironment(
   servers: Pick<TestServers, 'kafka' | 'clickhouse' | 'users'>,
+  reader: TestReader,
 ): Record<string, string> {
   return {
+    CDRHOUSE_TEST_READER: reader,
     CDRHOUSE_TEST_KAFKA: servers.kafka,
     CDRHOUSE_TEST_CLICKHOUSE: servers.clickhouse,
     CDRHOUSE_TEST_USERS: JSON.stringify(servers.users),
@@ -59,10 +70,13 @@ function isUsers(value: unknown): value is Users {
 export function testServers(fileUrl: string): TestServers {
   const users: unknown = JSON.parse(required('CDRHOUSE_TEST_USERS'));
   if (!isUsers(users)) throw new Error('CDRHOUSE_TEST_USERS does not hold the three users');
+  const reader = testReaders.find((name) => name === required('CDRHOUSE_TEST_READER'));
+  if (reader === undefined) throw new Error('CDRHOUSE_TEST_READER is none of the readers');
   return {
+    reader,
     kafka: required('CDRHOUSE_TEST_KAFKA'),
     clickhouse: required('CDRHOUSE_TEST_CLICKHOUSE'),
     users,
-    databases: databasesOf(new URL(fileUrl).pathname),
+    databases: databasesOf(new URL(fileUrl).pathname, reader),
   };
 }

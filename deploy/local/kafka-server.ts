@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { contentKey, defaultCacheDir } from './cache-folder.ts';
 import { DataDirLock } from './data-dir-lock.ts';
 import { LocalServerError } from './errors.ts';
-import { brokerProperties, loggingProperties } from './kafka-config.ts';
+import { brokerProperties, loggingProperties, type BrokerConfig } from './kafka-config.ts';
 import { answersMetadata } from './kafka-probe.ts';
 import { freePort, loopback, requirePort } from './ports.ts';
 import { compiledLauncher, kafkaJars, type Report, requireJava } from './prerequisites.ts';
@@ -20,6 +20,8 @@ export interface KafkaOptions {
   /** Where the downloaded jars are kept. @default `.cache` beside package.json */
   cacheDir?: string | undefined;
   report?: Report | undefined;
+  /** More lines of server.properties, which win over ours: other listeners, for tests. */
+  moreProperties?: ((config: BrokerConfig) => string) | undefined;
 }
 
 export interface KafkaServer extends LocalServer {
@@ -52,7 +54,7 @@ export async function startKafka(options: KafkaOptions): Promise<KafkaServer> {
   try {
     const port = await requirePort('kafka', options.port);
     const logPath = join(folder, 'server.log');
-    await writeConfig(folder, logPath, port);
+    await writeConfig(folder, logPath, port, options.moreProperties);
     await format(folder, installation);
     const archiving = archiveArguments(installation.archive, folder);
     const server = await startServerProcess({
@@ -92,11 +94,18 @@ async function install(cacheDir: string, report: Report): Promise<KafkaInstallat
   return { launcher, jars, archive: `${jars}-java-${contentKey(javaVersion, jars)}.jsa` };
 }
 
-async function writeConfig(folder: string, logPath: string, port: number): Promise<void> {
+async function writeConfig(
+  folder: string,
+  logPath: string,
+  port: number,
+  moreProperties: KafkaOptions['moreProperties'],
+): Promise<void> {
   const dataPath = join(folder, 'data');
   await mkdir(dataPath, { recursive: true });
   const controllerPort = await freePort([port]);
-  await writeFile(join(folder, 'server.properties'), brokerProperties({ port, controllerPort, dataPath }));
+  const config = { port, controllerPort, dataPath };
+  const properties = brokerProperties(config) + (moreProperties?.(config) ?? '');
+  await writeFile(join(folder, 'server.properties'), properties);
   await writeFile(join(folder, 'log4j2.properties'), loggingProperties(logPath));
 }
 

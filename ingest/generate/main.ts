@@ -48,7 +48,7 @@ export async function generateToTopic(
   try {
     if (options.rate === undefined) {
       const chunks = Readable.from(generatedChunks(options));
-      await sendLines(chunks, 'generate', producer, topic, settings.ship.message_bytes_max);
+      await sendLines(chunks, producer, topic, settings.ship.message_bytes_max);
     } else {
       // Each chunk is a message of its own, so that records do not wait for a message to fill.
       for await (const chunk of generatedChunks(options)) await producer.send(topic, chunk);

@@ -6,6 +6,7 @@
 // version, which is checked again when it is loaded (addon.ts).
 #include <nan.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -82,11 +83,47 @@ struct Event {
   double offset;
 };
 
+// Memory of JavaScript's that messages are written into, poll after poll: typed arrays of an object, see addon.ts.
+struct Room {
+  explicit Room(v8::Local<v8::Object> object)
+      : bytes(Pointer<char>(object, "bytes", &bytes_room)),
+        ends(Pointer<uint32_t>(object, "ends", &messages_room)),
+        topic_of(Pointer<uint16_t>(object, "topicOf", nullptr)),
+        partitions(Pointer<int32_t>(object, "partitions", nullptr)),
+        offsets(Pointer<double>(object, "offsets", nullptr)),
+        timestamps(Pointer<double>(object, "timestamps", nullptr)),
+        tombstones(Pointer<uint8_t>(object, "tombstones", nullptr)) {}
+
+  template <class T>
+  static T* Pointer(v8::Local<v8::Object> object, const char* name, size_t* length) {
+    v8::Local<v8::TypedArray> array =
+        Nan::Get(object, Nan::New(name).ToLocalChecked()).ToLocalChecked().As<v8::TypedArray>();
+    if (length != nullptr) *length = array->Length();
+    return reinterpret_cast<T*>(static_cast<char*>(array->Buffer()->Data()) + array->ByteOffset());
+  }
+
+  size_t bytes_room = 0;
+  size_t messages_room = 0;
+  char* bytes;
+  uint32_t* ends;
+  uint16_t* topic_of;
+  int32_t* partitions;
+  double* offsets;
+  double* timestamps;
+  uint8_t* tombstones;
+};
+
 class ConsumeWork : public ConsumerWork {
  public:
-  ConsumeWork(v8::Local<v8::Object> consumer, size_t messages_max, size_t bytes_max, int timeout_ms,
-              v8::Local<v8::Function> callback)
-      : ConsumerWork(consumer, callback), messages_max_(messages_max), bytes_max_(bytes_max), timeout_ms_(timeout_ms) {}
+  ConsumeWork(v8::Local<v8::Object> consumer, v8::Local<v8::Object> room, size_t messages_max, size_t bytes_max,
+              int timeout_ms, v8::Local<v8::Function> callback)
+      : ConsumerWork(consumer, callback),
+        room_(room),
+        messages_max_(std::min(messages_max, room_.messages_room)),
+        bytes_max_(std::min(bytes_max, room_.bytes_room)),
+        timeout_ms_(timeout_ms) {
+    SaveToPersistent("room", room);
+  }
 
   void Execute() override {
     HandleGuard handle(consumer_);
@@ -95,7 +132,7 @@ class ConsumeWork : public ConsumerWork {
       return;
     }
     const uint64_t deadline = uv_hrtime() + static_cast<uint64_t>(timeout_ms_) * 1000000;
-    while (ends_.size() < messages_max_ && bytes_.size() < bytes_max_) {
+    while (count_ < messages_max_ && bytes_ < bytes_max_) {
       const uint64_t now = uv_hrtime();
       // Past the deadline only what is there already is taken, so that a slow trickle does not hold a batch.
       const int wait_ms = now >= deadline ? 0 : static_cast<int>((deadline - now) / 1000000);
@@ -104,24 +141,18 @@ class ConsumeWork : public ConsumerWork {
       if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) Take(message);
       else Note(message);
       rd_kafka_message_destroy(message);
-      if (events_.size() >= 1024) break;
+      if (events_.size() >= 1024 || !large_.empty()) break;
     }
   }
 
   void HandleOKCallback() override {
     Nan::HandleScope scope;
-    v8::Local<v8::Object> chunk = Nan::New<v8::Object>();
-    const size_t count = ends_.size();
-    const size_t bytes = bytes_.size();
-    Set(chunk, "count", Nan::New(static_cast<uint32_t>(count)));
-    Set(chunk, "bytes", v8::Uint8Array::New(Moved(std::move(bytes_)), 0, bytes));
-    Set(chunk, "ends", v8::Uint32Array::New(Moved(std::move(ends_)), 0, count));
-    Set(chunk, "topicOf", v8::Uint16Array::New(Moved(std::move(topic_of_)), 0, count));
-    Set(chunk, "partitions", v8::Int32Array::New(Moved(std::move(partitions_)), 0, count));
-    Set(chunk, "offsets", v8::Float64Array::New(Moved(std::move(offsets_)), 0, count));
-    Set(chunk, "timestamps", v8::Float64Array::New(Moved(std::move(timestamps_)), 0, count));
-    Set(chunk, "tombstones", v8::Uint8Array::New(Moved(std::move(tombstones_)), 0, count));
-    Set(chunk, "topics", Strings(topics_));
+    v8::Local<v8::Object> polled = Nan::New<v8::Object>();
+    Set(polled, "count", Nan::New(static_cast<uint32_t>(count_)));
+    Set(polled, "bytes", Nan::New(static_cast<double>(bytes_)));
+    const size_t large = large_.size();
+    Set(polled, "large", v8::Uint8Array::New(Moved(std::move(large_)), 0, large));
+    Set(polled, "topics", Strings(topics_));
     v8::Local<v8::Array> ends_of_partitions = Nan::New<v8::Array>();
     v8::Local<v8::Array> errors = Nan::New<v8::Array>();
     for (const Event& event : events_) {
@@ -137,24 +168,30 @@ class ConsumeWork : public ConsumerWork {
         Nan::Set(errors, errors->Length(), object);
       }
     }
-    Set(chunk, "partitionEnds", ends_of_partitions);
-    Set(chunk, "errors", errors);
-    v8::Local<v8::Value> arguments[] = {Nan::Null(), chunk};
+    Set(polled, "partitionEnds", ends_of_partitions);
+    Set(polled, "errors", errors);
+    v8::Local<v8::Value> arguments[] = {Nan::Null(), polled};
     callback->Call(2, arguments, async_resource);
   }
 
  private:
   void Take(const rd_kafka_message_t* message) {
     const char* payload = static_cast<const char*>(message->payload);
-    if (payload != nullptr) bytes_.insert(bytes_.end(), payload, payload + message->len);
-    ends_.push_back(static_cast<uint32_t>(bytes_.size()));
-    tombstones_.push_back(payload == nullptr ? 1 : 0);
-    topic_of_.push_back(TopicIndex(message->rkt));
-    partitions_.push_back(message->partition);
-    offsets_.push_back(static_cast<double>(message->offset));
+    const size_t length = payload == nullptr ? 0 : message->len;
+    // One that does not fit is handed over apart, and ends the poll.
+    if (length > room_.bytes_room - bytes_) large_.assign(payload, payload + length);
+    else if (length > 0) std::memcpy(room_.bytes + bytes_, payload, length);
+    const size_t end = bytes_ + length;
+    if (large_.empty()) bytes_ = end;
+    room_.ends[count_] = static_cast<uint32_t>(end);
+    room_.tombstones[count_] = payload == nullptr ? 1 : 0;
+    room_.topic_of[count_] = TopicIndex(message->rkt);
+    room_.partitions[count_] = message->partition;
+    room_.offsets[count_] = static_cast<double>(message->offset);
     rd_kafka_timestamp_type_t type;
     const int64_t timestamp = rd_kafka_message_timestamp(message, &type);
-    timestamps_.push_back(type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : static_cast<double>(timestamp));
+    room_.timestamps[count_] = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : static_cast<double>(timestamp);
+    count_++;
   }
 
   void Note(const rd_kafka_message_t* message) {
@@ -173,16 +210,13 @@ class ConsumeWork : public ConsumerWork {
     return last_index_;
   }
 
+  const Room room_;
   const size_t messages_max_;
   const size_t bytes_max_;
   const int timeout_ms_;
-  std::vector<char> bytes_;
-  std::vector<uint32_t> ends_;
-  std::vector<uint16_t> topic_of_;
-  std::vector<int32_t> partitions_;
-  std::vector<double> offsets_;
-  std::vector<double> timestamps_;
-  std::vector<uint8_t> tombstones_;
+  size_t count_ = 0;
+  size_t bytes_ = 0;
+  std::vector<char> large_;
   std::vector<std::string> topics_;
   std::vector<Event> events_;
   rd_kafka_topic_t* last_topic_ = nullptr;
@@ -216,12 +250,12 @@ class ClusterIdWork : public ConsumerWork {
   std::string id_;
 };
 
-// Ids of topics as base64 UUIDs, in the order asked; empty for a topic that does not exist.
-class TopicIdsWork : public ConsumerWork {
+// A question to the cluster that librdkafka answers with an event on a queue.
+class DescribeWork : public ConsumerWork {
  public:
-  TopicIdsWork(v8::Local<v8::Object> consumer, std::vector<std::string> topics, int timeout_ms,
+  DescribeWork(v8::Local<v8::Object> consumer, rd_kafka_admin_op_t operation, int timeout_ms,
                v8::Local<v8::Function> callback)
-      : ConsumerWork(consumer, callback), topics_(std::move(topics)), timeout_ms_(timeout_ms) {}
+      : ConsumerWork(consumer, callback), operation_(operation), timeout_ms_(timeout_ms) {}
 
   void Execute() override {
     HandleGuard handle(consumer_);
@@ -230,44 +264,70 @@ class TopicIdsWork : public ConsumerWork {
       return;
     }
     rd_kafka_queue_t* queue = rd_kafka_queue_new(handle.get());
-    rd_kafka_AdminOptions_t* options = rd_kafka_AdminOptions_new(handle.get(), RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+    rd_kafka_AdminOptions_t* options = rd_kafka_AdminOptions_new(handle.get(), operation_);
     char reason[256];
     rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms_, reason, sizeof(reason));
-    std::vector<const char*> names;
-    for (const std::string& topic : topics_) names.push_back(topic.c_str());
-    rd_kafka_TopicCollection_t* collection = rd_kafka_TopicCollection_of_topic_names(names.data(), names.size());
-    rd_kafka_DescribeTopics(handle.get(), collection, options, queue);
+    Ask(handle.get(), options, queue);
     rd_kafka_event_t* event = rd_kafka_queue_poll(queue, timeout_ms_ + 1000);
-    Read(event);
+    if (event == nullptr) {
+      SetErrorMessage("no answer in time");
+    } else if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      SetErrorMessage(rd_kafka_event_error_string(event));
+    } else {
+      Read(event);
+    }
     if (event != nullptr) rd_kafka_event_destroy(event);
-    rd_kafka_TopicCollection_destroy(collection);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_queue_destroy(queue);
   }
 
   void HandleOKCallback() override {
     Nan::HandleScope scope;
-    v8::Local<v8::Value> arguments[] = {Nan::Null(), Strings(ids_)};
+    v8::Local<v8::Value> arguments[] = {Nan::Null(), Result()};
     callback->Call(2, arguments, async_resource);
   }
 
+ protected:
+  virtual void Ask(rd_kafka_t* rk, const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) = 0;
+  // Reads an answer without an error of its own; those of its members are set as this work's.
+  virtual void Read(rd_kafka_event_t* event) = 0;
+  virtual v8::Local<v8::Value> Result() = 0;
+
+  // True where this member of an answer has an error, which becomes that of the work, unless it is the harmless one.
+  bool Failed(const rd_kafka_error_t* error, rd_kafka_resp_err_t harmless) {
+    if (error == nullptr || rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_NO_ERROR) return false;
+    if (rd_kafka_error_code(error) != harmless) SetErrorMessage(rd_kafka_error_string(error));
+    return true;
+  }
+
  private:
-  void Read(rd_kafka_event_t* event) {
-    if (event == nullptr || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      SetErrorMessage(event == nullptr ? "no answer in time" : rd_kafka_event_error_string(event));
-      return;
-    }
+  const rd_kafka_admin_op_t operation_;
+  const int timeout_ms_;
+};
+
+// Ids of topics as base64 UUIDs, in the order asked; empty for a topic that does not exist.
+class TopicIdsWork : public DescribeWork {
+ public:
+  TopicIdsWork(v8::Local<v8::Object> consumer, std::vector<std::string> topics, int timeout_ms,
+               v8::Local<v8::Function> callback)
+      : DescribeWork(consumer, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout_ms, callback), topics_(std::move(topics)) {}
+
+ protected:
+  void Ask(rd_kafka_t* rk, const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) override {
+    std::vector<const char*> names;
+    for (const std::string& topic : topics_) names.push_back(topic.c_str());
+    rd_kafka_TopicCollection_t* collection = rd_kafka_TopicCollection_of_topic_names(names.data(), names.size());
+    rd_kafka_DescribeTopics(rk, collection, options, queue);
+    rd_kafka_TopicCollection_destroy(collection);
+  }
+
+  void Read(rd_kafka_event_t* event) override {
     size_t count = 0;
     const rd_kafka_TopicDescription_t** described =
         rd_kafka_DescribeTopics_result_topics(rd_kafka_event_DescribeTopics_result(event), &count);
     ids_.assign(topics_.size(), "");
     for (size_t i = 0; i < count; i++) {
-      const rd_kafka_error_t* error = rd_kafka_TopicDescription_error(described[i]);
-      if (error != nullptr && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) continue;
-        SetErrorMessage(rd_kafka_error_string(error));
-        return;
-      }
+      if (Failed(rd_kafka_TopicDescription_error(described[i]), RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)) continue;
       for (size_t topic = 0; topic < topics_.size(); topic++) {
         if (topics_[topic] != rd_kafka_TopicDescription_name(described[i])) continue;
         ids_[topic] = rd_kafka_Uuid_base64str(rd_kafka_TopicDescription_topic_id(described[i]));
@@ -275,73 +335,76 @@ class TopicIdsWork : public ConsumerWork {
     }
   }
 
+  v8::Local<v8::Value> Result() override { return Strings(ids_); }
+
+ private:
   const std::vector<std::string> topics_;
-  const int timeout_ms_;
   std::vector<std::string> ids_;
 };
 
-// How many members a consumer group has, static ones that are away included.
-class GroupMembersWork : public ConsumerWork {
+// How many members a consumer group has, static ones that are away included; none where it does not exist. And, while
+// no rebalance is under way, the partitions that it has assigned.
+class GroupWork : public DescribeWork {
  public:
-  GroupMembersWork(v8::Local<v8::Object> consumer, std::string group, int timeout_ms, v8::Local<v8::Function> callback)
-      : ConsumerWork(consumer, callback), group_(std::move(group)), timeout_ms_(timeout_ms) {}
+  GroupWork(v8::Local<v8::Object> consumer, std::string group, int timeout_ms, v8::Local<v8::Function> callback)
+      : DescribeWork(consumer, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout_ms, callback),
+        group_(std::move(group)) {}
 
-  void Execute() override {
-    HandleGuard handle(consumer_);
-    if (handle.get() == nullptr) {
-      SetErrorMessage("not connected");
-      return;
-    }
-    rd_kafka_queue_t* queue = rd_kafka_queue_new(handle.get());
-    rd_kafka_AdminOptions_t* options = rd_kafka_AdminOptions_new(handle.get(), RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
-    char reason[256];
-    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms_, reason, sizeof(reason));
+ protected:
+  void Ask(rd_kafka_t* rk, const rd_kafka_AdminOptions_t* options, rd_kafka_queue_t* queue) override {
     const char* groups[] = {group_.c_str()};
-    rd_kafka_DescribeConsumerGroups(handle.get(), groups, 1, options, queue);
-    rd_kafka_event_t* event = rd_kafka_queue_poll(queue, timeout_ms_ + 1000);
-    Read(event);
-    if (event != nullptr) rd_kafka_event_destroy(event);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    rd_kafka_DescribeConsumerGroups(rk, groups, 1, options, queue);
   }
 
-  void HandleOKCallback() override {
-    Nan::HandleScope scope;
-    v8::Local<v8::Value> arguments[] = {Nan::Null(), Nan::New(static_cast<uint32_t>(members_))};
-    callback->Call(2, arguments, async_resource);
-  }
-
- private:
-  void Read(rd_kafka_event_t* event) {
-    if (event == nullptr || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      SetErrorMessage(event == nullptr ? "no answer in time" : rd_kafka_event_error_string(event));
-      return;
-    }
+  void Read(rd_kafka_event_t* event) override {
     size_t count = 0;
     const rd_kafka_ConsumerGroupDescription_t** described = rd_kafka_DescribeConsumerGroups_result_groups(
         rd_kafka_event_DescribeConsumerGroups_result(event), &count);
     for (size_t i = 0; i < count; i++) {
-      const rd_kafka_error_t* error = rd_kafka_ConsumerGroupDescription_error(described[i]);
-      // A group that does not exist has no members.
-      if (error != nullptr && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_NO_ERROR &&
-          rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND) {
-        SetErrorMessage(rd_kafka_error_string(error));
-        return;
-      }
+      if (Failed(rd_kafka_ConsumerGroupDescription_error(described[i]), RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)) continue;
       members_ += rd_kafka_ConsumerGroupDescription_member_count(described[i]);
+      stable_ = rd_kafka_ConsumerGroupDescription_state(described[i]) == RD_KAFKA_CONSUMER_GROUP_STATE_STABLE;
+      for (size_t member = 0; stable_ && member < members_; member++) {
+        const rd_kafka_topic_partition_list_t* assigned =
+            rd_kafka_MemberAssignment_partitions(rd_kafka_MemberDescription_assignment(
+                rd_kafka_ConsumerGroupDescription_member(described[i], member)));
+        for (int at = 0; assigned != nullptr && at < assigned->cnt; at++) {
+          topics_.emplace_back(assigned->elems[at].topic);
+          partitions_.push_back(assigned->elems[at].partition);
+        }
+      }
     }
   }
 
+  v8::Local<v8::Value> Result() override {
+    v8::Local<v8::Object> result = Nan::New<v8::Object>();
+    Set(result, "members", Nan::New(static_cast<uint32_t>(members_)));
+    if (!stable_) return result;
+    v8::Local<v8::Array> assigned = Nan::New<v8::Array>(static_cast<int>(topics_.size()));
+    for (size_t i = 0; i < topics_.size(); i++) {
+      v8::Local<v8::Object> one = Nan::New<v8::Object>();
+      Set(one, "topic", Nan::New(topics_[i]).ToLocalChecked());
+      Set(one, "partition", Nan::New(partitions_[i]));
+      Nan::Set(assigned, static_cast<uint32_t>(i), one);
+    }
+    Set(result, "assigned", assigned);
+    return result;
+  }
+
+ private:
   const std::string group_;
-  const int timeout_ms_;
   size_t members_ = 0;
+  bool stable_ = false;
+  std::vector<std::string> topics_;
+  std::vector<int32_t> partitions_;
 };
 
-// consume(consumer, messagesMax, bytesMax, timeoutMs, callback)
+// consume(consumer, room, messagesMax, bytesMax, timeoutMs, callback)
 NAN_METHOD(Consume) {
-  Nan::AsyncQueueWorker(new ConsumeWork(info[0].As<v8::Object>(), Nan::To<uint32_t>(info[1]).FromJust(),
-                                        static_cast<size_t>(Nan::To<double>(info[2]).FromJust()),
-                                        Nan::To<int32_t>(info[3]).FromJust(), info[4].As<v8::Function>()));
+  Nan::AsyncQueueWorker(new ConsumeWork(info[0].As<v8::Object>(), info[1].As<v8::Object>(),
+                                        Nan::To<uint32_t>(info[2]).FromJust(),
+                                        static_cast<size_t>(Nan::To<double>(info[3]).FromJust()),
+                                        Nan::To<int32_t>(info[4]).FromJust(), info[5].As<v8::Function>()));
 }
 
 // clusterId(consumer, timeoutMs, callback)
@@ -359,9 +422,9 @@ NAN_METHOD(TopicIds) {
                                          Nan::To<int32_t>(info[2]).FromJust(), info[3].As<v8::Function>()));
 }
 
-// groupMembers(consumer, group, timeoutMs, callback)
-NAN_METHOD(GroupMembers) {
-  Nan::AsyncQueueWorker(new GroupMembersWork(info[0].As<v8::Object>(), *Nan::Utf8String(info[1]),
+// describeGroup(consumer, group, timeoutMs, callback)
+NAN_METHOD(DescribeGroup) {
+  Nan::AsyncQueueWorker(new GroupWork(info[0].As<v8::Object>(), *Nan::Utf8String(info[1]),
                                              Nan::To<int32_t>(info[2]).FromJust(), info[3].As<v8::Function>()));
 }
 
@@ -369,7 +432,7 @@ NAN_MODULE_INIT(Init) {
   Nan::SetMethod(target, "consume", Consume);
   Nan::SetMethod(target, "clusterId", ClusterId);
   Nan::SetMethod(target, "topicIds", TopicIds);
-  Nan::SetMethod(target, "groupMembers", GroupMembers);
+  Nan::SetMethod(target, "describeGroup", DescribeGroup);
   Set(target, "nodeRdkafkaVersion", Nan::New(NODE_RDKAFKA_VERSION).ToLocalChecked());
 }
 

@@ -2,20 +2,45 @@ import type { KafkaConsumer } from 'node-rdkafka';
 import { createRequire } from 'node:module';
 import { CdrhouseError } from '../../schemas/errors.ts';
 import type { MessageChunk } from '../message-chunk.ts';
+import type { GroupDescription } from '../stale-assignment.ts';
+
+const MESSAGES_ROOM = 20_000;
+/** A poll ends at so many bytes, and has room for one message more of the size that Kafka allows by default. */
+const BYTES_FULL = 1_048_576;
+const BYTES_ROOM = 2 * BYTES_FULL + 65_536;
 
 /** The functions of `addon.cc`; each takes node-rdkafka's native consumer first and calls back from a libuv thread. */
 interface Addon {
   readonly nodeRdkafkaVersion: string;
   consume(
     client: object,
+    room: PollRoom,
     messagesMax: number,
     bytesMax: number,
     timeoutMs: number,
-    done: Done<MessageChunk>,
+    done: Done<Polled>,
   ): void;
   clusterId(client: object, timeoutMs: number, done: Done<string>): void;
   topicIds(client: object, topics: readonly string[], timeoutMs: number, done: Done<string[]>): void;
-  groupMembers(client: object, group: string, timeoutMs: number, done: Done<number>): void;
+  describeGroup(client: object, group: string, timeoutMs: number, done: Done<GroupDescription>): void;
+}
+
+/** Memory that polls write into, one after the other, so that reading leaves no garbage. */
+export class PollRoom {
+  readonly bytes = new Uint8Array(BYTES_ROOM);
+  readonly ends = new Uint32Array(MESSAGES_ROOM);
+  readonly topicOf = new Uint16Array(MESSAGES_ROOM);
+  readonly partitions = new Int32Array(MESSAGES_ROOM);
+  readonly offsets = new Float64Array(MESSAGES_ROOM);
+  readonly timestamps = new Float64Array(MESSAGES_ROOM);
+  readonly tombstones = new Uint8Array(MESSAGES_ROOM);
+}
+
+/** What a poll wrote: so many messages and bytes; and the last message, where it was too large for the room. */
+interface Polled extends Pick<MessageChunk, 'topics' | 'partitionEnds' | 'errors'> {
+  readonly count: number;
+  readonly bytes: number;
+  readonly large: Uint8Array;
 }
 
 type Done<T> = (error: Error | null, value: T) => void;
@@ -52,16 +77,31 @@ export function checkAddon(): void {
 }
 
 /**
- * Up to `messagesMax` messages or about `bytesMax` bytes as one packed chunk; returns after `timeoutMs` with
- * what has come by then.
+ * Up to `messagesMax` messages or about `bytesMax` bytes, and no more than there is room for, as one packed chunk in
+ * that room; returns after `timeoutMs` with what has come by then.
  */
-export function consumePacked(
+export async function consumePacked(
   consumer: KafkaConsumer,
+  room: PollRoom,
   messagesMax: number,
   bytesMax: number,
   timeoutMs: number,
 ): Promise<MessageChunk> {
-  return called((done) => addon().consume(clientOf(consumer), messagesMax, bytesMax, timeoutMs, done));
+  const { count, bytes, large, ...rest } = await called<Polled>((done) =>
+    addon().consume(clientOf(consumer), room, messagesMax, Math.min(bytesMax, BYTES_FULL), timeoutMs, done),
+  );
+  const packed = room.bytes.subarray(0, bytes);
+  return {
+    count,
+    bytes: large.length === 0 ? packed : Buffer.concat([packed, large]),
+    ends: room.ends.subarray(0, count),
+    topicOf: room.topicOf.subarray(0, count),
+    partitions: room.partitions.subarray(0, count),
+    offsets: room.offsets.subarray(0, count),
+    timestamps: room.timestamps.subarray(0, count),
+    tombstones: room.tombstones.subarray(0, count),
+    ...rest,
+  };
 }
 
 /** Kafka's id of the cluster. */
@@ -78,13 +118,13 @@ export function fetchTopicIds(
   return called((done) => addon().topicIds(clientOf(consumer), topics, timeoutMs, done));
 }
 
-/** How many members a consumer group has; a static member counts until its session is over. */
-export function fetchGroupMembers(
+/** The members of a consumer group and what they are assigned; no members where it does not exist. */
+export function fetchGroup(
   consumer: KafkaConsumer,
   group: string,
   timeoutMs: number,
-): Promise<number> {
-  return called((done) => addon().groupMembers(clientOf(consumer), group, timeoutMs, done));
+): Promise<GroupDescription> {
+  return called((done) => addon().describeGroup(clientOf(consumer), group, timeoutMs, done));
 }
 
 function called<T>(start: (done: Done<T>) => void): Promise<T> {

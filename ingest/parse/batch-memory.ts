@@ -1,9 +1,38 @@
 import { readFileSync } from 'node:fs';
+import { COLUMNS_MAX } from '../../schemas/record.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 
-/** Address of the first byte after the hash result. */
-const LOAD_AT = 64;
+/** Addresses that the module works with: see `batch-memory.wat`. The hash is at 0, the call being read at 64 (`CALL`). */
+const STATE = {
+  recordsEnd: 192,
+  numberRows: 196,
+  callingTexts: 208,
+  numberTexts: 228,
+  earliestStart: 248,
+  latestStart: 256,
+  fieldCount: 264,
+  lineEnd: 268,
+  nextLine: 272,
+  quoteFault: 276,
+  fieldStarts: 320,
+  fieldEnds: 4424,
+} as const;
+/** Address of the first byte behind them. */
+const LOAD_AT = 8528;
 const PAGE_BYTES = 65_536;
+/** Bytes behind what is asked for that the module may read or overwrite. */
+const OVERRUN = 32;
+/** A row of a table: its number key, which call and which of its numbers it is, and its start. */
+const ENTRY_BYTES = 16;
+/** Entries behind the last one that `gather` looks at. */
+const ENTRIES_AHEAD = 16;
+/** Eight radix digits of 11 bits, a 32-bit count each. */
+const COUNTS_BYTES = 8 * 2048 * 4;
+/** What a call's record may take at most: its fields, and five texts of the longest size. */
+const RECORD_BYTES_MAX = 32_768;
+
+/** Words of a record that rows are sorted by. */
+const RECORD = { start: 6, key: 10 } as const;
 
 /** The part of the WebAssembly API that is used here; Node's own types have none of it without the DOM's. */
 interface WebAssemblyApi {
@@ -15,42 +44,119 @@ interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
   set_key(k0Low: number, k0High: number, k1Low: number, k1High: number): void;
   hash(at: number, length: number): void;
-  measure_texts(rows: number, count: number, addresses: number, texts: number, sizes: number): void;
-  gather_texts(rows: number, count: number, addresses: number, texts: number, cursors: number): number;
+  split(from: number, end: number, separator: number, top: number): number;
+  e164_key(at: number, end: number): number;
+  read_e164(from: number, end: number, text: number, key: number): number;
+  read_ascii(from: number, end: number, text: number): number;
+  append_field(from: number, end: number, to: number): number;
+  accept_call(): void;
+  list_rows(records: number, end: number, entries: number, byNumbers: number): void;
+  sort_entries(entries: number, spare: number, count: number, counts: number): number;
+  order_runs(from: number, end: number): number;
+  gather(entries: number, count: number, columns: number): number;
 }
 
-/** Rows beyond the last one that `gather_texts` looks at. */
-const ROWS_AHEAD = 32;
-/** Bytes that a gathered text may be copied beyond its column's end. */
-const OVERRUN = 16;
+/** Columns of fixed width that `gather` writes, with bytes a value, in the order in which it wants their addresses. */
+const COLUMNS = {
+  key: 8,
+  start_at: 8,
+  cdr_key: 8,
+  source_offset: 8,
+  duration_ms: 4,
+  talk_ms: 4,
+  source_partition: 4,
+  source_line: 4,
+  feed: 2,
+  outcome: 1,
+  direction: 1,
+  talk_unknown: 1,
+  role: 1,
+} as const;
+/** Columns of texts, in the order of `TEXT`. */
+const TEXT_COLUMNS = [
+  'calling_number',
+  'displayed_caller_id',
+  'dialed_number',
+  'account',
+  'call_id',
+] as const;
+
+/** The values of each column, little endian; texts have their length first, as a variable-length integer. */
+export type GatheredColumns = Record<keyof typeof COLUMNS | (typeof TEXT_COLUMNS)[number], Uint8Array>;
+
+/** Where `split` writes what it finds in a line. */
+export interface SplitFields {
+  /** Addresses of field i: `[starts[i], ends[i])`, for at most `COLUMNS_MAX` of them. */
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
+  /** Number of fields, also beyond `COLUMNS_MAX`. */
+  count: number;
+  /** End of the line's bytes, without its line end. */
+  lineEnd: number;
+  /** Where the next line begins. */
+  next: number;
+  /** Address of what breaks the rules of the syntax, or -1. */
+  fault: number;
+}
+
+/** By which numbers a table has its rows: one a call, or one for each number that was dialed or displayed. */
+export type RowsBy = 'calling' | 'dialed and displayed';
 
 /**
- * The memory in which a batch is parsed: the packed messages, followed by an arena for the few texts that
- * are not stored as they were sent (unescaped quotes, E.164 forms, converted encodings). It is the memory
- * of a WebAssembly module, so that the module hashes records in place.
+ * The memory in which a batch is parsed, that of a WebAssembly module which works in place. In it are, in this order: the call
+ * that is being read; the messages at hand, and behind them an arena for the few texts that are not stored as they were
+ * sent (unescaped quotes, E.164 forms, converted encodings); the records of all accepted calls; and behind them what
+ * encoding needs.
  *
- * `bytes` changes its identity when the memory grows: read it again after every call that may `reserve`.
+ * The views change their identity when the memory grows, as it may in `prepare`, `accept` and the first `gather` of a batch.
  */
 export class BatchMemory {
-  bytes: Uint8Array;
+  bytes!: Uint8Array;
+  words!: Uint32Array;
+  doubles!: Float64Array;
+  #fieldStarts!: Int32Array;
+  #fieldEnds!: Int32Array;
   /** End of the arena. */
   top = LOAD_AT;
   /** The last hash, as two unsigned 32-bit halves. */
   hashLow = 0;
   hashHigh = 0;
+  /** Accepted calls. */
+  calls = 0;
   readonly #module: Exports;
-  #words: Uint32Array;
   #key: SipKey | undefined;
+  /** Where the records begin: behind the arena. */
+  #records = LOAD_AT;
 
   constructor() {
     const source = readFileSync(new URL('./batch-memory.wasm', import.meta.url));
     const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
     this.#module = new Instance(new Module(source)).exports as Exports;
-    this.bytes = new Uint8Array(this.#module.memory.buffer);
-    this.#words = new Uint32Array(this.#module.memory.buffer);
+    this.#view();
   }
 
-  /** Copies the packed messages in and gives the address of their first byte; the arena begins behind them. */
+  /** The memory itself, for other modules that work in it. */
+  get shared(): object {
+    return this.#module.memory;
+  }
+
+  /**
+   * Empties the memory for a batch.
+   * @param loadBytes most bytes of messages that will be loaded at once, with what the arena takes for them
+   */
+  prepare(loadBytes: number): void {
+    this.calls = 0;
+    this.#records = aligned(LOAD_AT + loadBytes + OVERRUN);
+    this.#grow(this.#records + RECORD_BYTES_MAX);
+    this.words.fill(0, STATE.numberRows >> 2, STATE.fieldCount >> 2);
+    this.words[STATE.recordsEnd >> 2] = this.#records;
+    // The largest and the smallest 64-bit integer.
+    this.words.set([0xffff_ffff, 0x7fff_ffff], STATE.earliestStart >> 2);
+    this.words.set([0, 0x8000_0000], STATE.latestStart >> 2);
+    this.top = LOAD_AT;
+  }
+
+  /** Copies messages in, over those before, and gives the address of their first byte; the arena begins behind them. */
   load(messages: Uint8Array): number {
     this.top = LOAD_AT;
     this.reserve(messages.length);
@@ -59,14 +165,29 @@ export class BatchMemory {
     return LOAD_AT;
   }
 
-  /** Makes sure that `length` bytes fit behind `top`. */
+  /** Checks that `length` bytes fit behind `top`: `prepare` must have been told. */
   reserve(length: number): void {
-    const missing = this.top + length - this.bytes.length;
-    if (missing <= 0) return;
-    // Half as much again, so that a batch with many rewritten texts grows a few times, not always.
-    this.#module.memory.grow(Math.ceil(Math.max(missing, this.bytes.length / 2) / PAGE_BYTES));
-    this.bytes = new Uint8Array(this.#module.memory.buffer);
-    this.#words = new Uint32Array(this.#module.memory.buffer);
+    if (this.top + length + OVERRUN > this.#records) throw new RangeError('the arena of a batch is full');
+  }
+
+  /**
+   * Splits the line that begins at `from` of a text that ends at `end`, by the rules of `LineSplitter`. What the line's
+   * doubled quotes become is written to the arena. Places are copied: the memory's own are others when it has grown.
+   */
+  split(from: number, end: number, separator: number, fields: SplitFields): void {
+    this.top = this.#module.split(from, end, separator, this.top);
+    const { words } = this;
+    fields.count = words[STATE.fieldCount >> 2]!;
+    fields.lineEnd = words[STATE.lineEnd >> 2]!;
+    fields.next = words[STATE.nextLine >> 2]!;
+    fields.fault = words[STATE.quoteFault >> 2]! | 0;
+    const moduleStarts = this.#fieldStarts;
+    const moduleEnds = this.#fieldEnds;
+    const { starts, ends } = fields;
+    for (let i = Math.min(fields.count, COLUMNS_MAX) - 1; i >= 0; i--) {
+      starts[i] = moduleStarts[i]!;
+      ends[i] = moduleEnds[i]!;
+    }
   }
 
   /** SipHash-2-4 of `length` bytes at `at`, into `hashLow` and `hashHigh`. */
@@ -81,55 +202,177 @@ export class BatchMemory {
       this.#key = key;
     }
     this.#module.hash(at, length);
-    this.hashLow = this.#words[0]!;
-    this.hashHigh = this.#words[1]!;
+    this.hashLow = this.words[0]!;
+    this.hashHigh = this.words[1]!;
+  }
+
+  /** The number key of the text in `[start, end)`; -1 where it is no E.164 number. */
+  e164Key(start: number, end: number): number {
+    return this.#module.e164_key(start, end);
   }
 
   /**
-   * Text columns as ClickHouse's Native format has them: for each row of `order` the length of its text as a
-   * variable-length integer, and the bytes. Gives one array a column; they are views that the next call with
-   * this memory may overwrite.
-   * @param addresses start and end of each text of a row, `texts` pairs a row
-   * @param inMemoryOrder the rows of `order` as they lie in memory
+   * Reads an E.164 number of the call without a value of JavaScript: its text's place to the address `text`, its key to the
+   * address `key`. False, and nothing read, where it is none.
    */
-  gatherTexts(
-    addresses: Int32Array,
-    texts: number,
-    order: Uint32Array,
-    inMemoryOrder: Uint32Array,
-  ): Uint8Array[] {
-    const before = this.top;
-    const rowBytes = (order.length + ROWS_AHEAD) * 4;
-    this.top = (this.top + OVERRUN + 7) & ~7;
-    this.reserve(addresses.byteLength + rowBytes + texts * 4 + OVERRUN);
-    const addressesAt = this.#place(addresses);
-    const rowsAt = this.#place(inMemoryOrder);
-    const cursorsAt = rowsAt + rowBytes;
-    this.top = cursorsAt + texts * 4;
-    const cursors = (): Uint32Array => this.#words.subarray(cursorsAt >> 2, (cursorsAt >> 2) + texts);
-    cursors().fill(0);
-    this.#module.measure_texts(rowsAt, order.length, addressesAt, texts, cursorsAt);
-    const sizes = [...cursors()];
-    this.reserve(sizes.reduce((sum, size) => sum + size + OVERRUN, OVERRUN));
-    const starts = sizes.map((size) => {
-      const at = this.top;
-      this.top += size + OVERRUN;
-      return at;
-    });
-    cursors().set(starts);
-    this.#words.set(order, rowsAt >> 2);
-    // Looked at, never copied: any row that exists will do.
-    this.#words.fill(order[0] ?? 0, (rowsAt >> 2) + order.length, (rowsAt >> 2) + order.length + ROWS_AHEAD);
-    this.#module.gather_texts(rowsAt, order.length, addressesAt, texts, cursorsAt);
-    this.top = before;
-    return starts.map((at, text) => this.bytes.subarray(at, at + sizes[text]!));
+  readE164(start: number, end: number, text: number, key: number): boolean {
+    return this.#module.read_e164(start, end, text, key) === 1;
   }
 
-  /** Copies 32-bit integers behind `top`, which is a multiple of four, and gives their address. */
-  #place(integers: Int32Array | Uint32Array): number {
-    const at = this.top;
-    this.#words.set(integers, at >> 2);
-    this.top += integers.byteLength;
+  /** Writes the place of a text to the address `text`; false, and nothing written, where it is not ASCII. */
+  readAscii(start: number, end: number, text: number): boolean {
+    return this.#module.read_ascii(start, end, text) === 1;
+  }
+
+  /** Copies `[start, end)`, behind its length in 16 bits, to the address `to`; gives the address behind it. */
+  appendField(start: number, end: number, to: number): number {
+    return this.#module.append_field(start, end, to);
+  }
+
+  /** Appends the call that was read (`CALL`) to the accepted ones. */
+  accept(): void {
+    this.#module.accept_call();
+    this.calls++;
+    const needed = this.words[STATE.recordsEnd >> 2]! + RECORD_BYTES_MAX;
+    if (needed > this.bytes.length) this.#grow(needed);
+  }
+
+  /**
+   * The columns of a table's rows in the order of its sorting key: (number key, start, record key, role), and among equal
+   * ones the later source first, so that of two rows with one version the first sent is the last inserted, which
+   * ReplacingMergeTree keeps. The columns are views that hold until the next batch is prepared.
+   */
+  gather(by: RowsBy): { readonly rows: number; readonly columns: GatheredColumns } {
+    const recordsEnd = this.words[STATE.recordsEnd >> 2]!;
+    const { entries, spare, counts, addressesAt, tables, end } = this.#layout(recordsEnd);
+    // For both tables at once: growing later would end the views.
+    this.#grow(end);
+    const { rows, sizes, addresses } = tables[by];
+    this.#module.list_rows(this.#records, recordsEnd, entries, by === 'calling' ? 0 : 1);
+    const sorted = this.#module.sort_entries(entries, spare, rows, counts);
+    this.#orderRuns(sorted, rows);
+    const sortedEnd = (sorted + rows * ENTRY_BYTES) >> 2;
+    // Looked at, never written as rows: any address will do.
+    this.words.fill(0, sortedEnd, sortedEnd + (ENTRIES_AHEAD * ENTRY_BYTES) / 4);
+    this.words.set(addresses, addressesAt >> 2);
+    this.#module.gather(sorted, rows, addressesAt);
+    const names = [...Object.keys(COLUMNS), ...TEXT_COLUMNS];
+    const columns = Object.fromEntries(
+      names.map((name, i) => [name, this.bytes.subarray(addresses[i], addresses[i]! + sizes[i]!)]),
+    ) as GatheredColumns;
+    return { rows, columns };
+  }
+
+  /** Where sorting and the columns of both tables take place: behind the records. */
+  #layout(recordsEnd: number): Layout {
+    const space = new Space(recordsEnd);
+    const numberRows = this.words[STATE.numberRows >> 2]!;
+    const entryBytes = (Math.max(this.calls, numberRows) + ENTRIES_AHEAD) * ENTRY_BYTES;
+    const sorting = {
+      entries: space.take(entryBytes),
+      spare: space.take(entryBytes),
+      counts: space.take(COUNTS_BYTES),
+      addressesAt: space.take((Object.keys(COLUMNS).length + TEXT_COLUMNS.length) * 4),
+    };
+    const table = (rows: number, sums: number): TableLayout => {
+      const sizes = [
+        ...Object.values(COLUMNS).map((width) => rows * width),
+        ...this.words.subarray(sums >> 2, (sums >> 2) + TEXT_COLUMNS.length),
+      ];
+      return { rows, sizes, addresses: sizes.map((size) => space.take(size + OVERRUN)) };
+    };
+    const tables = {
+      calling: table(this.calls, STATE.callingTexts),
+      'dialed and displayed': table(numberRows, STATE.numberTexts),
+    };
+    return { ...sorting, tables, end: space.end };
+  }
+
+  /** Puts the rows of each number in order; the module leaves to us long runs that are in no order at all. */
+  #orderRuns(entries: number, rows: number): void {
+    const { words } = this;
+    const end = entries + rows * ENTRY_BYTES;
+    for (
+      let from = this.#module.order_runs(entries, end);
+      from < end;
+      from = this.#module.order_runs(from, end)
+    ) {
+      const run = from >> 2;
+      let to = run;
+      while (to < end >> 2 && words[to] === words[run] && words[to + 1] === words[run + 1])
+        to += ENTRY_BYTES / 4;
+      const sorted = Uint32Array.from({ length: (to - run) / 4 }, (_, i) => words[run + 4 * i + 2]!).sort(
+        (a, b) => this.#compare(a, b),
+      );
+      sorted.forEach((row, i) => (words[run + 4 * i + 2] = row));
+      from = to << 2;
+    }
+  }
+
+  /** `comes_behind` of the module, for JavaScript's sort. */
+  #compare(a: number, b: number): number {
+    const { words } = this;
+    const [atA, atB] = [(a & ~7) >> 2, (b & ~7) >> 2];
+    return (
+      // Of the start the upper half is signed.
+      (words[atA + RECORD.start + 1]! | 0) - (words[atB + RECORD.start + 1]! | 0) ||
+      words[atA + RECORD.start]! - words[atB + RECORD.start]! ||
+      words[atA + RECORD.key + 1]! - words[atB + RECORD.key + 1]! ||
+      words[atA + RECORD.key]! - words[atB + RECORD.key]! ||
+      (a & 1) - (b & 1) ||
+      b - a
+    );
+  }
+
+  /** Makes the memory at least this long; half as much again, so that it grows a few times, not always. */
+  #grow(length: number): void {
+    const missing = length - this.bytes.length;
+    if (missing <= 0) return;
+    this.#module.memory.grow(Math.ceil(Math.max(missing, this.bytes.length / 2) / PAGE_BYTES));
+    this.#view();
+  }
+
+  #view(): void {
+    const { buffer } = this.#module.memory;
+    this.bytes = new Uint8Array(buffer);
+    this.words = new Uint32Array(buffer);
+    this.doubles = new Float64Array(buffer);
+    this.#fieldStarts = new Int32Array(buffer, STATE.fieldStarts, COLUMNS_MAX);
+    this.#fieldEnds = new Int32Array(buffer, STATE.fieldEnds, COLUMNS_MAX);
+  }
+}
+
+/** The columns of a table: bytes and address of each. */
+interface TableLayout {
+  readonly rows: number;
+  readonly sizes: readonly number[];
+  readonly addresses: readonly number[];
+}
+
+interface Layout {
+  readonly entries: number;
+  readonly spare: number;
+  readonly counts: number;
+  readonly addressesAt: number;
+  readonly tables: Readonly<Record<RowsBy, TableLayout>>;
+  readonly end: number;
+}
+
+/** Lays out addresses one behind the other. */
+class Space {
+  end: number;
+
+  constructor(end: number) {
+    this.end = aligned(end);
+  }
+
+  take(length: number): number {
+    const at = this.end;
+    this.end = aligned(at + length);
     return at;
   }
+}
+
+function aligned(address: number): number {
+  return (address + 7) & ~7;
 }

@@ -1,5 +1,9 @@
 import type { Feed } from '../../schemas/feed.ts';
 import type { RejectCode, SkipReason } from '../../schemas/errors.ts';
+import type { Settings } from '../../schemas/settings.ts';
+import type { StoredSettings } from '../../schemas/stored-settings.ts';
+
+const HOUR_MS = 3_600_000;
 
 /** A partition of a feed's topic, as far as parsing needs it. */
 export interface BatchSource {
@@ -14,8 +18,10 @@ export interface BatchSource {
 /** What the main thread hands to a parse worker: messages back to back, and where each came from. */
 export interface PackedBatch {
   readonly sources: readonly BatchSource[];
-  /** All payloads. */
+  /** All payloads, and maybe others before and behind them. */
   readonly bytes: Uint8Array;
+  /** Where the first message begins in `bytes`. */
+  readonly start: number;
   /** End of message i in `bytes`. */
   readonly ends: Uint32Array;
   /** Index of its source. */
@@ -26,8 +32,15 @@ export interface PackedBatch {
   /** 1 where the message has no payload at all (a tombstone). */
   readonly tombstones: Uint8Array;
   readonly count: number;
+  /** Where each payload is one line out of a message: its number in there. It is read as exactly one line. */
+  readonly lines?: Uint32Array;
   /** UTC ms at which the batch counts as stored; the retention term is judged by it. */
   readonly nowMs: number;
+}
+
+/** Bytes of all messages of a batch. */
+export function payloadBytes({ start, ends, count }: PackedBatch): number {
+  return count === 0 ? 0 : ends[count - 1]! - start;
 }
 
 /** What all batches of a pool share. */
@@ -37,6 +50,23 @@ export interface ParseContext {
   readonly identityKey: Uint8Array;
   readonly futureMsMax: number;
   readonly retentionMonths: number;
+  /** Records of a batch at which parsing stops behind a message; the rest is the caller's to give again. */
+  readonly recordsMax: number;
+}
+
+/** What parsing depends on, from the settings and what the database has. */
+export function parseContextOf(
+  { ingest }: Settings,
+  feeds: readonly Feed[],
+  { identityKey, retentionMonths }: Pick<StoredSettings, 'identityKey' | 'retentionMonths'>,
+): ParseContext {
+  return {
+    feeds,
+    identityKey,
+    futureMsMax: ingest.future_hours_max * HOUR_MS,
+    retentionMonths,
+    recordsMax: ingest.batch_records_max,
+  };
 }
 
 /** Counts of one source of a batch; `records` is the sum of the four that follow. */
@@ -57,16 +87,43 @@ export interface SourceCounts {
   messageAtMax: number;
 }
 
-/** A parsed batch: blocks in ClickHouse's Native format, ready to be sent, and counts per source. */
+/** What a batch turned out to hold; its blocks are fetched apart. */
 export interface ParsedBatch {
-  /** Empty where no record was accepted. */
-  readonly cdr: Uint8Array;
-  readonly cdrByNumber: Uint8Array;
-  readonly deadLetters: Uint8Array;
-  readonly cdrRows: number;
-  readonly cdrByNumberRows: number;
+  /** Messages that were parsed, from the first one; fewer than the batch has where it holds too many records. */
+  readonly messages: number;
+  /** Rows of each table's block, as far as they are known before it is made. */
+  readonly calls: number;
+  readonly rejects: number;
+  /** Per source. */
   readonly counts: readonly SourceCounts[];
   readonly parseMs: number;
+}
+
+/** A batch that is stored. */
+export interface StoredBatch extends ParsedBatch {
+  /** Rows of `cdr` that have the key of another one of this batch, by feed. */
+  readonly duplicatesByFeed: readonly number[];
+}
+
+/** Messages of one source as a batch: their offsets count from 0, their Kafka time is `nowMs`. */
+export function packMessages(
+  source: BatchSource,
+  messages: readonly Uint8Array[],
+  nowMs: number,
+): PackedBatch {
+  let end = 0;
+  return {
+    sources: [source],
+    bytes: Buffer.concat(messages),
+    start: 0,
+    ends: Uint32Array.from(messages, (message) => (end += message.length)),
+    sourceOf: new Uint16Array(messages.length),
+    offsets: Float64Array.from(messages.keys()),
+    timestamps: new Float64Array(messages.length).fill(nowMs),
+    tombstones: new Uint8Array(messages.length),
+    count: messages.length,
+    nowMs,
+  };
 }
 
 export function emptyCounts(): SourceCounts {

@@ -1,17 +1,30 @@
-import type { RejectCode } from '../../schemas/errors.ts';
+import type { RejectCode, SkipReason } from '../../schemas/errors.ts';
 import type { Feed } from '../../schemas/feed.ts';
-import type { DelimitedFormat } from '../../schemas/formats/format.ts';
-import { DIRECTIONS, FIELD_BYTES_MAX, OUTCOMES } from '../../schemas/record.ts';
+import { COLUMNS_MAX, DIRECTIONS, DURATION_MS_MAX, FIELD_BYTES_MAX, OUTCOMES } from '../../schemas/record.ts';
+import type { DurationUnit } from '../../schemas/formats/duration-unit.ts';
+import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
-import { sameText, TEXT, TEXT_STRIDE, type CallColumns } from './call-columns.ts';
 import type { BatchMemory } from './batch-memory.ts';
-import { COLUMNS_MAX, type LineSplitter } from './line-splitter.ts';
+import { CALL, sameText, TEXT } from './call-records.ts';
+import { LineColumns } from './line-columns.ts';
+import { ABSENT, type SplitLine } from './line-splitter.ts';
 import { LocalClock } from './local-clock.ts';
+import { AddressReader } from './number-address.ts';
 import { NumberReader } from './number-text.ts';
-import { readSeconds, SECONDS_OUT_OF_RANGE, SECONDS_UNREADABLE } from './seconds.ts';
-import { StartTimeReader } from './start-time.ts';
-import { toUtf8 } from './utf8.ts';
+import {
+  compileFormat,
+  type DurationPlan,
+  type NumberPlan,
+  type ReadingPlan,
+  type ShapePlan,
+  type TimePlan,
+  type WordPlan,
+} from './reading-plan.ts';
+import { readDuration, readSeconds, SECONDS_OUT_OF_RANGE, SECONDS_UNREADABLE } from './seconds.ts';
+import { sentFields } from './sent-fields.ts';
+import { NO_TIME, StartTimeReader } from './start-time.ts';
+import { converterOf, type ToUtf8 } from './utf8.ts';
 
 /** Where a record came from, for the identity `position`. */
 export interface LinePosition {
@@ -21,145 +34,285 @@ export interface LinePosition {
   line: number;
 }
 
-/** Rewritten texts of one line: each number may gain `+` and a country code, each text may double as UTF-8. */
-const ARENA_BYTES_PER_LINE = 256;
-
-const UNKNOWN_OUTCOME = OUTCOMES.indexOf('unknown');
-const UNKNOWN_DIRECTION = DIRECTIONS.indexOf('unknown');
+/** What the rewritten numbers of a line, which gain `+` and a country code, and a position may take. */
+const REWRITTEN_BYTES = 1024;
+/** Bytes of UTF-8 that a byte of another encoding may become. */
+const CONVERTED_BYTES_MAX = 3;
 
 /**
- * Reads the split lines of one feed into call columns: the step between bytes and typed values. Where a
- * line is no good it says why and leaves the columns as they were.
+ * What a line of this length may write to the arena: its fields unescaped, its record id copied, its texts converted, its
+ * numbers rewritten.
+ */
+export function arenaBytes(lineBytes: number): number {
+  const texts = Object.keys(TEXT).length * FIELD_BYTES_MAX;
+  // Behind each field of the record id stands its length.
+  return 4 * lineBytes + (CONVERTED_BYTES_MAX + 1) * texts + REWRITTEN_BYTES;
+}
+
+const UNKNOWN_DIRECTION = DIRECTIONS.indexOf('unknown');
+const UNKNOWN_OUTCOME = OUTCOMES.indexOf('unknown');
+const ANSWERED = OUTCOMES.indexOf('answered');
+
+/**
+ * Reads the lines of one feed into the fields of a call: the step between columns and typed values. Where a
+ * line is no good it says why, and the next one writes over it.
  */
 export class LineReader {
   /** The fault of the last line: its code, the field's name and the address where it begins. */
   faultField = '';
   faultAt = 0;
   readonly clock: LocalClock;
+  /** The last line. */
+  readonly line: SplitLine;
   readonly #feed: Feed;
-  readonly #format: DelimitedFormat;
+  readonly #plan: ReadingPlan;
   readonly #memory: BatchMemory;
-  readonly #splitter: LineSplitter;
-  readonly #calls: CallColumns;
-  readonly #numbers: NumberReader;
+  readonly #columns: LineColumns;
+  readonly #starts: Int32Array;
+  readonly #ends: Int32Array;
+  readonly #numbers: {
+    readonly calling: NumberReader;
+    readonly displayed: NumberReader;
+    readonly dialed: NumberReader;
+  };
+  readonly #addresses: AddressReader;
   readonly #times = new StartTimeReader();
   readonly #keys: { readonly record: SipKey; readonly fields: SipKey; readonly position: SipKey };
-  readonly #columnCounts: ReadonlySet<number>;
-  readonly #outcomes: readonly { readonly word: Uint8Array; readonly value: number }[];
-  readonly #header: Uint8Array | undefined;
+  #toUtf8: ToUtf8;
+  /** Where the start of the line stands. */
+  #startAt = 0;
 
-  constructor(
-    feed: Feed,
-    identityKey: Uint8Array,
-    memory: BatchMemory,
-    splitter: LineSplitter,
-    calls: CallColumns,
-  ) {
+  constructor(feed: Feed, identityKey: Uint8Array, memory: BatchMemory) {
     this.#feed = feed;
-    this.#format = feed.format;
+    this.#plan = compileFormat(feed.format, feed.zones);
     this.#memory = memory;
-    this.#splitter = splitter;
-    this.#calls = calls;
+    this.#columns = new LineColumns(feed.format, this.#plan, memory, feed.encoding);
+    this.line = this.#columns.line;
+    this.#starts = this.#columns.starts;
+    this.#ends = this.#columns.ends;
     this.clock = new LocalClock(feed.timeZone);
-    this.#numbers = new NumberReader(memory, deriveKey(identityKey, 'number', feed.name), feed.dialPlan);
+    this.#addresses = new AddressReader(memory);
+    const numberKey = deriveKey(identityKey, 'number', feed.name);
+    this.#numbers = {
+      calling: new NumberReader(memory, numberKey, feed.numbers.calling),
+      displayed: new NumberReader(memory, numberKey, feed.numbers.displayed),
+      dialed: new NumberReader(memory, numberKey, feed.numbers.dialed),
+    };
     this.#keys = {
       record: deriveKey(identityKey, 'record', feed.name),
       fields: deriveKey(identityKey, 'fields', feed.name),
       position: deriveKey(identityKey, 'position', feed.name),
     };
-    this.#columnCounts = new Set(feed.format.columnCounts);
-    this.#outcomes = Object.entries(feed.format.outcome?.words ?? {}).map(([word, outcome]) => ({
-      word: Buffer.from(word),
-      value: OUTCOMES.indexOf(outcome),
-    }));
-    this.#header = feed.format.headerField === undefined ? undefined : Buffer.from(feed.format.headerField);
+    this.#toUtf8 = converterOf(feed.encoding ?? 'utf-8');
   }
 
-  get separator(): number {
-    return this.#format.separator.charCodeAt(0);
+  /** Forgets the head of the message before: each message is read alone. */
+  beginMessage(): void {
+    this.#columns.beginMessage();
   }
 
-  /** True where the split line is the format's header. */
-  isHeader(): boolean {
-    const { starts, ends } = this.#splitter;
-    return this.#header !== undefined && this.#equals(starts[0]!, ends[0]!, this.#header);
+  /** The head line under which the last line was read; empty where its format needs none. */
+  get head(): Uint8Array {
+    return this.#memory.bytes.subarray(this.#columns.headStart, this.#columns.headEnd);
+  }
+
+  /** Splits the line that begins at `from`, and gives the reason where it is no record. */
+  split(from: number, end: number): SkipReason | undefined {
+    return this.#columns.split(from, end);
   }
 
   /**
-   * Reads the split line that begins at `lineStart` into the columns at index `calls.length` (the caller
-   * accepts it by raising the length). Gives undefined, or the code of what is wrong with it.
+   * Reads the split line that begins at `lineStart` into the fields of the call, which the caller accepts. Gives undefined, or the code of what is wrong with it.
    */
   read(lineStart: number, position: LinePosition): RejectCode | undefined {
-    const format = this.#format;
-    const splitter = this.#splitter;
-    const { starts, ends, count } = splitter;
-    if (splitter.fault >= 0) return this.#fault('QUOTE_MALFORMED', '', splitter.fault);
-    if (!this.#columnCounts.has(count)) return this.#fault('COLUMN_COUNT_WRONG', '', lineStart);
-    for (let column = 0; column < count; column++) {
-      if (ends[column]! - starts[column]! > FIELD_BYTES_MAX)
-        return this.#fault('FIELD_TOO_LONG', '', starts[column]!);
-    }
-    // Texts that are not UTF-8 double, the record id is copied once, and each number may gain some bytes.
-    this.#memory.reserve(3 * (splitter.lineEnd - lineStart) + ARENA_BYTES_PER_LINE);
-    const calls = this.#calls;
-    calls.reserveOne();
-    const wrong = this.#readStart() ?? this.#readDuration() ?? this.#readTalk() ?? this.#readOutcome();
+    const { fault, faultCode } = this.line;
+    if (fault >= 0) return this.#fault(faultCode, '', fault);
+    if (!this.#columns.hasHead) return this.#fault('HEADER_MISSING', '', lineStart);
+    const shape = this.#shape();
+    if (shape === undefined) return this.#fault('RECORD_KIND_UNKNOWN', '', lineStart);
+    if (!this.#isCount(this.line.count, shape)) return this.#fault('COLUMN_COUNT_WRONG', '', lineStart);
+    // A field is no longer than its line.
+    const long = this.line.lineEnd - lineStart > FIELD_BYTES_MAX ? this.#checkLengths() : undefined;
+    const wrong =
+      long ??
+      this.#readStart(shape) ??
+      this.#readDuration(shape) ??
+      this.#readTalk(shape) ??
+      this.#readOutcome(shape);
     if (wrong !== undefined) return wrong;
-    this.#readNumbers();
-    calls.direction[calls.length] = UNKNOWN_DIRECTION;
-    this.#readText(TEXT.account, format.account ?? COLUMNS_MAX);
-    const { callId } = format;
-    this.#readText(
-      TEXT.callId,
-      callId !== undefined && count >= callId.columnCountMin ? callId.column : COLUMNS_MAX,
+    this.#readNumbers(shape);
+    const { direction } = shape;
+    this.#setByte(
+      CALL.direction,
+      direction.length === 0 ? UNKNOWN_DIRECTION : this.#wordOf(direction, UNKNOWN_DIRECTION),
     );
-    this.#hashIdentity(lineStart, position);
+    this.#readText(TEXT.account, shape.account);
+    this.#readText(TEXT.callId, this.line.count >= shape.callIdColumnsMin ? shape.callId : ABSENT);
+    this.#hashIdentity(shape, lineStart, position);
     return undefined;
   }
 
   /** Time sanity of the line just read, judged by its Kafka timestamp, so that reading again gives the same answer. */
   judgeStart(messageAtMs: number, futureMsMax: number): RejectCode | undefined {
-    const startMs = this.#calls.startMs[this.#calls.length]!;
-    const at = this.#splitter.starts[this.#format.start.column]!;
-    if (startMs > messageAtMs + futureMsMax) return this.#fault('START_IN_FUTURE', 'start', at);
-    if (startMs < this.#feed.earliestStartMs) return this.#fault('START_IMPLAUSIBLE', 'start', at);
+    const startMs = this.#memory.doubles[CALL.startMs >> 3]!;
+    if (startMs > messageAtMs + futureMsMax) return this.#fault('START_IN_FUTURE', 'start', this.#startAt);
+    if (startMs < this.#feed.earliestStartMs) return this.#fault('START_IMPLAUSIBLE', 'start', this.#startAt);
     return undefined;
   }
 
-  #readStart(): RejectCode | undefined {
-    const { column, notation } = this.#format.start;
-    const start = this.#splitter.starts[column]!;
-    const end = this.#splitter.ends[column]!;
-    if (start === end) return this.#fault('FIELD_MISSING', 'start', start);
-    const ms = this.#times.read(this.#memory.bytes, start, end, notation);
-    if (Number.isNaN(ms)) return this.#fault('START_UNREADABLE', 'start', start);
-    this.#calls.startMs[this.#calls.length] = this.#times.absolute ? ms : this.clock.toUtc(ms);
+  /** The fields of the last line as sent, and its id that begins with an epoch; for people to look at. */
+  sent(): { readonly sent: Readonly<Record<string, string>>; readonly epochId: string } {
+    const shape = this.line.fault >= 0 || !this.#columns.hasHead ? undefined : this.#shape();
+    if (shape === undefined) return { sent: {}, epochId: '' };
+    const { epochId } = this.#plan;
+    const id = this.#memory.bytes.subarray(this.#starts[epochId], this.#ends[epochId]);
+    return {
+      sent: sentFields(shape, this.#columns, this.#memory),
+      epochId: Buffer.from(id).toString('latin1'),
+    };
+  }
+
+  #shape(): ShapePlan | undefined {
+    const { shapes } = this.#plan;
+    const first = shapes[0]!;
+    if (first.when === undefined) return first;
+    return shapes.find(({ when }) => when === undefined || this.#columns.fits(when));
+  }
+
+  #isCount(count: number, shape: ShapePlan): boolean {
+    const { counts } = this.#plan;
+    if (counts !== undefined) return counts.has(count);
+    const { headerCount } = this.#columns;
+    return headerCount > 0 ? count === headerCount : count >= shape.columnsNeeded;
+  }
+
+  #checkLengths(): RejectCode | undefined {
+    const { starts, ends, count } = this.line;
+    const last = Math.min(count, COLUMNS_MAX);
+    for (let column = 0; column < last; column++) {
+      if (ends[column]! - starts[column]! > FIELD_BYTES_MAX)
+        return this.#fault('FIELD_TOO_LONG', '', starts[column]!);
+    }
     return undefined;
   }
 
-  #readDuration(): RejectCode | undefined {
-    const start = this.#splitter.starts[this.#format.duration]!;
-    const end = this.#splitter.ends[this.#format.duration]!;
-    if (start === end) return this.#fault('FIELD_MISSING', 'duration', start);
-    const ms = readSeconds(this.#memory.bytes, start, end);
-    this.#calls.durationMs[this.#calls.length] = ms;
-    return this.#secondsFault(ms, 'duration', start);
+  #readStart(shape: ShapePlan): RejectCode | undefined {
+    let plan = shape.start;
+    if (this.#isEmpty(plan.column))
+      plan = shape.otherStarts.find(({ column }) => !this.#isEmpty(column)) ?? plan;
+    this.#startAt = this.#starts[plan.column]!;
+    if (this.#isEmpty(plan.column)) return this.#fault('FIELD_MISSING', 'start', this.#startAt);
+    const ms = this.#readTime(plan);
+    if (Number.isNaN(ms)) return this.#fault('START_UNREADABLE', 'start', this.#startAt);
+    this.#setDouble(CALL.startMs, ms);
+    return undefined;
   }
 
-  #readTalk(): RejectCode | undefined {
-    const calls = this.#calls;
-    const { talk } = this.#format;
-    const known =
-      talk !== undefined &&
-      talk < this.#splitter.count &&
-      this.#splitter.starts[talk]! < this.#splitter.ends[talk]!;
-    calls.talkUnknown[calls.length] = known ? 0 : 1;
-    calls.talkMs[calls.length] = 0;
+  /** UTC ms of a time; NaN where it is none of its notation. */
+  #readTime({ column, program, timeColumn, timeProgram }: TimePlan): number {
+    const { bytes } = this.#memory;
+    let ms = this.#times.read(bytes, this.#starts[column]!, this.#ends[column]!, program);
+    const { absolute } = this.#times;
+    if (timeColumn >= 0)
+      ms += this.#times.read(bytes, this.#starts[timeColumn]!, this.#ends[timeColumn]!, timeProgram);
+    return absolute || Number.isNaN(ms) ? ms : this.clock.toUtc(ms);
+  }
+
+  #readDuration(shape: ShapePlan): RejectCode | undefined {
+    const { duration } = shape;
+    const start = this.#starts[duration.seconds]!;
+    const end = this.#ends[duration.seconds]!;
+    if (start < end) {
+      const ms = readSeconds(this.#memory.bytes, start, end);
+      this.#setWord(CALL.durationMs, ms);
+      return ms >= 0 ? undefined : this.#secondsFault(ms, 'duration', start);
+    }
+    return this.#readOtherDuration(shape);
+  }
+
+  /** A duration that is no field of seconds, or an empty one. */
+  #readOtherDuration(shape: ShapePlan): RejectCode | undefined {
+    const { duration } = shape;
+    const at = this.#addressOf(duration);
+    if (this.#lacks(duration)) {
+      if (!duration.emptyUnanswered || this.#wordOf(shape.outcome, shape.outcomeOtherwise) === ANSWERED)
+        return this.#fault('FIELD_MISSING', 'duration', at);
+      this.#setWord(CALL.durationMs, 0);
+      return undefined;
+    }
+    const ms = this.#milliseconds(duration);
+    this.#setWord(CALL.durationMs, ms);
+    return this.#secondsFault(ms, 'duration', at);
+  }
+
+  #readTalk({ talk }: ShapePlan): RejectCode | undefined {
+    const start = this.#starts[talk.seconds]!;
+    const end = this.#ends[talk.seconds]!;
+    if (start < end) {
+      const ms = readSeconds(this.#memory.bytes, start, end);
+      this.#setByte(CALL.talkUnknown, 0);
+      this.#setWord(CALL.talkMs, ms);
+      return ms >= 0 ? undefined : this.#secondsFault(ms, 'talk_duration', start);
+    }
+    return this.#readOtherTalk(talk);
+  }
+
+  #readOtherTalk(talk: DurationPlan): RejectCode | undefined {
+    const known = !this.#lacks(talk);
+    this.#setByte(CALL.talkUnknown, known ? 0 : 1);
+    this.#setWord(CALL.talkMs, 0);
     if (!known) return undefined;
-    const start = this.#splitter.starts[talk]!;
-    const ms = readSeconds(this.#memory.bytes, start, this.#splitter.ends[talk]!);
-    calls.talkMs[calls.length] = ms;
-    return this.#secondsFault(ms, 'talk_duration', start);
+    const ms = this.#milliseconds(talk);
+    this.#setWord(CALL.talkMs, ms);
+    return this.#secondsFault(ms, 'talk_duration', this.#addressOf(talk));
+  }
+
+  /** True where the field that a duration is read from is empty. */
+  #lacks({ column, from, to }: DurationPlan): boolean {
+    if (column >= 0) return this.#isEmpty(column);
+    return to !== undefined && this.#isEmpty(to.column) && !this.#isNone(from!);
+  }
+
+  #addressOf({ column, to }: DurationPlan): number {
+    return column >= 0 ? this.#starts[column]! : to === undefined ? 0 : this.#starts[to.column]!;
+  }
+
+  /** The duration, or what `readSeconds` gives for what is none. */
+  #milliseconds(plan: DurationPlan): number {
+    const { column, unit, plus } = plan;
+    if (column < 0) return this.#difference(plan);
+    const ms = this.#readUnit(column, unit);
+    if (plus.length === 0 || ms < 0) return ms;
+    let sum = ms;
+    for (const part of plus) {
+      if (this.#isEmpty(part.column)) continue;
+      const added = this.#readUnit(part.column, part.unit);
+      if (added < 0) return added;
+      sum += added;
+    }
+    return sum <= DURATION_MS_MAX ? sum : SECONDS_OUT_OF_RANGE;
+  }
+
+  #readUnit(column: number, unit: DurationUnit): number {
+    const { bytes } = this.#memory;
+    return readDuration(bytes, this.#starts[column]!, this.#ends[column]!, unit);
+  }
+
+  #difference({ from, to }: DurationPlan): number {
+    if (from === undefined || to === undefined || this.#isNone(from)) return 0;
+    // The hours of a clock change count once, with the start.
+    const { overlaps, gaps } = this.clock;
+    const ms = this.#readTime(to) - this.#readTime(from);
+    this.clock.overlaps = overlaps;
+    this.clock.gaps = gaps;
+    if (!(ms >= 0)) return SECONDS_UNREADABLE;
+    return ms <= DURATION_MS_MAX ? ms : SECONDS_OUT_OF_RANGE;
+  }
+
+  /** True where the field of a time says that there is none: empty, zeros, 1970. */
+  #isNone({ column, program }: TimePlan): boolean {
+    const { bytes } = this.#memory;
+    return this.#times.readOrNone(bytes, this.#starts[column]!, this.#ends[column]!, program) === NO_TIME;
   }
 
   #secondsFault(ms: number, field: string, at: number): RejectCode | undefined {
@@ -168,78 +321,101 @@ export class LineReader {
     return undefined;
   }
 
-  #readOutcome(): RejectCode | undefined {
-    const { outcome } = this.#format;
-    const calls = this.#calls;
-    calls.outcome[calls.length] = UNKNOWN_OUTCOME;
-    if (outcome === undefined || outcome.column >= this.#splitter.count) return undefined;
-    const start = this.#splitter.starts[outcome.column]!;
-    const end = this.#splitter.ends[outcome.column]!;
-    if (start === end) return undefined;
-    for (const { word, value } of this.#outcomes) {
-      if (!this.#equals(start, end, word)) continue;
-      calls.outcome[calls.length] = value;
-      return undefined;
+  #readOutcome({ outcome, outcomeOtherwise }: ShapePlan): RejectCode | undefined {
+    const value = this.#wordOf(outcome, outcomeOtherwise);
+    this.#setByte(CALL.outcome, value);
+    return value >= 0
+      ? undefined
+      : this.#fault('OUTCOME_UNREADABLE', 'outcome', this.#starts[outcome[0]!.column]!);
+  }
+
+  /** What the first rule that fits says; 0 (unknown) where all its columns are empty, else `otherwise`. */
+  #wordOf(rules: readonly WordPlan[], otherwise: number): number {
+    let empty = true;
+    for (let i = 0; i < rules.length; i++) {
+      const rule = rules[i]!;
+      const { column, words, filled } = rule;
+      if (this.#isEmpty(column)) continue;
+      empty = false;
+      if (filled >= 0) {
+        if (rule.time === undefined ? !this.#isZero(column) : !this.#isNone(rule.time)) return filled;
+        continue;
+      }
+      const start = this.#starts[column]!;
+      const end = this.#ends[column]!;
+      for (let w = 0; w < words.length; w++) {
+        const { word, value } = words[w]!;
+        if (word.length !== end - start) continue;
+        if (rule.ignoreCase ? this.#equalsAnyCase(start, word) : this.#columns.equals(start, end, word))
+          return value;
+      }
     }
-    return outcome.otherwise === 'reject' ? this.#fault('OUTCOME_UNREADABLE', 'outcome', start) : undefined;
+    return empty ? UNKNOWN_OUTCOME : otherwise;
   }
 
-  #readNumbers(): void {
-    const calls = this.#calls;
-    const row = calls.length;
-    calls.callingKey[row] = this.#readNumber(TEXT.callingNumber, this.#format.callingNumber);
-    calls.dialedKey[row] = this.#readNumber(TEXT.dialedNumber, this.#format.dialedNumber);
-    const { column, reading } = this.#format.displayedCallerId;
-    if (reading === 'name-addr') this.#narrowToAddress(column);
-    const displayedKey = this.#readNumber(TEXT.displayedCallerId, column);
-    // A displayed number that is the calling number is found in `cdr`; one that is empty is none.
-    const { texts } = calls;
-    const calling = row * TEXT_STRIDE + 2 * TEXT.callingNumber;
-    const displayed = row * TEXT_STRIDE + 2 * TEXT.displayedCallerId;
-    const needsNoRow =
-      texts[displayed] === texts[displayed + 1] ||
-      sameText(this.#memory, texts[displayed]!, texts[displayed + 1]!, texts[calling]!, texts[calling + 1]!);
-    calls.displayedKey[row] = needsNoRow ? Number.NaN : displayedKey;
+  #readNumbers({ callingNumber, displayedCallerId, dialedNumber }: ShapePlan): void {
+    const { calling, displayed, dialed } = this.#numbers;
+    this.#readNumber(TEXT.callingNumber, CALL.callingKey, callingNumber, calling);
+    this.#readNumber(TEXT.dialedNumber, CALL.dialedKey, dialedNumber, dialed);
+    this.#readNumber(TEXT.displayedCallerId, CALL.displayedKey, displayedCallerId, displayed);
+    if (this.#isDisplayedElsewhere()) this.#setDouble(CALL.displayedKey, Number.NaN);
   }
 
-  #readNumber(text: number, column: number): number {
-    this.#readText(text, column);
-    const { texts } = this.#calls;
-    const at = this.#calls.length * TEXT_STRIDE + 2 * text;
-    this.#numbers.read(texts[at]!, texts[at + 1]!);
-    texts[at] = this.#numbers.start;
-    texts[at + 1] = this.#numbers.end;
-    return this.#numbers.key;
+  /** True where the displayed number is the calling number, which is found in `cdr`, or empty, which is none. */
+  #isDisplayedElsewhere(): boolean {
+    const { words, doubles } = this.#memory;
+    const displayedKey = doubles[CALL.displayedKey >> 3]!;
+    if (displayedKey < FIRST_TEXT_KEY) return displayedKey === doubles[CALL.callingKey >> 3];
+    const calling = placeOf(TEXT.callingNumber);
+    const displayed = placeOf(TEXT.displayedCallerId);
+    return (
+      words[displayed] === words[displayed + 1] ||
+      sameText(this.#memory, words[displayed]!, words[displayed + 1]!, words[calling]!, words[calling + 1]!)
+    );
   }
 
-  /** `"Name" <number>`: narrows the field to the number; a field without brackets stays whole. */
-  #narrowToAddress(column: number): void {
-    const { starts, ends } = this.#splitter;
-    const { bytes } = this.#memory;
-    const end = ends[column]!;
-    if (end === starts[column] || bytes[end - 1] !== 0x3e) return;
-    let open = end - 2;
-    while (open >= starts[column]! && bytes[open] !== 0x3c) open--;
-    if (open < starts[column]!) return;
-    starts[column] = open + 1;
-    ends[column] = end - 1;
+  /** Reads a number of the call: its text, and its key to the address `key`. */
+  #readNumber(text: number, key: number, plan: NumberPlan, reader: NumberReader): void {
+    let { column } = plan;
+    for (let i = 0; i < plan.others.length && this.#isEmpty(column); i++) column = plan.others[i]!;
+    const memory = this.#memory;
+    const place = placeOf(text);
+    if (plan.reading === 'plain') {
+      // Most numbers are stored as they were sent.
+      if (memory.readE164(this.#starts[column]!, this.#ends[column]!, place << 2, key)) return;
+      this.#readText(text, column);
+    } else this.#readAddress(text, column, plan.reading);
+    const { words } = memory;
+    reader.read(words[place]!, words[place + 1]!);
+    words[place] = reader.start;
+    words[place + 1] = reader.end;
+    this.#setDouble(key, reader.key);
   }
 
-  /** The field as text; bytes that are no UTF-8 are read as Latin-1 and stored as UTF-8. */
+  /** The number in an address, as text. */
+  #readAddress(text: number, column: number, reading: 'name-addr' | 'uri'): void {
+    const addresses = this.#addresses;
+    const start = this.#starts[column]!;
+    const end = this.#ends[column]!;
+    if (reading === 'uri') addresses.readUri(start, end);
+    else addresses.readNameAddr(start, end);
+    this.#setTextAsUtf8(text, addresses.start, addresses.end);
+  }
+
   #readText(text: number, column: number): void {
-    const present = column < this.#splitter.count;
-    const start = present ? this.#splitter.starts[column]! : 0;
-    const end = present ? this.#splitter.ends[column]! : 0;
-    const { bytes } = this.#memory;
-    let at = start;
-    while (at < end && bytes[at]! < 0x80) at++;
-    if (at === end) this.#setText(text, start, end);
-    else this.#convertText(text, start, end);
+    this.#setTextAsUtf8(text, this.#starts[column]!, this.#ends[column]!);
+  }
+
+  /** Sets a text of the call to these bytes, as UTF-8. */
+  #setTextAsUtf8(text: number, start: number, end: number): void {
+    if (!this.#memory.readAscii(start, end, placeOf(text) << 2)) this.#convertText(text, start, end);
   }
 
   #convertText(text: number, start: number, end: number): void {
     const memory = this.#memory;
-    const converted = toUtf8(memory.bytes.subarray(start, end));
+    const { encoding } = this.#columns;
+    const convert = encoding === undefined ? this.#toUtf8 : converterOf(encoding);
+    const converted = convert(memory.bytes.subarray(start, end));
     if (converted === undefined) {
       this.#setText(text, start, end);
       return;
@@ -250,31 +426,37 @@ export class LineReader {
   }
 
   #setText(text: number, start: number, end: number): void {
-    const at = this.#calls.length * TEXT_STRIDE + 2 * text;
-    this.#calls.texts[at] = start;
-    this.#calls.texts[at + 1] = end;
+    const place = placeOf(text);
+    this.#memory.words[place] = start;
+    this.#memory.words[place + 1] = end;
   }
 
-  #hashIdentity(lineStart: number, position: LinePosition): void {
+  #setDouble(field: number, value: number): void {
+    this.#memory.doubles[field >> 3] = value;
+  }
+
+  #setWord(field: number, value: number): void {
+    this.#memory.words[field >> 2] = value;
+  }
+
+  #setByte(field: number, value: number): void {
+    this.#memory.bytes[field] = value;
+  }
+
+  #hashIdentity({ recordId }: ShapePlan, lineStart: number, position: LinePosition): void {
     const memory = this.#memory;
     const { identity } = this.#feed;
     if (identity === 'position') this.#hashScratch(this.#keys.position, this.#writePosition(position));
-    else if (identity === 'fields' || !this.#hasRecordId()) {
-      memory.hash(this.#keys.fields, lineStart, this.#splitter.lineEnd - lineStart);
-    } else this.#hashScratch(this.#keys.record, this.#writeRecordId());
-    const calls = this.#calls;
-    calls.recordKeyLow[calls.length] = memory.hashLow;
-    calls.recordKeyHigh[calls.length] = memory.hashHigh;
+    else if (identity === 'fields' || !this.#hasRecordId(recordId)) {
+      memory.hash(this.#keys.fields, lineStart, this.line.lineEnd - lineStart);
+    } else this.#hashScratch(this.#keys.record, this.#writeRecordId(recordId));
+    this.#setWord(CALL.recordKeyLow, memory.hashLow);
+    this.#setWord(CALL.recordKeyHigh, memory.hashHigh);
   }
 
-  #hasRecordId(): boolean {
-    const { recordId } = this.#format;
-    const { starts, ends, count } = this.#splitter;
-    return (
-      recordId !== undefined &&
-      count === recordId.columnCount &&
-      recordId.columns.every((column) => starts[column]! < ends[column]!)
-    );
+  #hasRecordId(columns: readonly number[]): boolean {
+    for (const column of columns) if (this.#isEmpty(column)) return false;
+    return columns.length > 0;
   }
 
   /** Hashes the bytes that were just written behind `top`, which stays where it was. */
@@ -282,18 +464,11 @@ export class LineReader {
     this.#memory.hash(key, this.#memory.top, length);
   }
 
-  #writeRecordId(): number {
-    const { bytes, top } = this.#memory;
-    const { starts, ends } = this.#splitter;
-    let at = top;
-    for (const column of this.#format.recordId!.columns) {
-      const length = ends[column]! - starts[column]!;
-      bytes[at++] = length & 0xff;
-      bytes[at++] = length >>> 8;
-      bytes.copyWithin(at, starts[column]!, ends[column]);
-      at += length;
-    }
-    return at - top;
+  #writeRecordId(columns: readonly number[]): number {
+    const memory = this.#memory;
+    let at = memory.top;
+    for (const column of columns) at = memory.appendField(this.#starts[column]!, this.#ends[column]!, at);
+    return at - memory.top;
   }
 
   #writePosition(position: LinePosition): number {
@@ -305,10 +480,28 @@ export class LineReader {
     return text.length;
   }
 
-  #equals(start: number, end: number, text: Uint8Array): boolean {
-    if (end - start !== text.length) return false;
+  #isEmpty(column: number): boolean {
+    return this.#starts[column]! >= this.#ends[column]!;
+  }
+
+  /** True where a field is empty, or zeros and what stands between them: `0`, `00:00:00`. */
+  #isZero(column: number): boolean {
     const { bytes } = this.#memory;
-    for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text[i]) return false;
+    const end = this.#ends[column]!;
+    for (let at = this.#starts[column]!; at < end; at++) {
+      const byte = bytes[at]!;
+      if (byte >= 0x31 && (byte <= 0x39 || byte > 0x3a)) return false;
+    }
+    return true;
+  }
+
+  /** True where the bytes at `start` are the word, which is in lower case, in whatever case. */
+  #equalsAnyCase(start: number, word: Uint8Array): boolean {
+    const { bytes } = this.#memory;
+    for (let i = 0; i < word.length; i++) {
+      const byte = bytes[start + i]!;
+      if ((byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte) !== word[i]) return false;
+    }
     return true;
   }
 
@@ -317,4 +510,9 @@ export class LineReader {
     this.faultAt = at;
     return code;
   }
+}
+
+/** Index into the memory's words of the start address of a text; its end is the next word. */
+function placeOf(text: number): number {
+  return (CALL.texts >> 2) + 2 * text;
 }

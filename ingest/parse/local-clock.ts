@@ -4,6 +4,8 @@ const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 /** Offsets reach from -12 to +14 hours; a day's transitions are looked for this far around it. */
 const MARGIN_MS = 27 * HOUR_MS;
+/** Days that are remembered: decades of real calls, and a bound for a switch that sends any date. */
+const DAYS_MAX = 20_000;
 
 /** A stretch of time with one offset: UTC ms `[from, to)`. */
 interface Stretch {
@@ -43,6 +45,7 @@ export class LocalClock {
     let stretches = this.#days.get(day);
     if (stretches === undefined) {
       stretches = this.#stretchesAround(day * DAY_MS - MARGIN_MS, (day + 1) * DAY_MS + MARGIN_MS);
+      if (this.#days.size >= DAYS_MAX) this.#days.clear();
       this.#days.set(day, stretches);
     }
     this.#day = day;

@@ -1,15 +1,15 @@
-import type { DialPlan } from '../../schemas/dial-plan.ts';
-import { E164_DIGITS_MAX, FIRST_TEXT_KEY, PLACE_VALUES } from '../../schemas/number-key.ts';
+import { NUMBER_DIGITS_MIN, type NumberRules } from '../../schemas/dial-plan.ts';
+import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import type { BatchMemory } from './batch-memory.ts';
-import { isDigits } from './start-time.ts';
+import { DialTable } from './dial-table.ts';
 
 const PLUS = 0x2b;
 const ZERO = 0x30;
 
 /**
- * Reads telephone numbers from bytes: applies the feed's dial plan and computes the number key while the
- * digits pass by. Text stays as sent where no rule of the plan fits.
+ * Reads telephone numbers from bytes: applies a feed's number rules and computes the number key while the
+ * digits pass by. Text stays as sent where no rule fits.
  */
 export class NumberReader {
   /** Addresses of the text as it is stored, and its key. */
@@ -18,100 +18,81 @@ export class NumberReader {
   key = 0;
   readonly #memory: BatchMemory;
   readonly #textKey: SipKey;
-  readonly #plan: PreparedPlan | undefined;
+  readonly #table: DialTable | undefined;
+  readonly #strip: readonly Uint8Array[];
 
-  constructor(memory: BatchMemory, textKey: SipKey, plan: DialPlan | undefined) {
+  constructor(memory: BatchMemory, textKey: SipKey, rules: NumberRules | undefined) {
     this.#memory = memory;
     this.#textKey = textKey;
-    this.#plan = plan === undefined ? undefined : prepare(plan);
+    this.#table = rules === undefined ? undefined : DialTable.of(rules);
+    this.#strip = (rules?.strip ?? []).map((prefix) => Buffer.from(prefix));
   }
 
   /** Reads the number in `[start, end)` into `start`, `end` and `key`. The memory must have room for 40 bytes more. */
   read(start: number, end: number): void {
+    const table = this.#table;
+    if (table !== undefined && start < end && this.#memory.bytes[start] !== PLUS) {
+      if (this.#strip.length > 0 && this.#stripped(table, start, end)) return;
+      if (this.#dialed(table, start, end)) return;
+    }
     this.start = start;
     this.end = end;
-    const first = this.#memory.bytes[start];
-    if (first !== PLUS && this.#plan !== undefined && end > start) this.#applyPlan(this.#plan);
-    this.key = this.#keyOf(this.start, this.end);
+    this.key = this.#keyOf(start, end);
   }
 
   #keyOf(start: number, end: number): number {
     const memory = this.#memory;
-    const { bytes } = memory;
-    const digits = end - start - 1;
-    if (digits >= 1 && digits <= E164_DIGITS_MAX && bytes[start] === PLUS) {
-      let key = 0;
-      let at = start + 1;
-      for (; at < end; at++) {
-        const digit = bytes[at]! - ZERO;
-        if (digit < 0 || digit > 9) break;
-        key = key * 11 + digit + 1;
-      }
-      if (at === end) return key * PLACE_VALUES[digits]!;
+    if (memory.bytes[start] === PLUS) {
+      const key = memory.e164Key(start, end);
+      if (key >= 0) return key;
     }
     memory.hash(this.#textKey, start, end - start);
     // The upper 52 bits of the hash: 2^20 * high + low / 2^12, as `textKey` of schemas/number-key.ts.
     return FIRST_TEXT_KEY + memory.hashHigh * 1_048_576 + (memory.hashLow >>> 12);
   }
 
-  #applyPlan(plan: PreparedPlan): void {
+  /** Takes one prefix off where a number is left. */
+  #stripped(table: DialTable, start: number, end: number): boolean {
     const { bytes } = this.#memory;
-    const { start, end } = this;
-    if (!isDigits(bytes, start, end)) return;
-    for (const prefix of plan.internationalPrefixes) {
-      const rest = end - start - prefix.length;
-      if (rest >= 7 && rest <= E164_DIGITS_MAX && beginsWith(bytes, start, prefix)) {
-        this.#write(NO_BYTES, start + prefix.length);
-        return;
+    for (const prefix of this.#strip) {
+      const rest = start + prefix.length;
+      if (rest >= end || !beginsWith(bytes, start, prefix)) continue;
+      if (bytes[rest] !== PLUS) {
+        if (this.#dialed(table, rest, end)) return true;
+      } else if (end - rest > NUMBER_DIGITS_MIN && bytes[rest + 1] !== ZERO) {
+        const key = this.#memory.e164Key(rest, end);
+        if (key < 0) continue;
+        this.start = rest;
+        this.end = end;
+        this.key = key;
+        return true;
       }
     }
-    const { trunkPrefix, nationalLengths, countryCode } = plan;
-    if (
-      trunkPrefix.length > 0 &&
-      beginsWith(bytes, start, trunkPrefix) &&
-      nationalLengths.has(end - start - trunkPrefix.length)
-    ) {
-      this.#write(countryCode, start + trunkPrefix.length);
-    } else if (plan.trunkPrefixOptional && end - start >= 7 && nationalLengths.has(end - start)) {
-      this.#write(countryCode, start);
-    }
+    return false;
   }
 
-  /** Writes `+`, the country code and the digits from `rest` to the arena. */
-  #write(countryCode: Uint8Array, rest: number): void {
+  /** Reads digits as they are dialed; false where no rule fits. */
+  #dialed(table: DialTable, start: number, end: number): boolean {
+    const { bytes } = this.#memory;
+    const way = table.find(bytes, start, end);
+    if (way === undefined) return false;
     const memory = this.#memory;
-    const { end } = this;
+    const { written, keptEnd, infixEnd } = way;
+    let top = memory.top;
+    for (let i = 0; i < written.length; i++) bytes[top++] = written[i]!;
+    for (let at = start + way.dropped; at < end; at++) {
+      if (at === start + keptEnd) at = start + infixEnd;
+      bytes[top++] = bytes[at]!;
+    }
+    const key = memory.e164Key(memory.top, top);
+    // What stands behind the fixed digits was no number.
+    if (key < 0) return false;
+    this.key = key;
     this.start = memory.top;
-    memory.bytes[memory.top++] = PLUS;
-    memory.bytes.set(countryCode, memory.top);
-    memory.top += countryCode.length;
-    memory.bytes.copyWithin(memory.top, rest, end);
-    memory.top += end - rest;
-    this.end = memory.top;
+    this.end = top;
+    memory.top = top;
+    return true;
   }
-}
-
-interface PreparedPlan {
-  readonly countryCode: Uint8Array;
-  readonly internationalPrefixes: readonly Uint8Array[];
-  readonly trunkPrefix: Uint8Array;
-  readonly trunkPrefixOptional: boolean;
-  /** Only lengths with which the whole number fits E.164. */
-  readonly nationalLengths: ReadonlySet<number>;
-}
-
-const NO_BYTES = new Uint8Array(0);
-
-function prepare(plan: DialPlan): PreparedPlan {
-  return {
-    countryCode: Buffer.from(plan.countryCode),
-    internationalPrefixes: plan.internationalPrefixes.map((prefix) => Buffer.from(prefix)),
-    trunkPrefix: Buffer.from(plan.trunkPrefix),
-    trunkPrefixOptional: plan.trunkPrefixOptional,
-    nationalLengths: new Set(
-      plan.nationalLengths.filter((length) => length + plan.countryCode.length <= E164_DIGITS_MAX),
-    ),
-  };
 }
 
 function beginsWith(bytes: Uint8Array, start: number, prefix: Uint8Array): boolean {

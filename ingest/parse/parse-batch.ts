@@ -1,56 +1,113 @@
 import type { RejectCode, SkipReason } from '../../schemas/errors.ts';
 import { RetentionTerm } from '../../schemas/retention-term.ts';
+import type { BlockTable } from '../../schemas/tables.ts';
 import {
   emptyCounts,
+  type BatchSource,
   type PackedBatch,
   type ParseContext,
   type ParsedBatch,
   type SourceCounts,
 } from './batch.ts';
-import { cdrBlock, cdrByNumberBlock, deadLettersBlock, type BlockContext } from './blocks.ts';
-import { CallColumns } from './call-columns.ts';
-import { BatchMemory } from './batch-memory.ts';
-import { LineReader, type LinePosition } from './line-reader.ts';
-import { LineSplitter } from './line-splitter.ts';
-import type { Reject } from './rejects.ts';
+import { BatchMemory, type GatheredColumns } from './batch-memory.ts';
+import { tableBlock, type TableBlock } from './blocks.ts';
+import { CALL } from './call-records.ts';
+import { arenaBytes, LineReader, type LinePosition } from './line-reader.ts';
+import { Rejects } from './rejects.ts';
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const HOUR_MS = 3_600_000;
-const NOTHING = new Uint8Array(0);
+/** Bytes of messages that are parsed at once: they stay in the processor's cache. */
+const WINDOW_BYTES = 262_144;
 
 /**
- * Parses packed batches: bytes in, blocks, rejects and counts out. The result depends on the batch and the
+ * Parses packed batches: bytes in; counts, rejects and blocks out. The result depends on the batch and the
  * context alone; what the parser keeps between batches are buffers and caches.
  */
 export class BatchParser {
   readonly #context: ParseContext;
   readonly #memory = new BatchMemory();
-  readonly #splitter = new LineSplitter(this.#memory);
-  readonly #calls = new CallColumns();
   readonly #readers: readonly LineReader[];
   readonly #position: LinePosition = { topic: '', partition: 0, offset: 0, line: 0 };
-  #rejects: Reject[] = [];
+  #rejects = new Rejects();
+  #sources: readonly BatchSource[] = [];
+  /** Address behind the messages that are loaded. */
+  #arena = 0;
 
   constructor(context: ParseContext) {
     this.#context = context;
-    this.#readers = context.feeds.map(
-      (feed) => new LineReader(feed, context.identityKey, this.#memory, this.#splitter, this.#calls),
-    );
+    this.#readers = context.feeds.map((feed) => new LineReader(feed, context.identityKey, this.#memory));
   }
 
+  /** What the last batch's rejects were. */
+  get rejects(): Rejects {
+    return this.#rejects;
+  }
+
+  /** Parses a batch; its blocks can be had until the next one is parsed. */
   parse(batch: PackedBatch): ParsedBatch {
     const began = performance.now();
-    this.#calls.clear();
-    this.#rejects = [];
+    this.#rejects = new Rejects();
+    this.#sources = batch.sources;
     const counts = batch.sources.map(emptyCounts);
-    const loadedAt = this.#memory.load(batch.bytes);
     const term = new RetentionTerm(this.#context.retentionMonths, batch.nowMs);
-    for (let message = 0; message < batch.count; message++) {
-      const start = loadedAt + (message === 0 ? 0 : batch.ends[message - 1]!);
-      this.#parseMessage(batch, message, start, loadedAt + batch.ends[message]!, counts, term);
+    const longest = longestMessage(batch);
+    this.#memory.prepare(Math.max(WINDOW_BYTES, longest) + arenaBytes(longest));
+    let messages = 0;
+    while (messages < batch.count && !this.#full) {
+      const from = messages;
+      const to = windowEnd(batch, from);
+      const start = startOf(batch, from);
+      // Address of the byte that would be the first of `batch.bytes`.
+      const origin = this.#memory.load(batch.bytes.subarray(start, batch.ends[to - 1])) - start;
+      // What a line writes to the arena is free when the next one begins. No field of it begins where the last line ends.
+      this.#arena = this.#memory.top + 1;
+      for (; messages < to && !this.#full; messages++) {
+        const at = origin + startOf(batch, messages);
+        this.#parseMessage(batch, messages, at, origin + batch.ends[messages]!, counts, term);
+      }
     }
-    return { ...this.#encode(batch), counts, parseMs: performance.now() - began };
+    return {
+      messages,
+      calls: this.#memory.calls,
+      rejects: this.#rejects.length,
+      counts,
+      parseMs: performance.now() - began,
+    };
+  }
+
+  /** The block of a table from the batch that was parsed last: see `tableBlock`. */
+  block(table: BlockTable): TableBlock {
+    return tableBlock(table, {
+      rejects: this.#rejects,
+      memory: this.#memory,
+      sources: this.#sources,
+      feedNames: this.#context.feeds.map((feed) => feed.name),
+    });
+  }
+
+  /** The block of a table in one piece, where it is known to be small; empty where there are no rows. */
+  wholeBlock(table: BlockTable): Buffer {
+    const { native } = this.block(table);
+    const bytes = Buffer.allocUnsafe(native.bytesLeft);
+    native.read(bytes);
+    return bytes;
+  }
+
+  /** The columns of all calls of the batch that was parsed last, in the order of `cdr`; the next batch ends them. */
+  gatherCalls(): GatheredColumns {
+    return this.#memory.gather('calling').columns;
+  }
+
+  /** The last line of the first feed, as sent: see `LineReader`. */
+  lastLine(): ReturnType<LineReader['sent']> {
+    return this.#readers[0]!.sent();
+  }
+
+  /** No further message is begun: the records that there are are enough for one batch. */
+  get #full(): boolean {
+    return this.#memory.calls + this.#rejects.length >= this.#context.recordsMax;
   }
 
   #parseMessage(
@@ -79,16 +136,31 @@ export class BatchParser {
     position.topic = topic;
     position.partition = partition;
     position.offset = batch.offsets[message]!;
-    position.line = 0;
-    for (let at = start + byteOrderMark(this.#memory.bytes, start, end); at < end;) {
-      position.line++;
-      this.#parseLine(feed, at, end, source, counts, messageAtMs, term);
-      at = this.#splitter.next;
+    reader.beginMessage();
+    if (batch.lines === undefined) {
+      position.line = 0;
+      for (let at = start + byteOrderMark(this.#memory.bytes, start, end); at < end;) {
+        position.line++;
+        at = this.#parseLine(feed, at, end, source, counts, messageAtMs, term);
+      }
+    } else {
+      // A byte order mark that stands in a record is part of it: that of a message was left out before.
+      position.line = batch.lines[message]!;
+      const from = this.#pastHead(reader, start, end);
+      this.#parseLine(feed, from, end, source, counts, messageAtMs, term);
     }
     counts.zoneOverlaps += reader.clock.overlaps - overlaps;
     counts.zoneGaps += reader.clock.gaps - gaps;
   }
 
+  /** Behind the head line that a rejected record was stored with. */
+  #pastHead(reader: LineReader, start: number, end: number): number {
+    this.#memory.top = this.#arena;
+    const isHead = reader.split(start, end) === 'header' && reader.head.length > 0;
+    return isHead && reader.line.next < end ? reader.line.next : start;
+  }
+
+  /** Gives the address where the next line begins. */
   #parseLine(
     feed: number,
     lineStart: number,
@@ -97,8 +169,7 @@ export class BatchParser {
     counts: SourceCounts,
     messageAtMs: number,
     term: RetentionTerm,
-  ): void {
-    const splitter = this.#splitter;
+  ): number {
     const reader = this.#readers[feed]!;
     const { bytes } = this.#memory;
     const first = bytes[lineStart];
@@ -106,39 +177,34 @@ export class BatchParser {
       first === LINE_FEED ||
       (first === CARRIAGE_RETURN && (lineStart + 1 === end || bytes[lineStart + 1] === LINE_FEED))
     ) {
-      splitter.next = lineStart + (first === LINE_FEED ? 1 : 2);
       skip(counts, 'empty_line');
-      return;
+      return lineStart + (first === LINE_FEED ? 1 : 2);
     }
-    // Unescaped quotes go to the arena: at most the line again, which may reach to the message's end.
-    this.#memory.reserve(end - lineStart);
-    splitter.split(lineStart, end, reader.separator);
-    if (reader.isHeader()) {
-      skip(counts, 'header');
-      return;
+    this.#memory.top = this.#arena;
+    const reason = reader.split(lineStart, end);
+    if (reason !== undefined) skip(counts, reason);
+    else {
+      const wrong =
+        reader.read(lineStart, this.#position) ?? reader.judgeStart(messageAtMs, this.#context.futureMsMax);
+      if (wrong === undefined) this.#accept(feed, counts, term);
+      else this.#reject(wrong, reader, lineStart, source, counts, messageAtMs);
     }
-    const wrong =
-      reader.read(lineStart, this.#position) ?? reader.judgeStart(messageAtMs, this.#context.futureMsMax);
-    if (wrong !== undefined) {
-      this.#reject(wrong, reader, lineStart, source, counts, messageAtMs);
-      return;
-    }
-    this.#accept(feed, counts, term);
+    return reader.line.next;
   }
 
   #accept(feed: number, counts: SourceCounts, term: RetentionTerm): void {
-    const calls = this.#calls;
-    const row = calls.length;
-    const startMs = calls.startMs[row]!;
+    const { doubles, words, bytes } = this.#memory;
+    const startMs = doubles[CALL.startMs >> 3]!;
     if (term.isExpired(startMs)) {
       skip(counts, 'expired');
       return;
     }
-    calls.feed[row] = feed;
-    calls.partition[row] = this.#position.partition;
-    calls.offset[row] = this.#position.offset;
-    calls.line[row] = this.#position.line;
-    calls.length = row + 1;
+    bytes[CALL.feed] = feed & 0xff;
+    bytes[CALL.feed + 1] = feed >>> 8;
+    words[CALL.partition >> 2] = this.#position.partition;
+    doubles[CALL.offset >> 3] = this.#position.offset;
+    words[CALL.line >> 2] = this.#position.line;
+    this.#memory.accept();
     counts.records++;
     counts.stored++;
     const hour = Math.floor(startMs / HOUR_MS);
@@ -153,7 +219,7 @@ export class BatchParser {
     counts: SourceCounts,
     messageAtMs: number,
   ): void {
-    const { lineEnd } = this.#splitter;
+    const { lineEnd } = reader.line;
     // A fault in a field that was rewritten to the arena (its quotes unescaped) is shown at the line's begin.
     const inLine = reader.faultAt >= lineStart && reader.faultAt <= lineEnd;
     this.#rejects.push({
@@ -163,32 +229,34 @@ export class BatchParser {
       code,
       field: reader.faultField,
       position: inLine ? reader.faultAt - lineStart : 0,
-      start: lineStart,
-      end: lineEnd,
       messageAtMs,
+      head: reader.head,
+      raw: this.#memory.bytes.subarray(lineStart, lineEnd),
     });
     counts.records++;
     counts.rejected++;
     counts.rejectedByCode[code] = (counts.rejectedByCode[code] ?? 0) + 1;
   }
+}
 
-  #encode(batch: PackedBatch): Omit<ParsedBatch, 'counts' | 'parseMs'> {
-    const context: BlockContext = {
-      calls: this.#calls,
-      memory: this.#memory,
-      sources: batch.sources,
-      feedNames: this.#context.feeds.map((feed) => feed.name),
-    };
-    const cdrRows = this.#calls.length;
-    const byNumber = cdrRows === 0 ? { block: NOTHING, rows: 0 } : cdrByNumberBlock(context);
-    return {
-      cdr: cdrRows === 0 ? NOTHING : cdrBlock(context),
-      cdrByNumber: byNumber.block,
-      deadLetters: this.#rejects.length === 0 ? NOTHING : deadLettersBlock(context, this.#rejects),
-      cdrRows,
-      cdrByNumberRows: byNumber.rows,
-    };
+/** The messages from `from` on that are loaded at once: as many as fit, at least one. */
+function windowEnd(batch: PackedBatch, from: number): number {
+  const limit = startOf(batch, from) + WINDOW_BYTES;
+  let to = from + 1;
+  while (to < batch.count && batch.ends[to]! <= limit) to++;
+  return to;
+}
+
+function longestMessage(batch: PackedBatch): number {
+  let longest = 0;
+  for (let message = 0; message < batch.count; message++) {
+    longest = Math.max(longest, batch.ends[message]! - startOf(batch, message));
   }
+  return longest;
+}
+
+function startOf(batch: PackedBatch, message: number): number {
+  return message === 0 ? batch.start : batch.ends[message - 1]!;
 }
 
 /** Length of the byte order mark that some programs put before a file's first line. */

@@ -1,248 +1,282 @@
+import { Ajv, type AnySchema } from 'ajv';
+import type { FastifyReply } from 'fastify';
 import {
   CALL_ROLES,
   CallsAnswer,
   callsQuery,
   LookupHeaders,
   problemAnswers,
+  streamable,
+  type AnswerFormat,
   type Call,
   type CallRole,
+  type CallsMatched,
   type CallsQuery,
 } from '../../schemas/api.ts';
 import { requireRole, type Caller } from '../auth.ts';
-import { callsSql, type CallPlace, type CallRow, type NumberFilter, type Term } from '../calls-sql.ts';
-import { goneSignal, rangeDaysMax, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
-import type { Range } from '../cursor.ts';
+import { CALL_ANSWER_COLUMNS, callAnswer, maskCall, matchedAmong, matchedOf } from '../call-answer.ts';
+import { filterOf, readSearch, type CallsSearch } from '../calls-search.ts';
+import { callsSql, matchedSql, type CallRow, type CallsFilter, type MatchedRow } from '../calls-sql.ts';
+import { completenessOf, findFaults, topicsOf, type FaultRow } from '../completeness.ts';
+import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
+import type { CsvColumn } from '../csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
-import type { Lookup } from '../journal.ts';
-import { maskInside, maskNumber } from '../masking.ts';
-import { matches, readNumber, writeReading, type NumberReading } from '../number-reading.ts';
-import { Problem } from '../problem.ts';
-import { readRange, readTime, writeTime } from '../times.ts';
+import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
+import { matches, writeReading, type NumberReading } from '../number-reading.ts';
+import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
+import { writeTime } from '../times.ts';
 
-const ROUTE = '/v1/calls';
+const COLUMNS: readonly CsvColumn<Call>[] = [
+  ...CALL_ANSWER_COLUMNS,
+  { name: 'matched_roles', isText: false },
+];
 
-/** A look-up as it was understood. */
-interface Search {
-  readonly reading: NumberReading;
-  readonly roles: readonly CallRole[];
-  readonly zone: string;
-  readonly range: Range;
-  readonly after: CallPlace | undefined;
-  readonly limit: number;
-  /** All that decides which calls the listing has, but the range. */
-  readonly identity: readonly unknown[];
+const PROBLEMS = [
+  'PARAMETER_MISSING',
+  'HEADER_INVALID',
+  'RANGE_INVALID',
+  'CURSOR_INVALID',
+  'JOURNAL_UNAVAILABLE',
+] as const;
+
+/** Who asks, and how. */
+interface Asking {
+  readonly requestId: string;
+  readonly route: string;
+  readonly caller: Caller;
+  readonly headers: LookupHeaders;
+  readonly format: AnswerFormat;
+  readonly reply: FastifyReply;
 }
 
-/** `GET /v1/calls`: the calls of a number. */
+/** `GET /v1/calls` and `POST /v1/calls/search`: the calls of a number. */
 export function callsRoutes(app: ApiServer, context: QueryContext): void {
+  const Query = callsQuery(context.settings.query.limit_max);
+  const described = { tags: ['calls'], security: [{ key: [] }], headers: LookupHeaders };
+  const response = { 200: streamable(CallsAnswer), ...problemAnswers(PROBLEMS) };
   app.get(
-    ROUTE,
+    '/v1/calls',
     {
       config: { role: 'disputes' },
+      schema: { ...described, summary: 'Calls of a number, newest first', querystring: Query, response },
+    },
+    async (request, reply) => {
+      const asking = {
+        requestId: request.id,
+        route: '/v1/calls',
+        caller: requireRole(request.caller, 'disputes'),
+        headers: request.headers,
+        format: formatOf(request.query.format, request.headers.accept),
+        reply,
+      };
+      return lookUp(context, request.query, asking);
+    },
+  );
+  app.post(
+    '/v1/calls/search',
+    {
+      config: { role: 'disputes' },
+      validatorCompiler: ({ schema }) => bodyAjv.compile(schema as AnySchema),
       schema: {
-        summary: 'Calls of a number, newest first',
-        tags: ['calls'],
-        security: [{ key: [] }],
-        querystring: callsQuery(context.settings.query.limit_max),
-        headers: LookupHeaders,
-        response: {
-          200: CallsAnswer,
-          ...problemAnswers([
-            'PARAMETER_UNKNOWN',
-            'PARAMETER_INVALID',
-            'PARAMETER_MISSING',
-            'HEADER_MISSING',
-            'HEADER_INVALID',
-            'RANGE_INVALID',
-            'CURSOR_INVALID',
-            'KEY_MISSING',
-            'KEY_INVALID',
-            'ROLE_MISSING',
-            'QUERY_TOO_LARGE',
-            'DATABASE_UNAVAILABLE',
-            'JOURNAL_UNAVAILABLE',
-            'INTERNAL',
-          ]),
-        },
+        ...described,
+        summary: 'The same with the parameters as a JSON body, so that no number stands in a URL',
+        body: Query,
+        response: { ...response, ...problemAnswers([...PROBLEMS, 'BODY_INVALID', 'BODY_TOO_LARGE']) },
       },
     },
     async (request, reply) => {
-      const caller = requireRole(request.caller, 'disputes');
-      const search = readSearch(context, request.query);
-      if (search.reading.kind === 'prefix') requireRole(caller, 'disputes:prefix');
-      // Before the calls are read: the answer must not claim more than it can hold.
-      const feeds = await context.feeds.known();
-      const lookup = lookupOf(request.id, caller, request.headers, search);
-      await context.journal.started(lookup);
-      const rows = await readRows(context, search, [...feeds.keys()], lookup, goneSignal(reply));
-      const answer = answerOf(context, search, rows, feeds, caller);
-      await context.journal.finished(lookup, answer.data.length, true);
-      return answer;
+      const asking = {
+        requestId: request.id,
+        route: '/v1/calls/search',
+        caller: requireRole(request.caller, 'disputes'),
+        headers: request.headers,
+        format: formatOf(request.body.format, request.headers.accept),
+        reply,
+      };
+      return lookUp(context, request.body, asking);
     },
   );
 }
 
-function readSearch(context: QueryContext, query: CallsQuery): Search {
-  const { default_country: country } = context.settings.query;
-  const daysMax = rangeDaysMax(context);
-  const zone = zoneOf(context, query.time_zone);
-  const reading = readNumber('number', query.number, country);
-  const roles = readRoles(query.role);
-  const identity = [reading.kind, reading.searched, roles, zone];
-  const { cursor, limit } = query;
-  if (cursor === undefined) {
-    const range = readRange(query.from, query.to, { zone, daysMax, nowMs: Date.now() });
-    return { reading, roles, zone, range, after: undefined, limit, identity };
-  }
-  const content = context.callsCursors.read(cursor, identity);
-  if (content === undefined || !isSameRange(content.range, query, zone))
-    throw new Problem('CURSOR_INVALID', '');
-  return { reading, roles, zone, range: content.range, after: content.place, limit, identity };
+/**
+ * A URL has texts only, which become numbers where numbers are wanted. JSON has types: a null that became 0 would be a
+ * filter that nobody asked for.
+ */
+const bodyAjv = new Ajv({ coerceTypes: false, useDefaults: true, verbose: true, strictTypes: false });
+
+async function lookUp(
+  context: QueryContext,
+  query: CallsQuery,
+  asking: Asking,
+): Promise<CallsAnswer | undefined> {
+  const { caller, format, reply } = asking;
+  if (format !== 'json') refusePaging(query);
+  const search = readSearch(context, query);
+  if (search.reading.kind === 'prefix') requireRole(caller, 'disputes:prefix');
+  // Before the calls are read: the answer must not claim more than it can hold.
+  const feeds = await context.feeds.known();
+  const filter = filterOf(context, search, feeds.keys());
+  const lookup = lookupOf(asking, search);
+  const gone = goneSignal(reply);
+  const { database, journal, metrics } = context;
+  if (format === 'json')
+    return journal.around(
+      lookup,
+      async () =>
+        answerOf(context, search, filter, await findPage(context, search, filter, gone), feeds, caller),
+      ({ data }) => data.length,
+    );
+  await journal.started(lookup);
+  const found = await journal.unlessFailed(lookup, () => findSums(context, search, filter, gone));
+  const {
+    data: _data,
+    next_cursor: _cursor,
+    ...closing
+  } = answerOf(context, search, filter, found, feeds, caller);
+  const statement = callsSql(database.database, filter, { after: undefined, rows: undefined });
+  await streamAnswer(reply, metrics, {
+    format,
+    rows: mapRows(database.stream<CallRow>('calls', statement, gone), (row) =>
+      shown(context, search, row, caller),
+    ),
+    columns: COLUMNS,
+    closing,
+    finished: (count, complete) => journal.finished(lookup, count, complete),
+  });
+  return undefined;
 }
 
-/** The bounds that a request with a cursor repeats must be those of its first page. */
-function isSameRange({ fromMs, toMs }: Range, { from, to }: CallsQuery, zone: string): boolean {
-  return (
-    (from === undefined || readTime(from, zone) === fromMs) &&
-    (to === undefined || readTime(to, zone) === toMs)
-  );
-}
-
-function readRoles(text: string): CallRole[] {
-  const named = text.split(',');
-  return named.includes('any') ? [...CALL_ROLES] : CALL_ROLES.filter((role) => named.includes(role));
-}
-
-function lookupOf(
-  requestId: string,
-  caller: Caller,
-  headers: { 'case-id': string; purpose: string; agent?: string },
-  { reading, roles, zone, range, after, limit }: Search,
-): Lookup {
+function lookupOf({ requestId, route, caller, headers }: Asking, search: CallsSearch): Lookup {
+  const { reading, other, roles, zone, range, page, limit } = search;
+  const { durationMsMin, durationMsMax, outcomes, feeds } = search;
+  const numbers =
+    reading.kind === 'prefix' ? reading.searched.map((prefix) => `${prefix}*`) : reading.searched;
   return {
-    requestId,
-    keyId: caller.keyId,
-    agent: headers.agent ?? '',
-    purpose: headers.purpose,
-    caseId: headers['case-id'],
-    route: ROUTE,
-    numbers: reading.kind === 'prefix' ? reading.searched.map((prefix) => `${prefix}*`) : reading.searched,
+    ...askedBy(requestId, caller, headers),
+    route,
+    // What is found about one of two numbers is found about the other.
+    numbers: [...new Set([...numbers, ...(other?.searched ?? [])])],
     filter: {
       kind: reading.kind,
       roles,
-      from: new Date(range.fromMs).toISOString(),
-      to: new Date(range.toMs).toISOString(),
-      time_zone: zone,
+      other_number: other !== undefined,
+      ...(durationMsMin === undefined ? {} : { min_duration: durationMsMin / 1000 }),
+      ...(durationMsMax === undefined ? {} : { max_duration: durationMsMax / 1000 }),
+      ...(outcomes === undefined ? {} : { outcome: outcomes }),
+      ...(feeds === undefined ? {} : { feed: feeds }),
+      ...rangeAsked(range, zone),
       limit,
-      first_page: after === undefined,
+      first_page: page === undefined,
     },
   };
 }
 
-async function readRows(
+interface Found {
+  /** One more than the page where another page follows. */
+  readonly rows: readonly CallRow[];
+  readonly matched: CallsMatched;
+  readonly faults: readonly FaultRow[];
+}
+
+async function findPage(
   context: QueryContext,
-  { reading, roles, range, after, limit }: Search,
-  feeds: readonly string[],
-  lookup: Lookup,
+  search: CallsSearch,
+  filter: CallsFilter,
   gone: AbortSignal,
-): Promise<CallRow[]> {
-  const { database, numberKeys, retentionMonths } = context;
-  const texts = reading.searched;
-  const number: NumberFilter =
-    reading.kind === 'prefix'
-      ? { kind: 'prefix', prefix: texts[0]! }
-      : { kind: 'exact', texts, keys: numberKeys.keysOf(feeds, texts) };
-  const term: Term = { months: retentionMonths, nowMs: Date.now() };
-  try {
-    // One more than the page, to know whether another follows.
-    const statement = callsSql(database.database, { number, roles, range, term, after, rows: limit + 1 });
-    return await database.calls(statement, gone);
-  } catch (error) {
-    // What failed is what the client must hear of; the entry that began already shows the look-up.
-    await context.journal.finished(lookup, 0, false).catch(() => undefined);
-    throw error;
-  }
+): Promise<Found> {
+  const { database } = context;
+  const { page, limit, range } = search;
+  const statement = callsSql(database.database, filter, { after: page?.after, rows: limit + 1 });
+  const [rows, faults] = await Promise.all([
+    database.calls(statement, gone),
+    findFaults(database, range, gone),
+  ]);
+  const isWhole = rows.length <= limit;
+  const matched =
+    page?.matched ?? (isWhole ? matchedOf(matchedAmong(rows)) : await findMatched(context, filter, gone));
+  return { rows, faults, matched };
+}
+
+/** What is to be said of calls that are streamed, beside them. */
+async function findSums(
+  context: QueryContext,
+  { range }: CallsSearch,
+  filter: CallsFilter,
+  gone: AbortSignal,
+): Promise<Found> {
+  const [matched, faults] = await Promise.all([
+    findMatched(context, filter, gone),
+    findFaults(context.database, range, gone),
+  ]);
+  return { rows: [], faults, matched };
+}
+
+async function findMatched(
+  { database }: QueryContext,
+  filter: CallsFilter,
+  gone: AbortSignal,
+): Promise<CallsMatched> {
+  const [row] = await database.select<MatchedRow>('matched', matchedSql(database.database, filter), gone);
+  return matchedOf(row!);
 }
 
 function answerOf(
   context: QueryContext,
-  search: Search,
-  rows: readonly CallRow[],
+  search: CallsSearch,
+  { term }: CallsFilter,
+  { rows, matched, faults }: Found,
   feeds: KnownFeeds,
   caller: Caller,
 ): CallsAnswer {
-  const { zone, range, limit, identity, reading } = search;
+  const { zone, range, limit, identity, reading, other } = search;
   const page = rows.slice(0, limit);
   const last = page.at(-1);
-  const place = last === undefined ? undefined : { startMs: Number(last.start_ms), cdrKey: last.cdr_key };
-  const unmasked = caller.roles.has('disputes:unmasked');
+  const hasMore = rows.length > limit && last !== undefined;
   return {
-    data: page.map((row) => {
-      const call = callOf(context, search, row);
-      return unmasked ? call : masked(call, reading);
-    }),
-    next_cursor:
-      rows.length > limit && place !== undefined
-        ? context.callsCursors.write({ range, place }, identity)
-        : null,
+    data: page.map((row) => shown(context, search, row, caller)),
+    next_cursor: hasMore
+      ? context.callsCursors.write({ range, place: { after: placeOf(last), matched } }, identity)
+      : null,
+    matched,
     number: writeReading(reading),
+    ...(other === undefined ? {} : { other_number: writeReading(other) }),
     from: writeTime(range.fromMs, zone),
     to: writeTime(range.toMs, zone),
     time_zone: zone,
-    complete: { feeds: progressOf(feeds, zone) },
+    complete: completenessOf({ feeds: search.feeds, range, zone, term }, feeds, faults, topicsOf(context)),
     withheld: 0,
   };
 }
 
-function progressOf(feeds: KnownFeeds, zone: string): Record<string, { read_up_to: string | null }> {
-  return Object.fromEntries(
-    [...feeds].map(([feed, ms]) => [feed, { read_up_to: ms === null ? null : writeTime(ms, zone) }]),
-  );
+/** A call as this caller may see it. */
+function shown(
+  context: QueryContext,
+  { zone, reading, other, roles }: CallsSearch,
+  row: CallRow,
+  caller: Caller,
+): Call {
+  const call = { ...callAnswer(context, row, zone), matched_roles: matchedRoles(row, reading, roles) };
+  return caller.roles.has('disputes:unmasked') ? call : masked(call, reading, other);
 }
 
-function callOf({ numberKeys, callIds }: QueryContext, { zone, roles, reading }: Search, row: CallRow): Call {
-  const startMs = Number(row.start_ms);
+function placeOf(row: CallRow) {
+  return { startMs: Number(row.start_ms), cdrKey: row.cdr_key, callingNumber: row.calling_number };
+}
+
+function matchedRoles(row: CallRow, reading: NumberReading, roles: readonly CallRole[]): CallRole[] {
   const numbers = {
     calling: row.calling_number,
     displayed: row.displayed_caller_id,
     dialed: row.dialed_number,
   };
-  return {
-    id: callIds.idOf({
-      callingKey: numberKeys.keyOf(row.feed, row.calling_number),
-      startMs,
-      cdrKey: row.cdr_key,
-    }),
-    calling_number: numbers.calling,
-    displayed_caller_id: numbers.displayed,
-    dialed_number: numbers.dialed,
-    start: writeTime(startMs, zone),
-    duration_s: row.duration_ms / 1000,
-    talk_s: row.talk_ms === null ? null : row.talk_ms / 1000,
-    outcome: row.outcome,
-    direction: row.direction,
-    account: row.account,
-    feed: row.feed,
-    call_id: row.call_id,
-    matched_roles: roles.filter((role) => matches(reading, numbers[role])),
-  };
+  return CALL_ROLES.filter((role) => roles.includes(role) && matches(reading, numbers[role]));
 }
 
 /**
- * Hides the other party's numbers. After a prefix search all are hidden, or the beginning of a hidden number would
- * bring its end to light.
+ * Hides the numbers that were not typed. After a prefix search all that it found are hidden, or the beginning of a
+ * hidden number would bring its end to light.
  */
-function masked(call: Call, reading: NumberReading): Call {
-  const numbers = [call.calling_number, call.displayed_caller_id, call.dialed_number];
-  const hidden = numbers.filter((number) => reading.kind === 'prefix' || !matches(reading, number));
-  const mask = (number: string): string => (hidden.includes(number) ? maskNumber(number) : number);
-  const inside = (text: string): string => hidden.reduce(maskInside, text);
-  return {
-    ...call,
-    calling_number: mask(call.calling_number),
-    displayed_caller_id: mask(call.displayed_caller_id),
-    dialed_number: mask(call.dialed_number),
-    account: inside(call.account),
-    call_id: inside(call.call_id),
-  };
+function masked(call: Call, reading: NumberReading, other: NumberReading | undefined): Call {
+  const typed = [reading, other].filter((each) => each?.kind === 'exact');
+  return maskCall(call, (number) => !typed.some((each) => each !== undefined && matches(each, number)));
 }

@@ -1,173 +1,367 @@
+import { createHash } from 'node:crypto';
+import { Type } from 'typebox';
 import {
-  NUMBERS_MAX,
   problemAnswers,
+  streamable,
   UsageAnswer,
   usageQuery,
+  type ControlTotals,
   type UsageGroup,
   type UsageQuery,
   type UsageRow,
   type UsageTotal,
 } from '../../schemas/api.ts';
+import { readBillingTerms, type BillingTerms } from '../billing.ts';
+import { durationSums } from '../call-answer.ts';
+import type { Statement, Term } from '../calls-sql.ts';
 import {
   goneSignal,
+  pageRows,
   rangeDaysMax,
   zoneOf,
   type ApiServer,
   type QueryContext,
   type UsageCursorPlace,
 } from '../context.ts';
+import { readControlTotals } from '../control-totals.ts';
+import type { CsvColumn } from '../csv.ts';
 import type { Range } from '../cursor.ts';
-import { readNumber, writeReading, type NumberReading } from '../number-reading.ts';
+import { dialedPrefixes } from '../dialed-prefixes.ts';
+import type { KnownFeeds } from '../feeds.ts';
+import type { NumberList } from '../number-keys.ts';
+import { readNumberList } from '../number-list.ts';
+import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';
+import { formatOf, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, writeTime } from '../times.ts';
-import { orderGroups, usageSql, type SumsRow, type UsagePlace, type UsageSumsRow } from '../usage-sql.ts';
+import {
+  orderGroups,
+  usageSql,
+  type SumsRow,
+  type UsageConditions,
+  type UsagePlace,
+  type UsageSumsRow,
+} from '../usage-sql.ts';
+
+/** Parameters that list numbers. */
+const NUMBER_PARAMETERS = ['calling_number', 'displayed_caller_id', 'dialed_number'] as const;
+
+/** How the numbers of each parameter that was given were read. */
+type Readings = Partial<Record<(typeof NUMBER_PARAMETERS)[number], readonly NumberReading[]>>;
+
+/** Groups whose values come from outside. */
+const TEXT_GROUPS: ReadonlySet<UsageGroup> = new Set([
+  ...NUMBER_PARAMETERS,
+  'dialed_prefix',
+  'account',
+  'feed',
+]);
 
 /** A question for usage as it was understood. */
 interface Question {
   readonly groups: readonly UsageGroup[];
   readonly zone: string;
   readonly range: Range;
-  /** Undefined: all numbers. */
-  readonly readings: readonly NumberReading[] | undefined;
-  readonly feed: string | undefined;
+  readonly term: Term;
+  readonly readings: Readings;
+  readonly conditions: Omit<UsageConditions, 'callingNumbers' | 'displayedNumbers' | 'dialedNumbers'>;
+  /** Undefined: nothing is billed. */
+  readonly billing: BillingTerms | undefined;
+  readonly control: boolean;
   readonly after: UsageCursorPlace | undefined;
   readonly limit: number;
-  /** All that decides which groups the listing has, but the range. */
+  /** All that decides which groups the listing has, and what stands in them. */
   readonly identity: readonly unknown[];
 }
 
-/** `GET /v1/usage`: sums per group. */
+/** `GET /v1/usage`: sums per group, and the control totals of the feeds. */
 export function usageRoutes(app: ApiServer, context: QueryContext): void {
   app.get(
     '/v1/usage',
     {
       config: { role: 'billing' },
       schema: {
-        summary: 'Calls, durations and talk per calling number, day and month',
+        summary: 'Calls, durations, talk and billed seconds per group, with control totals of the feeds',
         tags: ['usage'],
         security: [{ key: [] }],
         querystring: usageQuery(context.settings.query.limit_max),
+        headers: Type.Object({ 'if-none-match': Type.Optional(Type.String({ maxLength: 1000 })) }),
         response: {
-          200: UsageAnswer,
+          200: streamable(UsageAnswer),
+          304: Type.Null({ description: 'nothing has changed since the answer with this ETag' }),
           ...problemAnswers([
-            'PARAMETER_UNKNOWN',
-            'PARAMETER_INVALID',
             'PARAMETER_MISSING',
+            'HEADER_INVALID',
             'RANGE_INVALID',
             'CURSOR_INVALID',
-            'KEY_MISSING',
-            'KEY_INVALID',
-            'ROLE_MISSING',
-            'QUERY_TOO_LARGE',
-            'DATABASE_UNAVAILABLE',
-            'INTERNAL',
+            'USAGE_CHANGED',
+            'TALK_MISSING',
           ]),
         },
       },
     },
     async (request, reply) => {
-      const question = readQuestion(context, request.query);
-      const feeds = [...(await context.feeds.known()).keys()];
-      // A misspelt feed would otherwise look like a feed without calls.
-      if (question.feed !== undefined && !feeds.includes(question.feed)) {
-        throw new Problem('PARAMETER_INVALID', 'feed: there is no feed of this name');
+      const format = formatOf(request.query.format, request.headers.accept);
+      if (format !== 'json') refusePaging(request.query);
+      const known = await context.feeds.known();
+      const question = readQuestion(context, request.query, known);
+      const gone = goneSignal(reply);
+      if (format !== 'json') {
+        // What is to be said beside the groups; the one row is thrown away.
+        const summed = await sumUp(context, { ...question, limit: 1 }, known, gone);
+        const { data: _data, next_cursor: _cursor, ...closing } = answerOf(context, question, summed);
+        return streamAnswer(reply, context.metrics, {
+          format,
+          rows: streamGroups(context, question, known, summed.total, gone),
+          columns: columnsOf(question),
+          closing,
+          finished: () => Promise.resolve(),
+        });
       }
-      const { rows, totals } = await readGroups(context, question, feeds, goneSignal(reply));
-      return answerOf(context, question, rows, totals);
+      const answer = answerOf(context, question, await sumUp(context, question, known, gone));
+      const tag = entityTag(answer);
+      void reply.header('etag', tag);
+      if (isNamed(tag, request.headers['if-none-match'])) return reply.code(304).send(null);
+      return answer;
     },
   );
 }
 
-function readQuestion(context: QueryContext, query: UsageQuery): Question {
-  const { default_country: country } = context.settings.query;
-  const daysMax = rangeDaysMax(context);
+function readQuestion(context: QueryContext, query: UsageQuery, known: KnownFeeds): Question {
+  const { settings, retentionMonths, usageCursors } = context;
   const zone = zoneOf(context, query.time_zone);
-  const range = readRange(query.from, query.to, { zone, daysMax, nowMs: Date.now() });
+  const nowMs = Date.now();
+  const range = readRange(query.from, query.to, { zone, daysMax: rangeDaysMax(context), nowMs });
   const groups = orderGroups(query.group_by.split(','));
-  const readings = readNumbers(query.calling_number, country);
-  const { feed, limit, cursor } = query;
-  const identity = [groups, zone, range, readings?.map(({ searched }) => searched) ?? null, feed ?? null];
-  const content = cursor === undefined ? undefined : context.usageCursors.read(cursor, identity);
-  if (cursor !== undefined && content === undefined) throw new Problem('CURSOR_INVALID', '');
-  return { groups, zone, range, readings, feed, after: content?.place, limit, identity };
-}
-
-function readNumbers(
-  typed: string | string[] | undefined,
-  country: string | undefined,
-): NumberReading[] | undefined {
-  if (typed === undefined) return undefined;
-  const numbers = (typeof typed === 'string' ? [typed] : typed).flatMap((text) => text.split(','));
-  if (numbers.length > NUMBERS_MAX) {
-    throw new Problem('PARAMETER_INVALID', `calling_number: at most ${NUMBERS_MAX} numbers`);
-  }
-  const readings = numbers.map((number) => readNumber('calling_number', number, country));
-  if (readings.some(({ kind }) => kind === 'prefix')) {
-    throw new Problem('PARAMETER_INVALID', 'calling_number: must be whole numbers, not a prefix');
-  }
-  return readings;
-}
-
-async function readGroups(
-  context: QueryContext,
-  { groups, range, zone, readings, feed, after, limit }: Question,
-  feeds: readonly string[],
-  gone: AbortSignal,
-): Promise<{ rows: UsageSumsRow[]; totals: SumsRow | undefined }> {
-  const { database, numberKeys, retentionMonths } = context;
-  const texts = [...new Set(readings?.flatMap(({ searched }) => searched))];
-  const statement = usageSql(database.database, {
+  const readings: Readings = Object.fromEntries(
+    NUMBER_PARAMETERS.filter((name) => query[name] !== undefined).map((name) => [
+      name,
+      readNumberList(name, query[name], settings.query.default_country)!,
+    ]),
+  );
+  const conditions = readConditions(query, known);
+  const billing = readBillingTerms(query);
+  const searched = Object.entries(readings).map(([name, of]) => [
+    name,
+    of.map((reading) => reading.searched),
+  ]);
+  const identity = [groups, zone, range, searched, conditions, billing ?? null];
+  const { cursor, control } = query;
+  const content = cursor === undefined ? undefined : usageCursors.open(cursor, identity, query, zone);
+  const term = { months: retentionMonths, nowMs };
+  return {
     groups,
+    zone,
     range,
-    term: { months: retentionMonths, nowMs: Date.now() },
-    timeZone: zone,
-    callingNumbers: readings === undefined ? undefined : { texts, keys: numberKeys.keysOf(feeds, texts) },
-    feed,
-    after: after?.after,
-    rows: limit + 1,
-  });
-  return database.usage(statement, gone);
+    term,
+    readings,
+    conditions,
+    billing,
+    control,
+    after: content?.place,
+    limit: pageRows(context, query.limit),
+    identity,
+  };
+}
+
+function readConditions(query: UsageQuery, known: KnownFeeds): Question['conditions'] {
+  const { account, feed, outcome, direction, min_duration: min, max_duration: max } = query;
+  const feeds = feed === undefined ? undefined : listOf(feed).flatMap((names) => names.split(','));
+  // A misspelt feed would otherwise look like a feed without calls.
+  if (feeds?.some((name) => !known.has(name)) === true)
+    throw new Problem('PARAMETER_INVALID', 'feed: there is no feed of this name');
+  if (min !== undefined && max !== undefined && min > max)
+    throw new Problem('PARAMETER_INVALID', 'min_duration: must not be above max_duration');
+  return {
+    accounts: account === undefined ? undefined : listOf(account),
+    feeds,
+    outcomes: outcome?.split(','),
+    directions: direction?.split(','),
+    minDurationMs: min === undefined ? undefined : Math.ceil(min * 1000),
+    maxDurationMs: max === undefined ? undefined : Math.floor(max * 1000),
+  };
+}
+
+function listOf(value: string | string[]): string[] {
+  return typeof value === 'string' ? [value] : value;
+}
+
+interface Summed {
+  /** One more than the page where another page follows. */
+  readonly rows: readonly UsageSumsRow[];
+  readonly total: SumsRow;
+  /** With the first page, where they are asked for. */
+  readonly control: ControlTotals | undefined;
+}
+
+async function sumUp(
+  context: QueryContext,
+  question: Question,
+  known: KnownFeeds,
+  gone: AbortSignal,
+): Promise<Summed> {
+  const { database } = context;
+  const { range, term, zone, billing, after, limit, conditions } = question;
+  const counted = new Map([...known].filter(([feed]) => conditions.feeds?.includes(feed) !== false));
+  const control =
+    question.control && after === undefined
+      ? await readControlTotals(database, { range, term, zone }, counted, gone)
+      : undefined;
+  const { rows, totals } = await database.usage(statementOf(context, question, known, limit + 1), gone);
+  // Without groups the one row is the total.
+  const total = totals ?? rows[0];
+  if (total === undefined || (after !== undefined && after.digest !== total.digest))
+    throw new Problem('USAGE_CHANGED', '');
+  requireTalk(billing, total);
+  return { rows, total, control };
 }
 
 function answerOf(
   { usageCursors }: QueryContext,
   question: Question,
-  rows: readonly UsageSumsRow[],
-  totals: SumsRow | undefined,
+  { rows, total, control }: Summed,
 ): UsageAnswer {
-  const { zone, range, readings, after, limit, identity } = question;
-  // Without groups the one row is the total.
-  const total = after?.total ?? sumsOf(totals ?? rows[0]!, zone);
+  const { groups, zone, range, readings, billing, limit, identity } = question;
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   const hasMore = rows.length > limit && last !== undefined;
   return {
-    data: page.map((row) => Object.assign(groupOf(row), sumsOf(row, zone))),
-    total,
+    data: page.map((row) => rowOf(groups, row, zone)),
+    total: sumsOf(total, zone),
     next_cursor: hasMore
-      ? usageCursors.write({ range, place: { after: placeOf(question.groups, last), total } }, identity)
+      ? usageCursors.write({ range, place: { after: placeOf(groups, last), digest: total.digest } }, identity)
       : null,
-    ...(readings === undefined ? {} : { numbers: readings.map(writeReading) }),
+    ...numbersOf(readings),
+    ...(billing === undefined ? {} : { billing: writeTerms(billing) }),
     from: writeTime(range.fromMs, zone),
     to: writeTime(range.toMs, zone),
     time_zone: zone,
+    ...(control === undefined ? {} : { control }),
   };
+}
+
+/** All groups. Rejects with USAGE_CHANGED at the end where they are not of the calls that the total was told of. */
+async function* streamGroups(
+  context: QueryContext,
+  question: Question,
+  known: KnownFeeds,
+  total: SumsRow,
+  gone: AbortSignal,
+): AsyncGenerator<readonly UsageRow[]> {
+  const { groups, zone } = question;
+  const statement = statementOf(context, question, known, undefined);
+  let digest = 0n;
+  for await (const rows of context.database.stream<UsageSumsRow>('usage', statement, gone)) {
+    // That of all calls is the exclusive or of those of the groups.
+    for (const row of rows) digest ^= BigInt(row.digest);
+    yield rows.map((row) => rowOf(groups, row, zone));
+  }
+  if (digest !== BigInt(total.digest)) throw new Problem('USAGE_CHANGED', '');
+}
+
+function columnsOf({ groups, billing }: Question): CsvColumn<UsageRow>[] {
+  const sums = [
+    'records',
+    'answered',
+    'duration_ms',
+    'talk_ms',
+    'missing_talk',
+    'duration_s',
+    'talk_s',
+    ...(billing === undefined ? [] : (['billed_seconds'] as const)),
+    'first_call',
+    'last_call',
+  ] as const;
+  return [
+    ...groups.map((name) => ({ name, isText: TEXT_GROUPS.has(name) })),
+    ...sums.map((name) => ({ name, isText: false })),
+  ];
+}
+
+function rowOf(groups: readonly UsageGroup[], row: UsageSumsRow, zone: string): UsageRow {
+  return Object.assign(groupsOf(groups, row, zone), sumsOf(row, zone));
+}
+
+function statementOf(
+  { database, numberKeys, settings }: QueryContext,
+  question: Question,
+  known: KnownFeeds,
+  rows: number | undefined,
+): Statement {
+  const { groups, range, term, zone, readings, conditions, billing, after } = question;
+  const numbers = (of: readonly NumberReading[] | undefined): NumberList | undefined =>
+    of &&
+    numberKeys.listOf(
+      [...known.keys()],
+      of.flatMap(({ searched }) => searched),
+    );
+  return usageSql(database.database, {
+    groups,
+    range,
+    term,
+    timeZone: zone,
+    conditions: {
+      ...conditions,
+      callingNumbers: numbers(readings.calling_number),
+      displayedNumbers: numbers(readings.displayed_caller_id),
+      dialedNumbers: numbers(readings.dialed_number),
+    },
+    prefixes: groups.includes('dialed_prefix') ? dialedPrefixes(settings.query.dialed_prefixes) : [],
+    billing,
+    after: after?.after,
+    rows,
+  });
+}
+
+/** Absent is not zero: what is unknown is not billed unless the request says what to do. */
+function requireTalk(billing: BillingTerms | undefined, { missing_talk: missing }: SumsRow): void {
+  if (billing?.basis !== 'talk' || billing.missingTalk !== 'refuse' || missing === '0') return;
+  throw new Problem(
+    'TALK_MISSING',
+    `${missing} calls; say missing_talk=exclude, missing_talk=duration or basis=duration, or filter them away`,
+  );
+}
+
+function writeTerms({
+  first,
+  step,
+  basis,
+  roundMs,
+  missingTalk,
+}: BillingTerms): NonNullable<UsageAnswer['billing']> {
+  return { increment: `${first}/${step}`, basis, round_ms: roundMs, missing_talk: missingTalk };
+}
+
+function numbersOf(readings: Readings): Pick<UsageAnswer, 'numbers'> {
+  const written = Object.entries(readings).flatMap(([parameter, of]) =>
+    of.map((reading) => Object.assign({ parameter }, writeReading(reading))),
+  );
+  return written.length === 0 ? {} : { numbers: written };
 }
 
 function placeOf(groups: readonly UsageGroup[], row: UsageSumsRow): UsagePlace {
   return groups.map((group) => row[`group_${group}`]!);
 }
 
-function groupOf({
-  group_calling_number: number,
-  group_day: day,
-  group_month: month,
-}: UsageSumsRow): Partial<UsageRow> {
-  return {
-    ...(number === undefined ? {} : { calling_number: number }),
-    ...(day === undefined ? {} : { day: String(day).replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3') }),
-    ...(month === undefined ? {} : { month: String(month).replace(/^(\d{4})(\d\d)$/, '$1-$2') }),
-  };
+/** The groups of a row as an answer writes them. */
+function groupsOf(groups: readonly UsageGroup[], row: UsageSumsRow, zone: string): Partial<UsageRow> {
+  return Object.fromEntries(groups.map((group) => [group, writeGroup(group, row[`group_${group}`]!, zone)]));
+}
+
+function writeGroup(group: UsageGroup, value: string | number, zone: string): string {
+  const text = String(value);
+  switch (group) {
+    case 'hour':
+      return writeTime(Number(value) * 1000, zone);
+    case 'day':
+      return text.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3');
+    case 'week':
+      return text.replace(/^(\d{4})(\d\d)$/, '$1-W$2');
+    case 'month':
+      return text.replace(/^(\d{4})(\d\d)$/, '$1-$2');
+    default:
+      return text;
+  }
 }
 
 function sumsOf(row: SumsRow, zone: string): UsageTotal {
@@ -175,12 +369,27 @@ function sumsOf(row: SumsRow, zone: string): UsageTotal {
   return {
     records: row.records,
     answered: row.answered,
-    duration_ms: row.sum_duration_ms,
-    talk_ms: row.sum_talk_ms,
-    missing_talk: row.missing_talk,
-    duration_s: Number(row.sum_duration_ms) / 1000,
-    talk_s: Number(row.sum_talk_ms) / 1000,
+    ...durationSums(row),
+    ...(row.billed_seconds === undefined ? {} : { billed_seconds: row.billed_seconds }),
     first_call: isEmpty ? null : writeTime(Number(row.first_ms), zone),
     last_call: isEmpty ? null : writeTime(Number(row.last_ms), zone),
   };
+}
+
+/**
+ * The ETag of an answer. Weak, and without what goes on while the period stays the same (how far the feeds are read,
+ * their counts since their start): a job asks whether what it billed has changed.
+ */
+function entityTag({ control, ...rest }: UsageAnswer): string {
+  const content = JSON.stringify([rest, control === undefined ? null : ofPeriod(control)]);
+  return `W/"${createHash('sha256').update(content).digest('base64url')}"`;
+}
+
+function ofPeriod({ feeds, ...hours }: ControlTotals): unknown {
+  return [hours, feeds.map(({ read_up_to: _readUpTo, since_start: _sinceStart, ...counts }) => counts)];
+}
+
+function isNamed(tag: string, header: string | undefined): boolean {
+  const named = header?.split(',').map((each) => each.trim()) ?? [];
+  return named.includes(tag) || named.includes('*');
 }

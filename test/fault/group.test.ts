@@ -3,7 +3,7 @@ import { type Installation, type Running, until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import { callLines, house, judge, ledgerStored, Load, readAll, startIngest, within } from './harness.ts';
-import { Sender } from './topic.ts';
+import { Sender, takePlace } from './topic.ts';
 
 /** Processes of a group that join, leave, die, or stop for a while and wake up. */
 const servers = testServers(import.meta.url);
@@ -158,6 +158,28 @@ await tap.test('three processes join, leave and die during flushes', async (t) =
   await until('the fourth has partitions', () => assigned.test(fourth.stderr()));
   for (const running of [third, fourth]) running.child.kill('SIGTERM');
   for (const running of [third, fourth]) t.equal((await running.ended).code, 0);
+  await readAll(installation);
+  await judge(t, installation, load);
+});
+
+await tap.test('its place in the group is taken by another with its name: it joins again', async (t) => {
+  const installation = await house(t, servers, 3, { client, partitions: 2 });
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const load = new Load(2).calls(callLines(25, 3000), 10, 'with bad lines');
+  const sender = await Sender.connect(t, servers.kafka);
+  await sender.send(installation.database, load.messages);
+  const hold = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const ingest = startAt(t, installation, proxy.url);
+  await hold.reached;
+  const [, instanceId] = /"instanceId":"([^"]+)"/.exec(ingest.stderr())!;
+  await takePlace(servers.kafka, installation.database, instanceId!, installation.database);
+  await until('it notices', () => /OWNERSHIP_LOST.*waiting to join the group again/.test(ingest.stderr()));
+  t.ok((await ledgerStored(installation)) < load.accepted, 'it had work in hand');
+  await hold.release();
+  await until('the same process reads on', async () => (await ledgerStored(installation)) === load.accepted);
+  t.equal(ingest.child.exitCode, null);
+  ingest.child.kill('SIGTERM');
+  t.equal((await ingest.ended).code, 0);
   await readAll(installation);
   await judge(t, installation, load);
 });

@@ -2,6 +2,8 @@
  * What the fault tests share: the load whose outcome is known, the programs under test, and the verdict, which
  * compares sets of records. The proxies and the Kafka clients of the tests stand beside.
  */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { lastCalendarYear, Traffic } from '../../ingest/generate/traffic.ts';
@@ -55,7 +57,7 @@ export class Load {
   readonly lines = new Set<string>();
   /** Lines that are accepted, duplicates included. */
   accepted = 0;
-  /** Rejected records, as hexadecimal; each message has its own. */
+  /** Digests of the rejected records. */
   readonly rejected: string[] = [];
   readonly skipped: Record<string, number> = {};
   readonly messages: Sent[] = [];
@@ -80,7 +82,7 @@ export class Load {
       for (const [index, line] of lines.slice(from, from + perMessage).entries()) {
         if (bad === 'with bad lines' && (from + index) % 100 === 0) {
           const letter = badLine(this.rejected.length);
-          this.rejected.push(letter.toString('hex'));
+          this.rejected.push(digest(letter));
           parts.push(letter);
         }
         this.lines.add(line);
@@ -94,7 +96,7 @@ export class Load {
 
   /** A message of one record that is rejected. */
   bad(record: Buffer): this {
-    this.rejected.push(record.toString('hex'));
+    this.rejected.push(digest(record));
     this.#push(record);
     return this;
   }
@@ -114,6 +116,10 @@ export class Load {
   #push(value: Buffer | null): void {
     this.messages.push({ partition: this.messages.length % this.#partitions, value });
   }
+}
+
+function digest(record: Buffer): string {
+  return createHash('md5').update(record).digest('hex');
 }
 
 export interface HouseOptions {
@@ -151,9 +157,47 @@ export async function house(
   return installation;
 }
 
+/** Resident memory that an ingest process of the small batches here may take: twice what it does. */
+export const MEMORY_BYTES_MAX = 400 * 1024 ** 2;
+const MEMORY_POLL_MS = 50;
+/** The most that an ingest process of an installation has taken. */
+const memoryPeaks = new WeakMap<Installation, number>();
+
+/** Notes the highest resident memory of a process and of its children (Linux), as long as it runs. */
+function watchMemory(installation: Installation, { child, ended }: Running): void {
+  const look = (): void => {
+    try {
+      for (const pid of [child.pid!, ...childrenOf(child.pid!)]) {
+        const [, kib] = /^VmHWM:\s+([0-9]+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+        memoryPeaks.set(installation, Math.max(memoryPeak(installation), Number(kib ?? 0) * 1024));
+      }
+    } catch {
+      // One of them has just ended.
+    }
+  };
+  const timer = setInterval(look, MEMORY_POLL_MS);
+  void ended.finally(() => clearInterval(timer));
+}
+
+/** Ids of a process's children; none where it is gone. */
+export function childrenOf(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    return text === '' ? [] : text.split(' ').map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** The highest resident memory of an ingest process that this harness started, in bytes; 0 before the first. */
+export function memoryPeak(installation: Installation): number {
+  return memoryPeaks.get(installation) ?? 0;
+}
+
 /** Starts an ingest that is ended with the test, whatever happens. */
 export function startIngest(t: Test, installation: Installation, ...options: string[]): Running {
   const running = installation.start('ingest', ...options);
+  watchMemory(installation, running);
   t.teardown(async () => {
     running.child.kill('SIGKILL');
     await running.ended;
@@ -166,6 +210,7 @@ const READ_MS_MAX = 60_000;
 /** Reads everything that is there, and gives the summary of this run. */
 export async function readAll(installation: Installation): Promise<Summary> {
   const running = installation.start('ingest', '--until-idle');
+  watchMemory(installation, running);
   const code = await exitWithin(READ_MS_MAX, running);
   const { stdout, stderr } = await running.ended;
   if (code !== 0) throw new Error(`ingest --until-idle ended with ${code ?? 'SIGKILL'}:\n${stderr}`);
@@ -194,10 +239,14 @@ export async function exitWithin(ms: number, { child, ended }: Running): Promise
   return child.signalCode === 'SIGKILL' ? undefined : code;
 }
 
+/** Every row of the ledger. */
+export function ledgerRanges(installation: Installation): Promise<LedgerRange[]> {
+  return installation.rows<LedgerRange>(LEDGER);
+}
+
 /** Number of records that the ledger says are stored. */
 export async function ledgerStored(installation: Installation): Promise<number> {
-  const rows = await installation.rows<LedgerRange>(LEDGER);
-  return countedRanges(rows).reduce((sum, { stored }) => sum + Number(stored), 0);
+  return countedRanges(await ledgerRanges(installation)).reduce((sum, { stored }) => sum + Number(stored), 0);
 }
 
 /** How many calls each table holds. */
@@ -282,11 +331,14 @@ export interface JudgeOptions {
   readonly topics?: readonly string[];
   /** Where the log of a partition began when it was first read. @default 0 */
   readonly logStart?: (topic: string, partition: number) => number;
+  /** Resident memory that an ingest process may have taken. @default MEMORY_BYTES_MAX */
+  readonly memoryBytesMax?: number;
 }
 
 /**
  * The verdict. Everything that was sent is in the tables, among the dead letters or was skipped; nothing is twice;
- * both tables agree; sums equal those of the lines; the ledger covers each log without a hole; no lag is left.
+ * both tables agree; sums equal those of the lines; the ledger covers each log without a hole; no lag is left;
+ * cdrhouse's own audit finds no difference; no process took more memory than it may.
  */
 export async function judge(
   t: Test,
@@ -298,6 +350,21 @@ export async function judge(
   await judgeTables(t, installation);
   await judgeDeadLetters(t, installation, load);
   await judgeLedger(t, installation, load, options);
+  await judgeAudit(t, installation, load);
+  judgeMemory(t, installation, options.memoryBytesMax);
+}
+
+/** The command `audit` agrees, strictly where nothing was sent twice. */
+export async function judgeAudit(t: Test, installation: Installation, load: Load): Promise<void> {
+  const strict = load.accepted === load.lines.size ? ['--strict'] : [];
+  const { code, stdout, stderr } = await installation.run('audit', ...strict);
+  t.equal(code, 0, `cdrhouse audit: ${stdout}${stderr}`);
+}
+
+/** No ingest process took more memory than it may. */
+export function judgeMemory(t: Test, installation: Installation, bytesMax = MEMORY_BYTES_MAX): void {
+  const peak = memoryPeak(installation);
+  t.ok(peak > 0 && peak < bytesMax, `at most ${Math.round(peak / 1024 ** 2)} MiB of memory`);
 }
 
 /** The set of stored calls is the set of lines. */
@@ -337,11 +404,11 @@ export async function judgeTables(t: Test, installation: Installation): Promise<
 }
 
 async function judgeDeadLetters(t: Test, installation: Installation, load: Load): Promise<void> {
-  const dead = await installation.rows<{ raw: string }>(
-    'SELECT lower(hex(raw)) AS raw FROM {db}.dead_letters FINAL',
+  const dead = await installation.rows<{ digest: string }>(
+    'SELECT lower(hex(MD5(raw))) AS digest FROM {db}.dead_letters FINAL ORDER BY digest',
   );
   t.strictSame(
-    dead.map(({ raw }) => raw).sort(),
+    dead.map((row) => row.digest),
     [...load.rejected].sort(),
     'the dead letters are the bad records',
   );
@@ -355,7 +422,7 @@ export async function judgeLedger(
   options: JudgeOptions = {},
 ): Promise<void> {
   const topics = options.topics ?? [installation.database];
-  const counted = countedRanges(await installation.rows<LedgerRange>(LEDGER));
+  const counted = countedRanges(await ledgerRanges(installation));
   const observer = await Observer.connect(
     t,
     installation.environment['CDRHOUSE_KAFKA_BROKERS']!,

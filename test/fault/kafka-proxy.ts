@@ -17,6 +17,8 @@ export class KafkaProxy {
   #open = true;
   /** Connections tried while the broker was out of reach. */
   refused = 0;
+  /** Answers of the broker that were passed on. */
+  answers = 0;
 
   private constructor(server: Server, targetPort: number) {
     this.#targetPort = targetPort;
@@ -69,7 +71,10 @@ export class KafkaProxy {
     client.pipe(broker);
     const frames = new Frames();
     broker.on('data', (chunk: Buffer) => {
-      for (const frame of frames.add(chunk)) client.write(this.#rewritten(frame));
+      for (const frame of frames.add(chunk)) {
+        client.write(this.#rewritten(frame));
+        this.answers++;
+      }
     });
   }
 

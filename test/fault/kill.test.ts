@@ -2,6 +2,7 @@ import tap from 'tap';
 import { lastCalendarYear, Traffic } from '../../ingest/generate/traffic.ts';
 import { Installation, until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
+import { ledgerStored, storedLines } from './harness.ts';
 
 /** A million generated calls, with a kill -9 in the middle: the set that is stored is the set that was generated. */
 const servers = testServers(import.meta.url);
@@ -15,28 +16,6 @@ const installation = new Installation(
   // Small batches, so that the kill falls between many.
   { CDRHOUSE_INGEST_BATCH_BYTES_MAX: '4194304' },
 );
-
-async function ledgerStored(): Promise<number> {
-  const [row] = await installation.rows<{ stored: string }>(
-    'SELECT sum(stored) AS stored FROM {db}.ingest_ledger FINAL',
-  );
-  return Number(row?.stored ?? 0);
-}
-
-/** SQL that writes a column of milliseconds as the generator writes seconds. */
-const seconds = (column: string): string =>
-  `if(${column} % 1000 = 0, toString(intDiv(${column}, 1000)), concat(toString(intDiv(${column}, 1000)), '.', leftPad(toString(${column} % 1000), 3, '0')))`;
-
-/** The stored calls, each written again as the line that it came from. */
-async function storedLines(): Promise<string[]> {
-  const rows = await installation.rows<{ line: string }>(
-    `SELECT concat(calling_number, ',', displayed_caller_id, ',', dialed_number, ',',
-       formatDateTime(start_at, '%Y-%m-%dT%H:%i:%S'), '.', leftPad(toString(toUnixTimestamp64Milli(start_at) % 1000), 3, '0'), 'Z,',
-       ${seconds('duration_ms')}, ',', ${seconds('assumeNotNull(talk_ms)')}, ',', call_id, ',', toString(outcome), ',', account) AS line
-     FROM {db}.cdr FINAL`,
-  );
-  return rows.map(({ line }) => line);
-}
 
 function difference(a: ReadonlySet<string>, b: ReadonlySet<string>): string[] {
   return [...a].filter((line) => !b.has(line)).slice(0, 5);
@@ -59,10 +38,10 @@ await tap.test('kill -9 after the ledger has moved, then a restart: equal sets',
     0,
   );
   const ingest = installation.start('ingest');
-  await until('the ledger has moved', async () => (await ledgerStored()) > 0);
+  await until('the ledger has moved', async () => (await ledgerStored(installation)) > 0);
   ingest.child.kill('SIGKILL');
   await ingest.ended;
-  const atKill = await ledgerStored();
+  const atKill = await ledgerStored(installation);
   t.ok(atKill > 0 && atKill < COUNT, `killed with work in hand: ${atKill} of ${COUNT} in the ledger`);
 
   const summary = await installation.json<{ consumed: number; stored: number }>('ingest', '--until-idle');
@@ -70,7 +49,7 @@ await tap.test('kill -9 after the ledger has moved, then a restart: equal sets',
 
   const traffic = new Traffic(SEED, COUNT, lastCalendarYear(Date.now()));
   const generated = new Set(Array.from({ length: COUNT }, (_, index) => traffic.line(index)));
-  const lines = await storedLines();
+  const lines = await storedLines(installation);
   const stored = new Set(lines);
   t.equal(lines.length, COUNT, 'none is stored twice');
   t.strictSame(difference(generated, stored), [], 'none is lost or changed');
@@ -106,5 +85,5 @@ await tap.test('the ledger tiles every partition', async (t) => {
     t.equal(Number(from_offset), ends.get(partition) ?? 0, `partition ${partition}`);
     ends.set(partition, Number(next_offset));
   }
-  t.equal(await ledgerStored(), COUNT);
+  t.equal(await ledgerStored(installation), COUNT);
 });

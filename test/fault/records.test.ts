@@ -2,7 +2,17 @@ import tap from 'tap';
 import { addMonths } from '../../schemas/retention-term.ts';
 import { until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
-import { badLine, callLines, house, judge, Load, readAll, startIngest, within } from './harness.ts';
+import {
+  badLine,
+  callLines,
+  house,
+  judge,
+  ledgerStored,
+  Load,
+  readAll,
+  startIngest,
+  within,
+} from './harness.ts';
 import { createTopic, Observer, Sender, type Sent } from './topic.ts';
 
 /** Odd records, odd times, odd topics. */
@@ -33,33 +43,42 @@ await tap.test('a compacted topic is filled', async (t) => {
   }
 });
 
-await tap.test('poison: bad lines, cut and binary records, tombstones, empty messages', async (t) => {
-  const installation = await house(t, servers, 0, { partitions: 2 });
-  const load = new Load(2);
-  for (let round = 0; round < 10; round++) {
-    load.calls(callLines(700 + round, 200), 20, 'with bad lines');
-    // A record cut off, a binary one, a megabyte without a newline, a field that is too long.
-    load.bad(Buffer.from(`+33199000001,+33199000001,+3319900000${round}`));
-    load.bad(Buffer.from([0x00, 0xc3, 0x28, 0xff, 0xfe, round, 0x80]));
-    load.bad(Buffer.alloc(900_000, 0x61 + round));
-    load.bad(
-      Buffer.from(`${String(round).repeat(5000)},,+33199000002,2025-03-01T10:00:00Z,1,1,long,answered,`),
-    );
-    load.empty(null, 'tombstone');
-    load.empty(EMPTY, 'empty_message');
-    load.empty(Buffer.from('\n\r\n\n'), 'empty_line', 3);
-  }
-  await (await Sender.connect(t, servers.kafka)).send(installation.database, load.messages);
-  t.match(await readAll(installation), {
-    consumed: load.consumed,
-    stored: load.accepted,
-    rejected: load.rejected.length,
-    suppressed: 0,
-    skipped: load.skippedCount,
-    skipped_by_reason: load.skipped,
-  });
-  await judge(t, installation, load);
-});
+await tap.test(
+  'poison: bad lines, cut and binary records, tombstones, empty messages, headers',
+  async (t) => {
+    const installation = await house(t, servers, 0, { partitions: 2 });
+    const load = new Load(2);
+    for (let round = 0; round < 10; round++) {
+      load.calls(callLines(700 + round, 200), 20, 'with bad lines');
+      // A record cut off, a binary one, a megabyte without a newline, a field that is too long.
+      load.bad(Buffer.from(`+33199000001,+33199000001,+3319900000${round}`));
+      load.bad(Buffer.from([0x00, 0xc3, 0x28, 0xff, 0xfe, round, 0x80]));
+      load.bad(Buffer.alloc(900_000, 0x61 + round));
+      load.bad(
+        Buffer.from(`${String(round).repeat(5000)},,+33199000002,2025-03-01T10:00:00Z,1,1,long,answered,`),
+      );
+      load.empty(null, 'tombstone');
+      load.empty(EMPTY, 'empty_message');
+      load.empty(Buffer.from('\n\r\n\n'), 'empty_line', 3);
+    }
+    // Headers are no part of a record; they stand between the messages in what a broker sends.
+    const sent = load.messages.map((message, index) => ({
+      ...message,
+      headers:
+        index % 3 === 0 ? [] : [{ source: `switch-${index}` }, { source: '' }, { trace: 'x'.repeat(300) }],
+    }));
+    await (await Sender.connect(t, servers.kafka)).send(installation.database, sent);
+    t.match(await readAll(installation), {
+      consumed: load.consumed,
+      stored: load.accepted,
+      rejected: load.rejected.length,
+      suppressed: 0,
+      skipped: load.skippedCount,
+      skipped_by_reason: load.skipped,
+    });
+    await judge(t, installation, load);
+  },
+);
 
 await tap.test('the same file sent twice and packed differently is stored once', async (t) => {
   const installation = await house(t, servers, 1, { partitions: 3 });
@@ -203,6 +222,46 @@ await tap.test('starts at the edges: zone changes, ends of months and years, fut
   );
   t.match(counts, { overlaps: '2', gaps: '2' }, 'both are counted, in both readings');
 });
+
+await tap.test(
+  'starts that become due while it runs: stored until then, counted as expired from then on',
+  async (t) => {
+    // A multiple of four years, so that a 29 February has one before it.
+    const MONTHS = 48;
+    const installation = await house(t, servers, 6, {
+      partitions: 1,
+      environment: { CDRHOUSE_RETENTION_MONTHS: String(MONTHS) },
+    });
+    const sender = await Sender.connect(t, servers.kafka);
+    const ingest = startIngest(t, installation);
+    await until('it reads', () => /partitions assigned/.test(ingest.stderr()));
+    const due = Date.now() + 15_000;
+    const lines = (name: string): string[] =>
+      Array.from({ length: 20 }, (_, index) => {
+        const start = iso(addMonths(due - index, -MONTHS));
+        return `+33199000001,+33199000001,+33199000002,${start},1,0,${name}-${index},answered,`;
+      });
+    const load = new Load(1).calls(lines('early'), 10).calls(callLines(73, 100), 10, 'with bad lines');
+    await sender.send(installation.database, load.messages);
+    await until('they are stored', async () => (await ledgerStored(installation)) === load.accepted);
+    await until('they are due', () => Date.now() > due);
+
+    const from = load.messages.length;
+    // Others with the same starts, and the same ones sent again.
+    for (const name of ['late', 'early']) load.empty(Buffer.from(lines(name).join('\n')), 'expired', 20);
+    load.calls(callLines(74, 100), 10);
+    await sender.send(installation.database, load.since(from));
+    await until('it has read on', async () => (await ledgerStored(installation)) === load.accepted);
+    ingest.child.kill('SIGTERM');
+    t.equal((await ingest.ended).code, 0);
+    const [row] = await installation.rows<{ expired: string }>(
+      "SELECT sum(skipped_by_reason['expired']) AS expired FROM {db}.ingest_ledger FINAL",
+    );
+    t.equal(row!.expired, '40');
+    await readAll(installation);
+    await judge(t, installation, load);
+  },
+);
 
 await tap.test('records of aborted transactions are never read, and nothing stands still', async (t) => {
   const installation = await house(t, servers, 5, { partitions: 1 });

@@ -1,23 +1,35 @@
+import { hostname } from 'node:os';
+import Kafka from 'node-rdkafka';
 import tap from 'tap';
 import { until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
+import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import {
   callLines,
+  countedRanges,
   house,
   judge,
+  judgeAudit,
   judgeCalls,
   judgeTables,
+  ledgerRanges,
   ledgerStored,
   Load,
   readAll,
   startIngest,
-  storedLines,
 } from './harness.ts';
+import { KafkaProxy } from './kafka-proxy.ts';
 import { deleteRecordsBefore, Observer, recreateTopic, Sender } from './topic.ts';
 
 /** Where reading goes on when Kafka or the database is not what the ledger remembers. */
 const servers = testServers(import.meta.url);
 const client = { 'session.timeout.ms': 6000 };
+
+/** Waits until the broker has answered some fetches; it does ten times a second where nothing is new. */
+async function fetchedAgain(kafka: KafkaProxy): Promise<void> {
+  const { answers } = kafka;
+  await until('it is fetched again', () => kafka.answers > answers + 8);
+}
 
 await tap.test("the group's offsets moved from outside have no effect", async (t) => {
   const installation = await house(t, servers, 0, { client, partitions: 2 });
@@ -116,31 +128,68 @@ await tap.test('topics deleted and made again, shorter and longer: they stop, ot
   );
 });
 
-await tap.test('a topic that is made again while it is read, longer than before', async (t) => {
-  const installation = await house(t, servers, 4, { partitions: 1 });
-  const topic = installation.database;
-  const sender = await Sender.connect(t, servers.kafka);
-  const load = new Load(1).calls(callLines(61, 200), 10);
-  await sender.send(topic, load.messages);
-  const ingest = startIngest(t, installation);
-  await until('the first topic is read', async () => (await ledgerStored(installation)) === load.accepted);
-  await recreateTopic(servers.kafka, topic, { partitions: 1 });
-  await sender.send(topic, new Load(1).calls(callLines(62, 400), 10).messages);
-  // It is longer: at the offset where the old one ended there is a message of the new one.
-  await until(
-    'it is noticed, or something of the new topic is stored',
-    async () => /PARTITION_GAP/.test(ingest.stderr()) || (await ledgerStored(installation)) > load.accepted,
-  );
-  ingest.child.kill('SIGTERM');
-  await ingest.ended;
-  t.match(ingest.stderr(), /PARTITION_GAP/, 'the gap is noticed');
-  t.equal(await ledgerStored(installation), load.accepted, 'nothing counts beyond the gap');
-  t.equal((await storedLines(installation)).length, load.accepted, 'nothing is stored beyond it');
-  // At the latest when it starts again.
-  t.match(await installation.run('ingest', '--until-idle'), {
-    code: 1,
-    stderr: /PARTITION_GAP.*deleted and created again/,
+for (const [index, [length, count]] of (
+  [
+    ['longer', 400],
+    ['shorter', 50],
+  ] as const
+).entries()) {
+  await tap.test(`a topic that is made again while it is read, ${length} than before`, async (t) => {
+    const installation = await house(t, servers, [4, 7][index]!, { partitions: 1 });
+    const topic = installation.database;
+    const sender = await Sender.connect(t, servers.kafka);
+    const load = new Load(1).calls(callLines(61, 200), 10);
+    await sender.send(topic, load.messages);
+    const ingest = startIngest(t, installation);
+    await until('the first topic is read', async () => (await ledgerStored(installation)) === load.accepted);
+    await recreateTopic(servers.kafka, topic, { partitions: 1 });
+    await sender.send(topic, new Load(1).calls(callLines(62, count), 10).messages);
+    // Where it is longer there is a message of the new one at the offset where the old one ended.
+    await until(
+      'it is noticed, or something of the new topic is stored',
+      async () => /PARTITION_GAP/.test(ingest.stderr()) || (await ledgerStored(installation)) > load.accepted,
+    );
+    // The shorter one grows over that offset.
+    await sender.send(topic, new Load(1).calls(callLines(67, 300), 10).messages);
+    t.equal(ingest.child.exitCode, null, 'it still runs');
+    ingest.child.kill('SIGTERM');
+    await ingest.ended;
+    t.match(ingest.stderr(), /PARTITION_GAP/, 'the gap is noticed');
+    t.equal(await ledgerStored(installation), load.accepted, 'nothing counts beyond the gap');
+    await judgeCalls(t, installation, load);
+    // At the latest when it starts again.
+    t.match(await installation.run('ingest', '--until-idle'), {
+      code: 1,
+      stderr: /PARTITION_GAP.*deleted and created again/,
+    });
+    await judgeCalls(t, installation, load);
   });
+}
+
+await tap.test('a topic that is made again while batches of it are in hand', async (t) => {
+  const installation = await house(t, servers, 8, { partitions: 1 });
+  const topic = installation.database;
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+  const sender = await Sender.connect(t, servers.kafka);
+  const older = callLines(68, 3000);
+  await sender.send(topic, new Load(1).calls(older, 10).messages);
+  const hold = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const ingest = startIngest(t, installation);
+  await hold.reached;
+  await recreateTopic(servers.kafka, topic, { partitions: 1 });
+  await sender.send(topic, new Load(1).calls(callLines(69, 4000), 10).messages);
+  await hold.release();
+  await until('it is noticed', () => /PARTITION_GAP/.test(ingest.stderr()));
+  ingest.child.kill('SIGTERM');
+  t.equal((await ingest.ended).code, 0);
+  const stored = await ledgerStored(installation);
+  t.ok(stored > 0 && stored < older.length, 'it had work in hand');
+  // What was stored is a beginning of the older topic, whole.
+  const load = new Load(1).calls(older.slice(0, stored), 10);
+  await judgeCalls(t, installation, load);
+  await judgeTables(t, installation);
+  await judgeAudit(t, installation, load);
 });
 
 await tap.test(
@@ -184,3 +233,108 @@ await tap.test(
     await judgeTables(t, installation);
   },
 );
+
+await tap.test('records gone while they are read: noted, others go on to their ends', async (t) => {
+  const kafka = await KafkaProxy.start(t, servers.kafka);
+  const clickhouse = await ClickhouseProxy.start(t, servers.clickhouse);
+  const installation = await house(t, servers, 6, {
+    partitions: 2,
+    // So that one batch on its way is enough for reading to stop.
+    environment: { CDRHOUSE_INGEST_BATCHES_IN_FLIGHT_MAX: '1' },
+  });
+  const topic = installation.database;
+  const sender = await Sender.connect(t, servers.kafka, `${topic}-sender`);
+  const load = new Load(2).calls(callLines(65, 400), 10);
+  const last = load.messages.length;
+  load.calls(callLines(68, 10), 10);
+  await sender.transaction(topic, load.messages.slice(0, last), 'commit');
+  installation.environment['CDRHOUSE_KAFKA_BROKERS'] = kafka.brokers;
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = clickhouse.url;
+  const ingest = startIngest(t, installation);
+  await until('it is read', async () => (await ledgerStored(installation)) === load.accepted - 10);
+  const hold = clickhouse.hold('before', insertsInto('cdr'));
+  await sender.transaction(topic, load.since(last), 'commit');
+  await hold.reached;
+
+  // Reading stands still, what is fetched waits. In partition 1 there is nothing new but an aborted transaction, so
+  // that only its end tells that it was read; while ingest is cut off, what is new in partition 0 goes.
+  const more = new Load(1).calls(callLines(66, 100), 10).messages;
+  const toSecond = more.map((message) => ({ ...message, partition: 1 }));
+  await sender.transaction(topic, toSecond, 'abort');
+  await fetchedAgain(kafka);
+  kafka.cut();
+  await sender.transaction(topic, more, 'commit');
+  const observer = await Observer.connect(t, servers.kafka, `${topic}-observer`);
+  const [first, second] = await observer.logs(topic);
+  await deleteRecordsBefore(servers.kafka, topic, 0, first!.high - 2);
+  kafka.heal();
+  await fetchedAgain(kafka);
+  await hold.release();
+  await until('the gap is noted', async () => {
+    const gaps = await installation.rows<{ partition: number; next_offset: string }>(
+      "SELECT partition, next_offset FROM {db}.ingest_state FINAL WHERE state = 'gap'",
+    );
+    if (gaps.length === 0) return false;
+    t.match(gaps, [{ partition: 0 }]);
+    // Behind its last message, or behind the mark of the transaction too.
+    t.ok([first!.high - 12, first!.high - 11].includes(Number(gaps[0]!.next_offset)));
+    return true;
+  });
+  await until('the other partition is read to its end', async () => {
+    const ranges = countedRanges(await ledgerRanges(installation)).filter(({ partition }) => partition === 1);
+    return Math.max(...ranges.map(({ next_offset }) => Number(next_offset))) === second!.high;
+  });
+  ingest.child.kill('SIGTERM');
+  await ingest.ended;
+  t.match(ingest.stderr(), /"code":"PARTITION_GAP","topic":"[^"]*","partition":0/);
+  await judgeCalls(t, installation, load);
+  await judgeTables(t, installation);
+});
+
+await tap.test(
+  'another member takes its name in the group: it says why, and tries to join again',
+  async (t) => {
+    const installation = await house(t, servers, 10, { partitions: 1 });
+    const topic = installation.database;
+    const load = new Load(1).calls(callLines(67, 100), 10);
+    await (await Sender.connect(t, servers.kafka)).send(topic, load.messages);
+    const ingest = startIngest(t, installation);
+    await until('it reads', async () => (await ledgerStored(installation)) === load.accepted);
+    const namesake = new Kafka.KafkaConsumer(
+      {
+        'metadata.broker.list': servers.kafka,
+        'group.id': topic,
+        'group.instance.id': `cdrhouse-${hostname()}-0`,
+        'partition.assignment.strategy': 'range,roundrobin',
+      },
+      {},
+    );
+    await new Promise<void>((resolve, reject) => {
+      namesake.connect({}, (error) => (error ? reject(new Error(error.message)) : resolve()));
+    });
+    t.teardown(() => new Promise((resolve) => namesake.disconnect(resolve)));
+    namesake.subscribe([topic]);
+    namesake.consume(() => undefined);
+    await until('it says so', () => /OWNERSHIP_LOST.*waiting to join the group again/.test(ingest.stderr()));
+  },
+);
+
+await tap.test('--until-idle beside a process whose partition stands still: it says so', async (t) => {
+  const installation = await house(t, servers, 9, { partitions: 1 });
+  const topic = installation.database;
+  const sender = await Sender.connect(t, servers.kafka);
+  const load = new Load(1).calls(callLines(65, 400), 10);
+  await sender.send(topic, load.messages);
+  await readAll(installation);
+  // Shorter: what the ledger holds of the older topic lies beyond the end of the newer one.
+  await recreateTopic(servers.kafka, topic, { partitions: 1 });
+  await sender.send(topic, new Load(1).calls(callLines(66, 100), 10).messages);
+  const owner = startIngest(t, installation);
+  await until('the partition stands still', () => /"partitions":0,"gaps":1/.test(owner.stderr()));
+  const { code, stdout, stderr } = await installation.run('ingest', '--until-idle');
+  t.match(stderr, /"partitions":0,"gaps":0,"msg":"partitions assigned"/, 'it has no partition itself');
+  t.equal(code, 1);
+  t.equal(stdout, '');
+  t.match(stderr, /PARTITION_GAP: 1 partition\(s\) stand still.*deleted and created again/);
+  t.equal(await ledgerStored(installation), load.accepted);
+});

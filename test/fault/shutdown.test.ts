@@ -47,13 +47,13 @@ async function fullQueues(t: Test, databaseIndex: number, drainSeconds: number):
 
 await tap.test('SIGTERM with full queues: what was read is stored, exit 0', async (t) => {
   const { installation, proxy, load, hold, ingest } = await fullQueues(t, 0, 30);
-  t.equal(proxy.batches, 1);
+  const before = proxy.batches;
   ingest.child.kill('SIGTERM');
   await hold.release();
   const { code, stderr } = await ingest.ended;
   t.equal(code, 0);
   t.notMatch(stderr, /INTERNAL/);
-  t.ok(proxy.batches >= 3, `${proxy.batches} batches: those in flight were stored`);
+  t.ok(proxy.batches >= before + 2, `${proxy.batches} batches: those in flight were stored`);
   const atEnd = await ledgerStored(installation);
   const summary = await readAll(installation);
   t.equal(summary.stored, load.accepted - atEnd, 'nothing of it is read again');
@@ -62,9 +62,10 @@ await tap.test('SIGTERM with full queues: what was read is stored, exit 0', asyn
 
 await tap.test('SIGTERM while the database is away: it ends after the grace time', async (t) => {
   const { installation, proxy, load, hold, ingest } = await fullQueues(t, 1, 1);
+  const before = proxy.batches;
   ingest.child.kill('SIGTERM');
   t.equal(await exitWithin(5000, ingest), 0, 'it ends by itself');
-  t.equal(proxy.batches, 1, 'what was not stored is not in the ledger');
+  t.equal(proxy.batches, before, 'what was not stored is not in the ledger');
   await hold.release();
   await readAll(installation);
   await judge(t, installation, load);

@@ -11,6 +11,9 @@ export interface Sent {
   readonly partition: number;
   readonly value: Buffer | null;
   readonly key?: string;
+  /** Kafka timestamp, UTC ms. @default now */
+  readonly timestampMs?: number;
+  readonly headers?: readonly Readonly<Record<string, string>>[];
 }
 
 /** Log of a partition: offsets `[low, high)`. */
@@ -49,6 +52,18 @@ export async function createTopic(brokers: string, name: string, options: TopicO
         TIMEOUT_MS,
         callback as (error: LibrdKafkaError) => void,
       ),
+    );
+  } finally {
+    admin.disconnect();
+  }
+}
+
+/** Gives a topic more partitions. */
+export async function addPartitions(brokers: string, name: string, partitions: number): Promise<void> {
+  const admin = Kafka.AdminClient.create({ 'metadata.broker.list': brokers });
+  try {
+    await called<void>((callback) =>
+      admin.createPartitions(name, partitions, TIMEOUT_MS, callback as (error: LibrdKafkaError) => void),
     );
   } finally {
     admin.disconnect();
@@ -156,12 +171,12 @@ export class Sender {
   }
 
   /** Sends, and waits for the acknowledgements. */
-  async send(topic: string, messages: readonly Sent[]): Promise<void> {
-    for (const { partition, value, key } of messages) {
-      this.#producer.produce(topic, partition, value, key ?? null);
+  async send(topic: string, messages: readonly Sent[], timeoutMs = TIMEOUT_MS): Promise<void> {
+    for (const { partition, value, key, timestampMs, headers = [] } of messages) {
+      this.#producer.produce(topic, partition, value, key ?? null, timestampMs ?? null, null, [...headers]);
       this.#open++;
     }
-    await called((callback) => this.#producer.flush(TIMEOUT_MS, callback as never));
+    await called((callback) => this.#producer.flush(timeoutMs, callback as never));
     await until('everything is acknowledged', () => this.#open === 0 || this.#failure !== undefined);
     if (this.#failure !== undefined) throw new Error(this.#failure.message, { cause: this.#failure });
   }
@@ -247,4 +262,32 @@ export class Observer {
   reset(topic: string, partitions: readonly number[], offset: number): void {
     this.#consumer.commitSync(partitions.map((partition) => ({ topic, partition, offset })));
   }
+}
+
+/** Takes the place of a group's static member, as another process with the same name would, and ends. */
+export async function takePlace(
+  brokers: string,
+  group: string,
+  instanceId: string,
+  topic: string,
+): Promise<void> {
+  let joined = false;
+  const consumer = new Kafka.KafkaConsumer(
+    {
+      'metadata.broker.list': brokers,
+      'group.id': group,
+      'group.instance.id': instanceId,
+      'enable.auto.commit': false,
+      'session.timeout.ms': 6000,
+      'partition.assignment.strategy': 'range,roundrobin',
+      rebalance_cb: () => (joined = true),
+    },
+    {},
+  );
+  await called((callback) => consumer.connect({ timeout: TIMEOUT_MS }, callback as never));
+  consumer.subscribe([topic]);
+  consumer.consume();
+  await until('it has joined the group', () => joined);
+  consumer.unassign();
+  await called((callback) => consumer.disconnect(callback as never));
 }

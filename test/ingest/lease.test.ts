@@ -6,7 +6,12 @@ const SESSION_MS = 10_000;
 /** A lease over a clock and a coordinator that the test moves. */
 function leased(prove: () => Promise<void>): { lease: Lease; pass: (ms: number) => void } {
   let now = 1_000_000;
-  const lease = new Lease(SESSION_MS, prove, () => now);
+  const proven = async (): Promise<number> => {
+    const sentAtMs = now;
+    await prove();
+    return sentAtMs;
+  };
+  const lease = new Lease(SESSION_MS, proven, () => now);
   return { lease, pass: (ms) => (now += ms) };
 }
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import tap from 'tap';
 import type { LedgerHead } from '../../ingest/clickhouse.ts';
-import { contiguousEnd, decideResume } from '../../ingest/ledger.ts';
+import { contiguousEnd, correctionZone, decideResume } from '../../ingest/ledger.ts';
+import { sourceSpans, type FeedClaim } from '../../schemas/source-spans.ts';
 
 const head: LedgerHead = {
   topic: 'cdr',
@@ -12,7 +13,16 @@ const head: LedgerHead = {
   fromOffset: 100,
   nextOffset: 250,
   covered: 150,
+  readings: ['today'],
+  correction: 0,
+  correctedUntil: 0,
 };
+const claim = (feed: string, topic: string, topicId: string, claimedAt: number): FeedClaim => ({
+  feed,
+  topic,
+  topicId,
+  claimedAt,
+});
 const log = { clusterId: 'cluster', topicId: 'topic', low: 0, high: 1000 };
 
 await tap.test('without a ledger everything is read, from the start of the log', async (t) => {
@@ -79,3 +89,65 @@ await tap.test('the contiguous run ends before the first hole', async (t) => {
     }),
   );
 });
+
+await tap.test(
+  "rows of another reading may stand where the reading has changed, up to the log's end",
+  async (t) => {
+    t.equal(correctionZone(head, 250, 'today', 1000), undefined, 'as it was');
+    t.equal(correctionZone(undefined, 0, 'today', 1000), undefined, 'nothing was ever read');
+    t.strictSame(correctionZone({ ...head, readings: ['before'] }, 250, 'today', 1000), {
+      until: 1000,
+      begun: undefined,
+    });
+    t.equal(
+      correctionZone({ ...head, readings: ['before'] }, 1000, 'today', 1000),
+      undefined,
+      'nothing is left',
+    );
+    t.match(
+      correctionZone({ ...head, readings: ['today', 'before'] }, 250, 'today', 1000),
+      { until: 1000 },
+      'a generation with two readings',
+    );
+  },
+);
+
+await tap.test('a range that is not read to its end goes on to be corrected', async (t) => {
+  const begun = { ...head, correction: 77, correctedUntil: 400 };
+  t.strictSame(correctionZone(begun, 250, 'today', 1000), { until: 400, begun: 77 }, 'under the same number');
+  t.equal(correctionZone(begun, 400, 'today', 1000), undefined, 'until it is read');
+  t.strictSame(
+    correctionZone({ ...begun, readings: ['before'] }, 250, 'today', 1000),
+    { until: 1000, begun: undefined },
+    'changed again: another correction, of all that may have been read since',
+  );
+  t.match(correctionZone({ ...begun, readings: ['before'] }, 250, 'today', 300), { until: 400 });
+  t.strictSame(
+    correctionZone({ ...begun, correction: 0 }, 250, 'today', 1000),
+    { until: 400, begun: undefined },
+    'by a rewind: it has not begun',
+  );
+});
+
+await tap.test(
+  'rows are of a topic from its claim on until another one is claimed for the feed',
+  async (t) => {
+    const claims = [
+      claim('a', 'one', 'old', 10),
+      claim('a', 'one', 'new', 20),
+      claim('b', 'two', 'x', 25),
+      claim('a', 'one', 'new', 30),
+      claim('a', 'two', 'x', 40),
+      claim('b', 'one', 'new', 45),
+      claim('a', 'two', 'x', 50),
+      claim('a', 'one', 'new', 60),
+    ];
+    t.strictSame(sourceSpans(claims, 'one', 'new'), [
+      { feed: 'a', since: 20, before: 40 },
+      { feed: 'b', since: 45, before: undefined },
+      { feed: 'a', since: 60, before: undefined },
+    ]);
+    t.strictSame(sourceSpans(claims, 'one', 'old'), [{ feed: 'a', since: 10, before: 20 }]);
+    t.strictSame(sourceSpans([], 'one', 'old'), []);
+  },
+);

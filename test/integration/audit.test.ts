@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import tap from 'tap';
 import { Installation } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
@@ -34,13 +36,41 @@ await tap.test('what was ingested, with bad lines and re-sent ones, agrees', asy
     { length: 50 },
     (_, i) => `+33199000001,,+33199000002,2026-0${1 + (i % 3)}-01T10:00:00Z,${i}`,
   );
-  const file = installation.write('a.csv', [...good, 'bad', ...good.slice(0, 5)].join('\n'));
+  const file = installation.write('a.csv', [...good, 'bad', ...good.slice(0, 5), ''].join('\n'));
   await installation.json('ship', file);
   await installation.json('ingest', '--until-idle');
   t.match(await audit(), { code: 0, report: { accepted: 55, found: 50, elsewhere: 5, differences: [] } });
   const strict = await audit('--strict');
   t.equal(strict.code, 1);
   t.match(strict.report.differences, [{ fault: 'too_few' }]);
+});
+
+await tap.test('the outcome is left for Prometheus', async (t) => {
+  const path = join(installation.folder, 'audit.prom');
+  const value = (name: string): number => {
+    const line = readFileSync(path, 'utf8')
+      .split('\n')
+      .find((candidate) => candidate.startsWith(`${name} `));
+    return Number(line?.slice(name.length + 1));
+  };
+  const beganMs = Date.now();
+  t.match(await audit('--metrics-file', path), { code: 0 });
+  t.equal(value('cdrhouse_audit_differences{fault="too_few"}'), 0);
+  t.equal(value('cdrhouse_audit_accepted_records'), 55);
+  t.equal(value('cdrhouse_audit_elsewhere_records'), 5);
+  t.ok(value('cdrhouse_audit_last_run_timestamp_seconds') >= beganMs / 1000);
+  t.equal(statSync(path).mode & 0o777, 0o644 & ~process.umask());
+  const inode = statSync(path).ino;
+  t.match(await audit('--strict', '--feed', 'audited', '--metrics-file', path), { code: 1 });
+  t.equal(value('cdrhouse_audit_differences{feed="audited",fault="too_few"}'), 1, 'also where they differ');
+  t.not(statSync(path).ino, inode, 'replaced, not rewritten');
+  t.strictSame(
+    readdirSync(installation.folder).filter((name) => name.startsWith('audit')),
+    ['audit.prom'],
+  );
+  const unwritable = await installation.run('audit', '--metrics-file', join(path, 'x.prom'));
+  t.equal(unwritable.code, 1);
+  t.match(unwritable.stderr, /FILE_UNWRITABLE/);
 });
 
 await tap.test('a detached part is seen, and no more once it is back', async (t) => {

@@ -175,3 +175,117 @@ await tap.test('dead letters can be listed without content, and one shown with i
   });
   t.match(await installation.run('dead-letters', 'show', 'nowhere'), { code: 2, stderr: /USAGE_WRONG/ });
 });
+
+/** Codes that `list` gives with these options. */
+async function codesOf(...options: string[]): Promise<string[]> {
+  const { code, stdout, stderr } = await installation.run('dead-letters', 'list', '--json', ...options);
+  if (code !== 0) throw new Error(stderr);
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => (JSON.parse(line) as { code: string }).code)
+    .sort();
+}
+
+await tap.test(
+  'they are chosen by feed, code, state and message time, which ends are half open',
+  async (t) => {
+    const [times] = await installation.rows<{ first: string; last: string; behind: string }>(
+      `SELECT formatDateTime(min(message_at), '%FT%T.%fZ', 'UTC') AS first, formatDateTime(max(message_at), '%FT%T.%fZ', 'UTC') AS last,
+       formatDateTime(max(message_at) + INTERVAL 1 MILLISECOND, '%FT%T.%fZ', 'UTC') AS behind FROM {db}.dead_letters`,
+    );
+    const all = BAD.map(({ code }) => code).sort();
+    t.strictSame(await codesOf(), all);
+    t.strictSame(await codesOf('--feed', 'lines'), all);
+    t.strictSame(await codesOf('--code', 'FIELD_MISSING'), ['FIELD_MISSING', 'FIELD_MISSING']);
+    t.strictSame(await codesOf('--state', 'replayed'), []);
+    t.strictSame(await codesOf('--from', times!.first, '--to', times!.behind), all);
+    t.strictSame(await codesOf('--to', times!.first), []);
+    t.ok((await codesOf('--to', times!.last)).length < BAD.length, 'the end is not in');
+    t.ok((await codesOf('--from', times!.last)).length > 0, 'the begin is in');
+  },
+);
+
+await tap.test('they can be counted, and a list that is cut says how many there are', async (t) => {
+  const { stdout } = await installation.run('dead-letters', 'list', '--count');
+  t.equal(
+    stdout.split('\n').filter((line) => line.startsWith('lines  DURATION_UNREADABLE  open  3')).length,
+    1,
+  );
+  const counts = await installation.run(
+    'dead-letters',
+    'list',
+    '--count',
+    '--json',
+    '--code',
+    'FIELD_MISSING',
+  );
+  t.strictSame(JSON.parse(counts.stdout), { feed: 'lines', code: 'FIELD_MISSING', state: 'open', count: 2 });
+  const cut = await installation.run('dead-letters', 'list', '--limit', '5');
+  t.equal(cut.stdout.trim().split('\n').length, 5);
+  t.match(cut.stderr, `5 of ${BAD.length}`);
+  t.equal((await installation.run('dead-letters', 'list', '--limit', String(BAD.length))).stderr, '');
+});
+
+await tap.test(
+  'an unknown feed, code, state or time is wrong usage, and the allowed ones are named',
+  async (t) => {
+    for (const command of ['list', 'replay']) {
+      t.match(await installation.run('dead-letters', command, '--feed', 'linse'), {
+        code: 2,
+        stderr: /FEED_UNKNOWN: there is no feed "linse"; there are lines\n/,
+      });
+      t.match(await installation.run('dead-letters', command, '--code', 'BAD'), {
+        code: 2,
+        stderr: /COLUMN_COUNT_WRONG/,
+      });
+      t.match(await installation.run('dead-letters', command, '--from', 'yesterday'), {
+        code: 2,
+        stderr: /ISO 8601/,
+      });
+      const backwards = ['--from', '2026-03-02T00:00:00Z', '--to', '2026-03-01T00:00:00Z'];
+      t.match(await installation.run('dead-letters', command, ...backwards), { code: 2, stderr: /--from/ });
+    }
+    t.match(await installation.run('dead-letters', 'list', '--state', 'closed'), {
+      code: 2,
+      stderr: /superseded/,
+    });
+    t.match(await installation.run('dead-letters', 'replay', '--place', 'x/0/0'), {
+      code: 2,
+      stderr: /USAGE_WRONG/,
+    });
+  },
+);
+
+await tap.test('what fails in ClickHouse has its code and says what to do, in every command', async (t) => {
+  const commands = [
+    ['dead-letters', 'list'],
+    ['dead-letters', 'show', 'x/0/0/1'],
+    ['dead-letters', 'replay'],
+    ['keys', 'list'],
+    ['keys', 'add', '--role', 'billing'],
+    ['audit'],
+  ];
+  const failing = async (environment: Record<string, string>, stderr: RegExp): Promise<void> => {
+    const before = { ...installation.environment };
+    Object.assign(installation.environment, environment);
+    for (const command of commands) {
+      const ended = await installation.run(...command);
+      t.match(ended, { code: 1, stderr }, command.join(' '));
+      t.notMatch(ended.stderr, /INTERNAL| at /);
+    }
+    Object.assign(installation.environment, before);
+  };
+  await failing(
+    { CDRHOUSE_CLICKHOUSE_URL: 'http://127.0.0.1:1' },
+    /CLICKHOUSE_UNREACHABLE.*\n.*what to do: start it/,
+  );
+  await failing(
+    { CDRHOUSE_RETENTION_CLICKHOUSE_PASSWORD: 'wrong', CDRHOUSE_INGEST_CLICKHOUSE_PASSWORD: 'wrong' },
+    /CLICKHOUSE_REFUSED: ClickHouse: code 516.*\n.*what to do/,
+  );
+  await failing(
+    { CDRHOUSE_CLICKHOUSE_DATABASE: servers.databases[9]! },
+    /SCHEMA_MISSING.*\n.*cdrhouse migrate/,
+  );
+});

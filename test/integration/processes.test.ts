@@ -135,3 +135,13 @@ await tap.test('children end when the parent is killed', async (t) => {
   await until('they are gone', () => !children.some(isRunning));
   t.pass();
 });
+
+await tap.test('a child that starts as its parent dies ends by itself', async (t) => {
+  // As the parent sets it; there is no channel to it any more.
+  installation.environment['INGEST_CHILD_OF'] = '1';
+  installation.environment['CDRHOUSE_INGEST_PROCESSES'] = '1';
+  const child = installation.start('ingest');
+  t.teardown(() => child.child.kill('SIGKILL'));
+  await until('it has ended', () => child.child.exitCode !== null);
+  t.equal(child.child.exitCode, 0);
+});

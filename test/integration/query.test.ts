@@ -275,7 +275,11 @@ await tap.test('times in the zone asked for, across the begin of summer time', a
 await tap.test('how complete the answer is', async (t) => {
   const { body } = await unmasked.get({ number: '211474', ...whole });
   t.strictSame(body.complete, {
-    feeds: { alpha: { read_up_to: null }, beta: { read_up_to: new Date(TO).toISOString() } },
+    feeds: {
+      alpha: { read_up_to: null, gaps: 0, rejected: 0 },
+      beta: { read_up_to: new Date(TO).toISOString(), gaps: 0, rejected: 0 },
+    },
+    kept_since: null,
   });
   t.equal(body.withheld, 0);
 });
@@ -460,15 +464,19 @@ await tap.test('a search is ranges of the primary key and of months, never a sca
     },
     { kind: 'prefix' as const, prefix: '+3363' },
   ]) {
-    const after = { startMs: range.toMs - 1, cdrKey: '5' };
-    const { text, parameters } = callsSql(store.database, {
-      number: filter,
-      roles,
-      range,
-      term,
-      after,
-      rows: 11,
-    });
+    const after = { startMs: range.toMs - 1, cdrKey: '5', callingNumber: number };
+    const any = {
+      otherNumbers: undefined,
+      durationMsMin: undefined,
+      durationMsMax: undefined,
+      outcomes: undefined,
+      feeds: undefined,
+    };
+    const { text, parameters } = callsSql(
+      store.database,
+      { ...any, number: filter, roles, range, term },
+      { after, rows: 11 },
+    );
     const result = await store.admin.query({
       query: `EXPLAIN indexes = 1 ${text}`,
       query_params: parameters,

@@ -50,10 +50,15 @@ await tap.test('what is no telephone number stays text', async (t) => {
   }
 });
 
-await tap.test('a dial plan that is read in two ways is searched in both', async (t) => {
+await tap.test('a number that is rewritten when it is dialed is searched in both forms', async (t) => {
   const reading = readNumber('number', '011 15 2345 6789', 'AR');
-  t.equal(reading.e164, '+5491123456789', 'the mobile form, as libphonenumber reads it');
-  t.ok(reading.searched.includes('0111523456789'), 'and as a feed stores it that leaves it as sent');
+  t.equal(reading.e164, '+5491123456789', 'the mobile form, as feeds of the country store it');
+  t.ok(reading.searched.includes('0111523456789'), 'and as a feed without a country leaves it');
+});
+
+await tap.test('international prefixes of the default country are understood', async (t) => {
+  t.ok(readNumber('number', '010 33 1 99 00 00 01', 'JP').searched.includes('+33199000001'));
+  t.ok(readNumber('number', '810 33 1 99 00 00 01', 'RU').searched.includes('+33199000001'));
 });
 
 await tap.test('a plus sign that was not encoded is understood', async (t) => {

@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import tap from 'tap';
 import { createApiKey, type ApiRole } from '../../schemas/api-key.ts';
 import { HTTP_PROBLEMS, type HttpProblemCode } from '../../schemas/errors.ts';
+import { SCHEMA_VERSION } from '../../schemas/migrations.ts';
 import { checkSettings } from '../../schemas/settings.ts';
 import { DatabaseError } from '../../query/clickhouse.ts';
 import { createContext, type ApiServer, type Database } from '../../query/context.ts';
@@ -14,6 +15,7 @@ const settings = checkSettings({ query: { default_country: 'FR' } });
 const stored = {
   identityKey: Buffer.alloc(32, 1),
   journalKey: Buffer.alloc(32, 2),
+  formerJournalKeys: [],
   retentionMonths: 36,
 };
 const key = createApiKey();
@@ -25,16 +27,21 @@ interface Played {
   readonly statements: string[];
 }
 
+async function* noRows(): AsyncGenerator<never> {}
+
 /** A database without rows. */
 function whole(parts: Partial<Database> = {}): Database {
   return {
     database: 'cdrhouse',
     calls: async () => [],
+    select: async () => [],
     usage: async () => ({ rows: [], totals: undefined }),
+    visibleUntil: async () => 0,
+    stream: noRows,
     apiKey: async () => undefined,
     feedProgress: async () => [],
     timeZones: async () => new Set(['UTC', 'Europe/Paris']),
-    storedSettings: async () => ({ settings: new Map(), schemaVersion: 1 }),
+    storedSettings: async () => ({ settings: new Map(), schemaVersion: SCHEMA_VERSION }),
     insertJournal: async () => undefined,
     close: async () => undefined,
     ...parts,
@@ -54,7 +61,16 @@ async function play(
       statements.push(text);
       return [];
     },
-    apiKey: async (keyId) => ({ keyId, secretHash: key.secretHash, roles, expiresAt: null, revoked: false }),
+    apiKey: async (keyId) => ({
+      keyId,
+      secretHash: key.secretHash,
+      roles,
+      expiresAt: null,
+      revoked: false,
+      shared: false,
+      requestsPerMinute: 0,
+      addresses: [],
+    }),
     ...database,
   });
   const logger = pino({ level: 'trace' }, { write: (line: string) => void log.push(line) });
@@ -129,7 +145,7 @@ await tap.test('every error is a problem document of the catalogue', async (t) =
     ['GET', '/v1/usage?from=2026-01-01', headers, 'PARAMETER_MISSING', /^to is required$/],
     [
       'GET',
-      '/v1/usage?from=2026-01-01&to=2026-02-01&group_by=account',
+      '/v1/usage?from=2026-01-01&to=2026-02-01&group_by=trunk',
       headers,
       'PARAMETER_INVALID',
       /^group_by/,
@@ -149,6 +165,7 @@ await tap.test('every error is a problem document of the catalogue', async (t) =
       'PARAMETER_INVALID',
       /^calling_number: at most 100/,
     ],
+    ['GET', '/v1/feeds', headers, 'ROLE_MISSING', /operations/],
   ];
   for (const [method, url, given, code, detail] of cases) {
     const answer = await app.inject({ method, url, headers: given });
@@ -259,7 +276,9 @@ await tap.test('health and readiness', async (t) => {
     ['identity_key', '00'],
     ['journal_key', '00'],
   ]);
-  const ready = await play(t, { storedSettings: async () => ({ settings: fitting, schemaVersion: 1 }) });
+  const ready = await play(t, {
+    storedSettings: async () => ({ settings: fitting, schemaVersion: SCHEMA_VERSION }),
+  });
   t.match(await ready.app.inject('/readyz'), { statusCode: 200, body: 'ready\n' });
 });
 
@@ -272,6 +291,12 @@ await tap.test('the OpenAPI document', async (t) => {
     '/metrics',
     '/readyz',
     '/v1/calls',
+    '/v1/calls/search',
+    '/v1/calls/{id}',
+    '/v1/feeds',
+    '/v1/journal',
+    '/v1/journal/search',
+    '/v1/records',
     '/v1/usage',
   ]);
   const { parameters, responses } = document.paths['/v1/calls'].get;

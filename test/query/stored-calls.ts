@@ -1,6 +1,6 @@
 import { createClient, type ClickHouseClient } from '@clickhouse/client';
 import { createApiKey, type ApiRole } from '../../schemas/api-key.ts';
-import { MIGRATIONS, migrationsTable, STORED_SETTINGS } from '../../schemas/migrations.ts';
+import { MIGRATIONS, migrationsTable, settingsTable, STORED_SETTINGS } from '../../schemas/migrations.ts';
 import { e164Key, isE164, textKey } from '../../schemas/number-key.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import { checkSettings, type Settings } from '../../schemas/settings.ts';
@@ -21,6 +21,7 @@ export interface StoredCall {
   readonly outcome: string;
   readonly feed: string;
   readonly account?: string;
+  readonly direction?: string;
   readonly callId?: string;
 }
 
@@ -51,6 +52,7 @@ export class CallStore {
     await this.admin.command({ query: `DROP DATABASE IF EXISTS ${database}` });
     await this.admin.command({ query: `CREATE DATABASE ${database}` });
     await this.admin.command({ query: migrationsTable(database) });
+    await this.admin.command({ query: settingsTable(database) });
     for (const { number, title, statements } of MIGRATIONS) {
       for (const query of statements({ database, retentionMonths })) await this.admin.command({ query });
       await this.insert('schema_migrations', [{ number, title, program_version: 'test', applied_at: 1 }]);
@@ -166,7 +168,7 @@ function columns(call: StoredCall, version: number, isDeleted: number): object {
     duration_ms: call.durationMs,
     talk_ms: call.talkMs,
     outcome: call.outcome,
-    direction: 'outbound',
+    direction: call.direction ?? 'outbound',
     account: call.account ?? '',
     call_id: call.callId ?? `call-${call.cdrKey}`,
     feed: call.feed,

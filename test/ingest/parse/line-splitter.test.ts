@@ -1,21 +1,21 @@
-import { parseString } from 'fast-csv';
 import fc from 'fast-check';
 import tap from 'tap';
 import { BatchMemory } from '../../../ingest/parse/batch-memory.ts';
 import { LineSplitter } from '../../../ingest/parse/line-splitter.ts';
+import { QUOTES, type Quotes } from '../../../schemas/formats/format.ts';
+import { csvFields } from './references.ts';
 
 const memory = new BatchMemory();
-const splitter = new LineSplitter(memory);
-const COMMA = 0x2c;
 
 /** Fields of each line of a text; null where the line breaks the rules of quoting. */
-function split(text: string | Buffer): (string[] | null)[] {
+function split(text: string | Buffer, separator = ',', quotes: Quotes = 'rfc4180'): (string[] | null)[] {
+  const splitter = new LineSplitter(memory, separator, quotes);
   const bytes = Buffer.from(text as string);
+  memory.prepare(2 * bytes.length);
   const start = memory.load(bytes);
-  memory.reserve(bytes.length);
   const lines: (string[] | null)[] = [];
   for (let at = start; at < start + bytes.length; at = splitter.next) {
-    splitter.split(at, start + bytes.length, COMMA);
+    splitter.split(at, start + bytes.length);
     lines.push(
       splitter.fault >= 0
         ? null
@@ -25,17 +25,6 @@ function split(text: string | Buffer): (string[] | null)[] {
     );
   }
   return lines;
-}
-
-/** What fast-csv makes of one line: its fields, or null where it throws. */
-function reference(line: string): Promise<string[] | null> {
-  return new Promise((resolve) => {
-    const rows: string[][] = [];
-    parseString<string[], string[]>(line, { headers: false })
-      .on('data', (row: string[]) => rows.push(row))
-      .on('error', () => resolve(null))
-      .on('end', () => resolve(rows[0] ?? null));
-  });
 }
 
 await tap.test('fields, quotes and line ends', async (t) => {
@@ -73,8 +62,10 @@ await tap.test('lines read as fast-csv reads them, line by line', async (t) => {
   await fc.assert(
     fc.asyncProperty(line, async (text) => {
       const [ours] = split(text);
-      const theirs = await reference(text);
+      const theirs = await csvFields(text);
       t.strictSame(ours, theirs, JSON.stringify(text));
+      const other = text.replaceAll(';', '+').replaceAll(',', ';');
+      t.strictSame(split(other, ';')[0], await csvFields(other, ';'), JSON.stringify(other));
     }),
     { numRuns: 1000, endOnFailure: true },
   );
@@ -94,4 +85,82 @@ await tap.test('well-formed fields survive writing and reading, whatever they ho
     ),
     { numRuns: 500 },
   );
+});
+
+await tap.test('other separators and kinds of quotes', async (t) => {
+  t.strictSame(split('a;"b;""c""";d\n', ';'), [['a', 'b;"c"', 'd']]);
+  t.strictSame(split('a\t"b"\t\t "c" \t', '\t'), [['a', 'b', '', 'c', '']]);
+  t.strictSame(split(' "b c"  "d" ', ' '), [['', 'b c', '', 'd', '']], 'a blank that separates is none');
+  t.strictSame(split(' "b "c"  "d" ', ' ', 'lenient'), [['', 'b "c', '', 'd', '']]);
+  t.strictSame(split('"a "x" b","",c\r\n"d"\r', ',', 'lenient'), [['a "x" b', '', 'c'], ['d']]);
+  t.strictSame(split('"a""b","c,d"', ',', 'lenient'), [['a""b', 'c,d']], 'nothing is unescaped');
+  t.strictSame(split('"a,b\nc', ',', 'lenient'), [null, ['c']], 'a stray quote costs one line');
+  t.strictSame(split('"a" ,b\nc', ',', 'lenient'), [null, ['c']]);
+  t.strictSame(split('a\\,b,c\\\\,\\d,"e"\n', ',', 'backslash'), [['a,b', 'c\\', 'd', '"e"']]);
+  t.strictSame(split('a,b\\\nc', ',', 'backslash'), [['a', 'b\\'], ['c']], 'a newline is never escaped');
+  t.strictSame(split('a,b\\', ',', 'backslash'), [['a', 'b\\']]);
+  t.strictSame(split('a,b\\\r\na,b\\,c\r', ',', 'backslash'), [
+    ['a', 'b\\'],
+    ['a', 'b,c'],
+  ]);
+  t.strictSame(split('"a|b"|c\\|\r\n|', '|', 'none'), [
+    ['"a', 'b"', 'c\\', ''],
+    ['', ''],
+  ]);
+});
+
+await tap.test('a text of many bytes is split without a crash, and lines stay where they are', async (t) => {
+  const bytes = fc.uint8Array({ maxLength: 60 });
+  const kinds = fc.constantFrom<Quotes>('rfc4180', 'lenient', 'backslash', 'none');
+  const separators = fc.constantFrom(',', ';', '|', '\t');
+  // Bytes that matter to a splitter are frequent.
+  const mutated = fc.array(fc.oneof(fc.constantFrom(...Buffer.from(',;"\\\r\n |\t\0')), fc.nat(255)), {
+    maxLength: 80,
+  });
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        bytes,
+        mutated.map((list) => Uint8Array.from(list)),
+      ),
+      kinds,
+      separators,
+      (text, quotes, separator) => {
+        const lines = split(Buffer.from(text), separator, quotes).length;
+        const newlines = text.filter((byte) => byte === 0x0a).length;
+        return lines === newlines + (text.length > 0 && text.at(-1) !== 0x0a ? 1 : 0);
+      },
+    ),
+    { numRuns: 3000 },
+  );
+  t.pass();
+});
+
+await tap.test('fields survive writing and reading in each kind of quotes', async (t) => {
+  const field = fc
+    .string({ unit: 'binary', maxLength: 12 })
+    .filter((text) => !/[\r\n\ud800-\udfff]/.test(text));
+  const write: Record<Quotes, (text: string) => string> = {
+    rfc4180: (text) => `"${text.replaceAll('"', '""')}"`,
+    // What is not escaped must not look like an end.
+    lenient: (text) => `"${text.replaceAll('"', "'").replaceAll(',', ';"')}"`,
+    backslash: (text) => text.replaceAll(/[\\,]/g, '\\$&'),
+    none: (text) => text.replaceAll(',', ';'),
+  };
+  const kept: Record<Quotes, (text: string) => string> = {
+    rfc4180: (text) => text,
+    lenient: (text) => text.replaceAll('"', "'").replaceAll(',', ';"'),
+    backslash: (text) => text,
+    none: (text) => text.replaceAll(',', ';'),
+  };
+  for (const quotes of QUOTES) {
+    fc.assert(
+      fc.property(fc.array(field, { minLength: 1, maxLength: 6 }), (fields) => {
+        const [line] = split(`${fields.map(write[quotes]).join(',')}\n`, ',', quotes);
+        return JSON.stringify(line) === JSON.stringify(fields.map(kept[quotes]));
+      }),
+      { numRuns: 500 },
+    );
+    t.pass(quotes);
+  }
 });

@@ -1,47 +1,52 @@
 import { readFileSync } from 'node:fs';
 import tap from 'tap';
-import type { PackedBatch } from '../../../ingest/parse/batch.ts';
+import { packMessages, type PackedBatch } from '../../../ingest/parse/batch.ts';
+import { rowsOf } from '../../../bench/packed-batches.ts';
+import { splitBatch, type SealedBatch } from '../../../ingest/open-batch.ts';
 import { BatchParser } from '../../../ingest/parse/parse-batch.ts';
 import { readFeed } from '../../../schemas/feed.ts';
 import { checkSettings } from '../../../schemas/settings.ts';
+import { BLOCK_TABLES } from '../../../schemas/tables.ts';
 import { fixture } from '../../cdrhouse-program.ts';
 
 const NOW = Date.UTC(2026, 10, 24);
 
-function parser(feed: object, retentionMonths = 36): BatchParser {
+function parser(feed: object, retentionMonths = 36, recordsMax = 1000): BatchParser {
   const feeds = checkSettings({ feeds: [{ name: 'f', ...feed }] }).feeds.map(readFeed);
   return new BatchParser({
     feeds,
     identityKey: new Uint8Array(32).fill(1),
     futureMsMax: 86_400_000,
     retentionMonths,
+    recordsMax,
   });
 }
 
 function batch(messages: readonly (string | Buffer | null)[], timestamp = NOW): PackedBatch {
-  const payloads = messages.map((message) => Buffer.from(message ?? ''));
-  let end = 0;
   return {
-    sources: [{ feed: 0, topic: 'cdr.f', topicId: 'id', partition: 0 }],
-    bytes: Buffer.concat(payloads),
-    ends: Uint32Array.from(payloads, (payload) => (end += payload.length)),
-    sourceOf: new Uint16Array(messages.length),
-    offsets: Float64Array.from(messages.keys()),
+    ...packMessages(
+      { feed: 0, topic: 'cdr.f', topicId: 'id', partition: 0 },
+      messages.map((message) => Buffer.from(message ?? '')),
+      NOW,
+    ),
     timestamps: new Float64Array(messages.length).fill(timestamp),
     tombstones: Uint8Array.from(messages, (message) => (message === null ? 1 : 0)),
-    count: messages.length,
-    nowMs: NOW,
   };
 }
 
-/** Keys of the records of a block for `cdr`: its third column, 8 bytes a row. */
-function recordKeys(parsed: { cdr: Uint8Array; cdrRows: number }): string[] {
-  const block = Buffer.from(parsed.cdr);
+/** Keys of the records of a batch, from the block for `cdr`: its third column, 8 bytes a row. */
+function recordKeys(parse: BatchParser, packed: PackedBatch): string[] {
+  const { calls } = parse.parse(packed);
+  const bytes = parse.wholeBlock('cdr');
   const header = Buffer.from('\x07cdr_key\x06UInt64', 'latin1');
-  const at = block.indexOf(header) + header.length;
-  return Array.from({ length: parsed.cdrRows }, (_, i) =>
-    block.readBigUInt64LE(at + 8 * i).toString(),
-  ).sort();
+  const at = bytes.indexOf(header) + header.length;
+  return Array.from({ length: calls }, (_, i) => bytes.readBigUInt64LE(at + 8 * i).toString()).sort();
+}
+
+/** How many rows of `cdr` have the key of another one, by feed. */
+function duplicates(parse: BatchParser, messages: readonly string[]): readonly number[] {
+  parse.parse(batch(messages));
+  return parse.block('cdr').duplicatesByFeed;
 }
 
 /** A line of a call that begins then. */
@@ -74,22 +79,22 @@ await tap.test('tombstones, empty messages and empty lines are skipped by reason
 
 await tap.test('a byte order mark is no part of the first record', async (t) => {
   const parse = parser({});
-  const marked = parse.parse(batch([Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(LINE)])]));
-  t.strictSame(recordKeys(marked), recordKeys(parse.parse(batch([LINE]))));
+  const marked = batch([Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(LINE)])]);
+  t.strictSame(recordKeys(parse, marked), recordKeys(parse, batch([LINE])));
 });
 
 await tap.test('the same bytes are the same record, however they are packed', async (t) => {
   const parse = parser({});
-  const one = recordKeys(parse.parse(batch([`${LINE}\n${LINE}2\n`])));
-  t.strictSame(recordKeys(parse.parse(batch([LINE, `${LINE}2`]))), one);
+  const one = recordKeys(parse, batch([`${LINE}\n${LINE}2\n`]));
+  t.strictSame(recordKeys(parse, batch([LINE, `${LINE}2`])), one);
   t.strictSame(
-    recordKeys(parse.parse(batch([`${LINE}\r\n`, `${LINE}2\r`]))),
+    recordKeys(parse, batch([`${LINE}\r\n`, `${LINE}2\r`])),
     one,
     'line ends are no part of a record',
   );
   t.equal(new Set(one).size, 2);
   t.notSame(
-    recordKeys(parser({ name: 'other' }).parse(batch([`${LINE}\n${LINE}2`]))),
+    recordKeys(parser({ name: 'other' }), batch([`${LINE}\n${LINE}2`])),
     one,
     'the feed is part of the key',
   );
@@ -97,13 +102,9 @@ await tap.test('the same bytes are the same record, however they are packed', as
 
 await tap.test('identity by position tells equal lines apart', async (t) => {
   const parse = parser({ identity: 'position' });
-  const keys = recordKeys(parse.parse(batch([`${LINE}\n${LINE}`, LINE])));
+  const keys = recordKeys(parse, batch([`${LINE}\n${LINE}`, LINE]));
   t.equal(new Set(keys).size, 3);
-  t.strictSame(
-    recordKeys(parse.parse(batch([`${LINE}\n${LINE}`, LINE]))),
-    keys,
-    'and is the same when read again',
-  );
+  t.strictSame(recordKeys(parse, batch([`${LINE}\n${LINE}`, LINE])), keys, 'and is the same when read again');
 });
 
 await tap.test(
@@ -111,13 +112,13 @@ await tap.test(
   async (t) => {
     const text = readFileSync(fixture('asterisk-21-columns.csv'), 'utf8');
     const parse = parser({ format: 'asterisk-csv' }, 600);
-    const parsed = parse.parse(batch([text], Date.UTC(2024, 1, 1)));
+    const packed = batch([text], Date.UTC(2024, 1, 1));
     const lines = text.trim().split('\n');
-    t.equal(parsed.counts[0]!.stored, lines.length);
-    t.equal(new Set(recordKeys(parsed)).size, lines.length);
-    const [key] = recordKeys(parse.parse(batch([lines[0]!])));
-    t.strictSame(recordKeys(parse.parse(batch([lines[0]!.replace('27,27', '28,28')]))), [key]);
-    t.notSame(recordKeys(parse.parse(batch([lines[0]!.replace(/,0$/, ',1')]))), [key]);
+    t.equal(parse.parse(packed).counts[0]!.stored, lines.length);
+    t.equal(new Set(recordKeys(parse, packed)).size, lines.length);
+    const [key] = recordKeys(parse, batch([lines[0]!]));
+    t.strictSame(recordKeys(parse, batch([lines[0]!.replace('27,27', '28,28')])), [key]);
+    t.notSame(recordKeys(parse, batch([lines[0]!.replace(/,0$/, ',1')])), [key]);
   },
 );
 
@@ -155,11 +156,20 @@ await tap.test(
     const lines = ['+331,+331,+332', '+331,+333,+332', '+331,,+332', '+331,anonymous,'].map(
       (numbers, i) => `${numbers},2026-03-01T10:00:00Z,${i}`,
     );
-    const parsed = parser({}).parse(batch([lines.join('\n')]));
-    t.equal(parsed.cdrRows, 4);
-    t.equal(parsed.cdrByNumberRows, 4 + 2);
+    const parse = parser({});
+    t.equal(parse.parse(batch([lines.join('\n')])).calls, 4);
+    t.equal(rowsOf(parse.wholeBlock('cdr')), 4);
+    t.equal(rowsOf(parse.wholeBlock('cdr_by_number')), 4 + 2);
+    t.equal(parse.wholeBlock('dead_letters').length, 0, 'no block without rows');
   },
 );
+
+await tap.test('records that equal another one of the batch are counted, each sending but one', async (t) => {
+  const [a, b, c] = [1, 2, 3].map((second) => callAt(`2026-03-01T10:00:0${second}Z`));
+  t.strictSame(duplicates(parser({}), [`${a}\n${b}\n${a}`, a!, c!]), [2]);
+  t.strictSame(duplicates(parser({ identity: 'position' }), [`${a}\n${a}`]), [0]);
+  t.strictSame(duplicates(parser({}), ['bad']), []);
+});
 
 await tap.test(
   'stored records are counted per UTC hour of start; local times that are none or two are counted',
@@ -188,9 +198,43 @@ await tap.test(
 );
 
 await tap.test('nothing to store gives no block', async (t) => {
-  t.match(parser({}).parse(batch([])), {
-    cdr: { length: 0 },
-    cdrByNumber: { length: 0 },
-    deadLetters: { length: 0 },
-  });
+  const parse = parser({});
+  t.match(parse.parse(batch([])), { messages: 0, calls: 0, rejects: 0 });
+  for (const table of BLOCK_TABLES) t.equal(parse.wholeBlock(table).length, 0, table);
+});
+
+await tap.test('parsing stops behind the message that fills it, and goes on with the rest', async (t) => {
+  const parse = parser({}, 36, 5);
+  const messages = [`${LINE}1\n${LINE}2`, `${LINE}3\n${LINE}4\n`, `${LINE}5`, '\n'.repeat(20), `${LINE}6`];
+  const whole: SealedBatch = { packed: batch(messages), ranges: [], openedAt: 0 };
+  const keys: string[] = [];
+  const parts: number[] = [];
+  for (let rest: SealedBatch | undefined = whole; rest !== undefined;) {
+    const { messages: parsed } = parse.parse(rest.packed);
+    keys.push(...recordKeys(parse, rest.packed));
+    parts.push(parsed);
+    rest = splitBatch(rest, parsed)[1];
+  }
+  t.strictSame(parts, [3, 2]);
+  t.strictSame(keys.sort(), recordKeys(parser({}), whole.packed));
+});
+
+await tap.test('a short line has nothing of the longer one before it', async (t) => {
+  const parse = parser({});
+  parse.parse(batch([`${LINE},50,call-1,busy,account-1\n${LINE}\n`]));
+  const { call_id, account, talk_unknown, outcome } = parse.gatherCalls();
+  t.equal(Buffer.from(call_id).filter((byte) => byte === 0).length, 1);
+  t.equal(Buffer.from(account).filter((byte) => byte === 0).length, 1);
+  t.strictSame(talk_unknown.toSorted(), Uint8Array.of(0, 1));
+  t.strictSame(outcome.toSorted(), Uint8Array.of(0, 3));
+});
+
+await tap.test('a fault in a field without its escapes is shown at the begin of the line', async (t) => {
+  const parse = parser({ format: 'broadworks', encoding: 'utf-8' });
+  // Also where the message ends at the line's end, behind which such fields are written.
+  const line = `,,Normal,,,,,,,20260301100000.000,,,20260301100000.000,\\,,,,,`;
+  for (const message of [line, `${line}\n`]) {
+    parse.parse(batch([message]));
+    t.match([...parse.rejects.faults()], [{ code: 'DURATION_UNREADABLE', position: 0 }]);
+  }
 });

@@ -1,12 +1,11 @@
 import fc from 'fast-check';
 import { DateTime, FixedOffsetZone } from 'luxon';
 import tap from 'tap';
-import { StartTimeReader } from '../../../ingest/parse/start-time.ts';
-import type { StartNotation } from '../../../schemas/formats/format.ts';
+import { StartTimeReader, type NamedNotation } from '../../../ingest/parse/start-time.ts';
 
 const reader = new StartTimeReader();
 
-function read(text: string, notation: StartNotation = 'iso-or-epoch'): { ms: number; absolute: boolean } {
+function read(text: string, notation: NamedNotation = 'iso-or-epoch'): { ms: number; absolute: boolean } {
   // Surrounded by digits, so that reading beyond the field shows.
   const bytes = Buffer.from(`9${text}9`);
   const ms = reader.read(bytes, 1, bytes.length - 1, notation);

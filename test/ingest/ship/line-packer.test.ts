@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import tap from 'tap';
-import { LinePacker } from '../../../ingest/ship/line-packer.ts';
+import { LinePacker, type HeadReader, type LongLine } from '../../../ingest/ship/line-packer.ts';
 
 function pack(
   chunks: readonly (string | Uint8Array)[],
@@ -54,5 +54,77 @@ await tap.test('nothing is lost, moved or cut, however the stream is chunked', a
       },
     ),
     { numRuns: 500 },
+  );
+});
+
+/** A line that begins with # is a head. */
+function headReader(): HeadReader {
+  let head = Buffer.alloc(0);
+  return {
+    read: (line) => {
+      if (line[0] !== 0x23) return false;
+      head = Buffer.concat([line, Buffer.from('\n')]);
+      return true;
+    },
+    bytes: () => head,
+  };
+}
+
+await tap.test('heads are repeated, lines that are too long are told, whatever the chunks', async () => {
+  const line = fc.oneof(
+    fc.string({ maxLength: 30 }),
+    fc.integer({ min: 20, max: 90 }).map((length) => 'x'.repeat(length)),
+    fc.nat(9).map((digit) => `#head ${digit}`),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(
+        line.map((text) => text.replaceAll('\n', '')),
+        { maxLength: 40 },
+      ),
+      fc.array(fc.nat(40), { minLength: 1 }),
+      fc.integer({ min: 10, max: 60 }),
+      fc.boolean(),
+      (lines, cuts, bytesMax, flushed) => {
+        const lineBytesMax = 60;
+        const told: LongLine[] = [];
+        const packer = new LinePacker(bytesMax, {
+          lineBytesMax,
+          head: headReader(),
+          tooLong: (long) => told.push(long),
+        });
+        const bytes = Buffer.from(lines.map((text) => `${text}\n`).join(''));
+        const messages: Buffer[] = [];
+        for (let at = 0, i = 0; at < bytes.length; i++) {
+          const size = cuts[i % cuts.length]! + 1;
+          messages.push(...packer.add(bytes.subarray(at, at + size)));
+          if (flushed) messages.push(...packer.flush());
+          if (packer.heldBytes > bytesMax + lineBytesMax + size) return false;
+          at += size;
+        }
+        messages.push(...packer.finish());
+        // Each record as it can be read alone in its message: with the head that stands above it.
+        const read = messages.flatMap((message) => {
+          const [first = '', ...others] = message.toString().replace(/\n$/, '').split('\n');
+          const [head, records] = first.startsWith('#') ? [first, others] : ['', [first, ...others]];
+          return records.map((record) => `${head}|${record}`);
+        });
+        let head = '';
+        const wanted: string[] = [];
+        const long: LongLine[] = [];
+        lines.forEach((text, index) => {
+          const length = Buffer.byteLength(text);
+          if (length > lineBytesMax) long.push({ line: index + 1, bytes: length });
+          else if (text.startsWith('#')) head = text;
+          else wanted.push(`${head}|${text}`);
+        });
+        return (
+          read.join('\n') === wanted.join('\n') &&
+          JSON.stringify(told) === JSON.stringify(long) &&
+          packer.newlines === lines.length
+        );
+      },
+    ),
+    { numRuns: 1000 },
   );
 });

@@ -1,0 +1,63 @@
+import { sqlTime } from '../schemas/sql-time.ts';
+import type { IngestDatabase } from './clickhouse.ts';
+import type { Consumer } from './consumer.ts';
+import type { PartitionState } from './partitions.ts';
+
+const BEAT_MS = 10_000;
+/** Whoever ends while Kafka is away waits for a question that is under way. */
+const ASK_MS_MAX = 2000;
+
+/**
+ * Tells the table `ingest_heartbeats` how far the partitions of this process are: what the ledger covers, where Kafka's
+ * log ends, and the last moment of which it is proven that all that Kafka had then is in the ledger. So a feed that is
+ * quiet can be told from one that is not read. A beat that fails is left out.
+ */
+export class Heartbeat {
+  readonly #database: IngestDatabase;
+  readonly #instance: string;
+  readonly #failed: (error: unknown) => void;
+  readonly #caughtUpAtMs = new WeakMap<PartitionState, number>();
+  /** performance.now() of the last beat's begin. */
+  #begunAt = -Infinity;
+  #beating = false;
+
+  constructor(database: IngestDatabase, instance: string, failed: (error: unknown) => void) {
+    this.#database = database;
+    this.#instance = instance;
+    this.#failed = failed;
+  }
+
+  /** Begins a beat where one is due. */
+  beat(consumer: Consumer, partitions: readonly PartitionState[]): void {
+    if (this.#beating || partitions.length === 0 || performance.now() - this.#begunAt < BEAT_MS) return;
+    this.#begunAt = performance.now();
+    this.#beating = true;
+    void this.#tell(consumer, partitions)
+      .catch(this.#failed)
+      .finally(() => {
+        this.#beating = false;
+      });
+  }
+
+  async #tell(consumer: Consumer, partitions: readonly PartitionState[]): Promise<void> {
+    const rows: object[] = [];
+    // One at a time: each question holds one of the threads in which messages are waited for.
+    for (const state of partitions) {
+      const { topic, topicId, partition } = state.source;
+      const askedAtMs = Date.now();
+      const { high } = await consumer.watermarks(topic, partition, ASK_MS_MAX);
+      if (state.stored >= high) this.#caughtUpAtMs.set(state, askedAtMs);
+      rows.push({
+        topic,
+        partition,
+        topic_id: topicId,
+        instance: this.#instance,
+        next_offset: state.stored,
+        end_offset: high,
+        asked_at: sqlTime(askedAtMs),
+        caught_up_at: sqlTime(this.#caughtUpAtMs.get(state) ?? 0),
+      });
+    }
+    await this.#database.insertHeartbeats(rows);
+  }
+}

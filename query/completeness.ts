@@ -1,0 +1,77 @@
+import { deadLettersSql } from '../schemas/dead-letters.ts';
+import type { CompleteFeed } from '../schemas/api.ts';
+import { borderOf, type Statement, type Term } from './calls-sql.ts';
+
+import type { SelectSource } from './clickhouse.ts';
+import type { QueryContext } from './context.ts';
+import type { Range } from './cursor.ts';
+import type { KnownFeeds } from './feeds.ts';
+import { writeMoment, writeTime } from './times.ts';
+
+/** A row of `faultsSql`: a topic that stands at a gap with some partitions, or a feed with rejected records. */
+export interface FaultRow {
+  readonly kind: 'gap' | 'rejected';
+  readonly name: string;
+  readonly count: string;
+}
+
+/**
+ * What may be missing from an answer: partitions that do not go on because of a gap, by topic, and rejected records
+ * that wait for a replay, by feed. Of these the start is not known, but that their message cannot be older.
+ */
+export function faultsSql(database: string, fromMs: number): Statement {
+  const { from, parameters } = deadLettersSql(database, { fromMs, states: ['open'] });
+  const text = `SELECT 'gap' AS kind, toString(topic) AS name, count() AS count
+FROM ${database}.ingest_state FINAL WHERE state = 'gap' GROUP BY topic
+UNION ALL
+SELECT 'rejected' AS kind, toString(feed) AS name, count() AS count FROM ${from} GROUP BY feed`;
+  return { text, parameters };
+}
+
+/** The faults of a range. */
+export function findFaults(
+  database: SelectSource,
+  { fromMs }: Range,
+  signal: AbortSignal,
+): Promise<FaultRow[]> {
+  return database.select<FaultRow>('faults', faultsSql(database.database, fromMs), signal);
+}
+
+/** Topics of the feeds that stand in the settings. */
+export function topicsOf({ settings }: QueryContext): Map<string, string> {
+  return new Map(settings.feeds.map(({ name, topic }) => [name, topic]));
+}
+
+export interface Asked {
+  /** Feeds that were asked for; undefined: all. */
+  readonly feeds: readonly string[] | undefined;
+  readonly range: Range;
+  readonly zone: string;
+  readonly term: Term;
+}
+
+/** What an answer says about how much of its range it can hold. */
+export function completenessOf(
+  { feeds: chosen, range, zone, term }: Asked,
+  known: KnownFeeds,
+  faults: readonly FaultRow[],
+  topics: ReadonlyMap<string, string>,
+): { feeds: Record<string, CompleteFeed>; kept_since: string | null } {
+  const countOf = (kind: FaultRow['kind'], name: string | undefined): number =>
+    Number(faults.find((fault) => fault.kind === kind && fault.name === name)?.count ?? 0);
+  const feeds = [...known].filter(([feed]) => chosen?.includes(feed) ?? true);
+  const border = borderOf(term);
+  return {
+    feeds: Object.fromEntries(
+      feeds.map(([feed, ms]) => [
+        feed,
+        {
+          read_up_to: writeMoment(ms, zone),
+          gaps: countOf('gap', topics.get(feed)),
+          rejected: countOf('rejected', feed),
+        },
+      ]),
+    ),
+    kept_since: range.fromMs < border ? writeTime(border, zone) : null,
+  };
+}

@@ -1,0 +1,148 @@
+import type { ControlRow, ControlTotals } from '../schemas/api.ts';
+import { rangeConditions, rangeParameters, reachesTerm, type Statement, type Term } from './calls-sql.ts';
+import type { SelectSource } from './clickhouse.ts';
+import type { Range } from './cursor.ts';
+import type { KnownFeeds } from './feeds.ts';
+import { countedLedger, FEED_COUNTS, feedCounts, type FeedCountsRow } from './ledger-sql.ts';
+import { writeMoment, writeTime } from './times.ts';
+
+const HOUR_MS = 3_600_000;
+/** What a DateTime of the ledger holds. */
+const HOUR_SECONDS_MAX = 0xffff_ffff;
+
+/** What is counted: all calls of these feeds in the hours that a range touches, since the ledger counts by hour. */
+interface ControlQuestion {
+  readonly hours: Range;
+  readonly term: Term;
+  readonly feeds: readonly string[];
+}
+
+interface AcceptedRow extends FeedCountsRow {
+  readonly feed: string;
+  readonly accepted: string;
+}
+
+interface LiveRow {
+  readonly feed: string;
+  readonly live: string;
+}
+
+interface MarkersRow {
+  readonly feed: string;
+  readonly corrected: string;
+  readonly removed: string;
+}
+
+/** The whole UTC hours that a range touches. */
+function hoursOf({ fromMs, toMs }: Range): Range {
+  return { fromMs: Math.floor(fromMs / HOUR_MS) * HOUR_MS, toMs: Math.ceil(toMs / HOUR_MS) * HOUR_MS };
+}
+
+/** By feed: what the ledger accepted in the hours, and all that it counts since the feed's start. */
+function acceptedSql(database: string, { hours, feeds }: ControlQuestion): Statement {
+  const text = `SELECT feed,
+  sum(arraySum(arrayMap((hour, calls) -> if(hour >= toDateTime({hour_from: UInt32}, 'UTC') AND hour < toDateTime({hour_to: UInt32}, 'UTC'), calls, 0),
+    mapKeys(stored_by_hour), mapValues(stored_by_hour)))) AS accepted,
+  ${FEED_COUNTS}
+FROM ${countedLedger(database)}
+WHERE feed IN {feeds: Array(String)}
+GROUP BY feed`;
+  return {
+    text,
+    parameters: { hour_from: hourSeconds(hours.fromMs), hour_to: hourSeconds(hours.toMs), feeds },
+  };
+}
+
+function hourSeconds(ms: number): number {
+  return Math.min(Math.max(0, ms / 1000), HOUR_SECONDS_MAX);
+}
+
+/** By feed: calls of the hours that are read now. */
+function liveSql(database: string, { hours, term, feeds }: ControlQuestion): Statement {
+  const conditions = [...rangeConditions(hours, term), 'feed IN {feeds: Array(String)}'];
+  const text = `SELECT feed, count() AS live
+FROM ${database}.cdr FINAL
+WHERE ${conditions.join('\n  AND ')}
+GROUP BY feed`;
+  return { text, parameters: { ...rangeParameters(hours, term), feeds } };
+}
+
+/**
+ * By feed: delete markers in the hours that no newer row stands above. Those of `feeds reload --remove-gone`, whose
+ * numbers a ledger row of no length notes, removed calls; all others were replaced by another reading.
+ */
+function markersSql(database: string, { hours, term, feeds }: ControlQuestion): Statement {
+  const key = 'calling_key, start_at, cdr_key';
+  const inHours = rangeConditions(hours, term).join(' AND ');
+  const marked = `SELECT ${key} FROM ${database}.cdr WHERE is_deleted = 1 AND ${inHours}`;
+  const text = `SELECT of_feed AS feed, countIf(NOT is_removal) AS corrected, countIf(is_removal) AS removed
+FROM (
+  SELECT any(feed) AS of_feed,
+    bitShiftRight(max(version), 32) IN (
+      SELECT toUInt64(correction) FROM ${database}.ingest_ledger WHERE kind = 'replay' AND correction > 0
+    ) AS is_removal
+  FROM ${database}.cdr
+  WHERE is_deleted = 1 AND ${inHours} AND feed IN {feeds: Array(String)}
+    AND (${key}) NOT IN (
+      SELECT ${key} FROM ${database}.cdr FINAL WHERE ${inHours} AND (${key}) IN (${marked})
+    )
+  GROUP BY ${key}
+)
+GROUP BY of_feed`;
+  return { text, parameters: { ...rangeParameters(hours, term), feeds } };
+}
+
+/**
+ * Control totals of the range's hours. The ledger is read before the calls: what is stored meanwhile is `not_in_ledger`,
+ * never a duplicate.
+ */
+export async function readControlTotals(
+  source: SelectSource,
+  { range, term, zone }: { readonly range: Range; readonly term: Term; readonly zone: string },
+  known: KnownFeeds,
+  signal: AbortSignal,
+): Promise<ControlTotals> {
+  const hours = hoursOf(range);
+  const feeds = [...known.keys()];
+  const question = { hours, term, feeds };
+  const { database } = source;
+  const accepted = await source.select<AcceptedRow>('ledger', acceptedSql(database, question), signal);
+  const [live, markers] = await Promise.all([
+    source.select<LiveRow>('live calls', liveSql(database, question), signal),
+    source.select<MarkersRow>('markers', markersSql(database, question), signal),
+  ]);
+  const mayHaveExpired = reachesTerm(hours, term);
+  return {
+    from: writeTime(hours.fromMs, zone),
+    to: writeTime(hours.toMs, zone),
+    feeds: feeds.map((feed) => {
+      const ofFeed = <Row extends { feed: string }>(rows: readonly Row[]): Row | undefined =>
+        rows.find((row) => row.feed === feed);
+      return {
+        feed,
+        read_up_to: writeMoment(known.get(feed) ?? null, zone),
+        ...balance(ofFeed(accepted), ofFeed(live), ofFeed(markers), mayHaveExpired),
+        since_start: feedCounts(ofFeed(accepted)),
+      };
+    }),
+  };
+}
+
+/** accepted + not_in_ledger = live + duplicates + removed, where the retention term took nothing. */
+function balance(
+  accepted: Pick<AcceptedRow, 'accepted'> | undefined,
+  live: LiveRow | undefined,
+  markers: MarkersRow | undefined,
+  mayHaveExpired: boolean,
+): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
+  const removed = BigInt(markers?.removed ?? 0);
+  const rest = BigInt(accepted?.accepted ?? 0) - BigInt(live?.live ?? 0) - removed;
+  return {
+    accepted: accepted?.accepted ?? '0',
+    live: live?.live ?? '0',
+    duplicates: mayHaveExpired ? null : String(rest > 0n ? rest : 0n),
+    corrected: markers?.corrected ?? '0',
+    removed: String(removed),
+    not_in_ledger: String(rest < 0n ? -rest : 0n),
+  };
+}

@@ -1,0 +1,106 @@
+import type { CallEvidence } from '../schemas/api.ts';
+import { readFeed } from '../schemas/feed.ts';
+import { isE164 } from '../schemas/number-key.ts';
+import { callAnswer, maskCall, type CallAnswer } from './call-answer.ts';
+import type { QueryContext } from './context.ts';
+import { NEAR_MS, type FoundCall } from './evidence.ts';
+import type { SourceRangeRow, StoredRow } from './evidence-sql.ts';
+import { writeTime } from './times.ts';
+
+/**
+ * The evidence as it is shown.
+ * @param isHidden numbers that are masked
+ */
+export function writeEvidence(
+  context: QueryContext,
+  found: FoundCall,
+  zone: string,
+  isHidden: (number: string) => boolean,
+): { data: CallAnswer; evidence: CallEvidence } {
+  const { row, source, corrections, replaced, otherContents, otherCalls, hasIds, letters } = found;
+  const seconds = (value: number): string => writeTime(value * 1000, zone);
+  const shown = (each: StoredRow): CallAnswer => maskCall(callAnswer(context, each, zone), isHidden);
+  const stored = (each: StoredRow) => ({
+    call: shown(each),
+    partition: each.source_partition,
+    offset: each.source_offset,
+    line: each.source_line,
+    stored_at: seconds(each.stored_s),
+  });
+  const numbers = new Set([...corrections.map(String), ...replaced.map(({ correction }) => correction)]);
+  const startMs = Number(row.start_ms);
+  return {
+    data: shown(row),
+    evidence: {
+      source: {
+        feed: row.feed,
+        cluster_id: source?.cluster_id ?? null,
+        topic: source?.topic ?? null,
+        topic_id: source?.topic_id ?? null,
+        partition: row.source_partition,
+        offset: row.source_offset,
+        line: row.source_line,
+        stored_at: seconds(row.stored_s),
+        stored_by: source === undefined ? null : source.kind === 'read' ? 'ingest' : 'replay',
+      },
+      reading: readingOf(context, row, source),
+      corrections: [...numbers]
+        .sort((a, b) => Number(a) - Number(b))
+        .map((number) => ({
+          at: seconds(Number(number)),
+          reason: corrections.some((each) => String(each) === number)
+            ? 'read again under other settings of the feed'
+            : 'not recorded',
+          before: replaced.filter(({ correction }) => correction === number).map(stored),
+        })),
+      conflicts: {
+        other_content: otherContents.map(stored),
+        other_calls: otherCalls.map(stored),
+        looked_from: hasIds ? writeTime(startMs - NEAR_MS, zone) : null,
+        looked_to: hasIds ? writeTime(startMs + NEAR_MS, zone) : null,
+      },
+      dead_letters: {
+        count: letters[0]?.letters ?? '0',
+        first: letters.map(({ line, code, field, position, state, rejected_s: rejected }) => ({
+          line,
+          code,
+          field,
+          position,
+          state,
+          rejected_at: seconds(rejected),
+        })),
+      },
+    },
+  };
+}
+
+/** The settings of a reading are known where they are those of today: the ledger has their hash alone. */
+function readingOf(
+  { settings }: QueryContext,
+  row: StoredRow,
+  source: SourceRangeRow | undefined,
+): CallEvidence['reading'] {
+  const today = settings.feeds.find(({ name }) => name === row.feed);
+  const feed = today === undefined ? undefined : readFeed(today);
+  if (feed === undefined || today === undefined || source === undefined || feed.reading !== source.reading)
+    return { hash: source?.reading ?? null, settings: null, numbers: null };
+  return {
+    hash: source.reading,
+    settings: {
+      format: today.format,
+      time_zone: today.time_zone,
+      country: today.country ?? null,
+      numbers: today.numbers ?? null,
+      identity: today.identity,
+    },
+    numbers: {
+      calling: ruleOf(row.calling_number, feed.numbers.calling),
+      displayed: ruleOf(row.displayed_caller_id, feed.numbers.displayed),
+      dialed: ruleOf(row.dialed_number, feed.numbers.dialed),
+    },
+  };
+}
+
+function ruleOf(number: string, rules: object | undefined): 'none' | 'e164' {
+  return rules !== undefined && isE164(number) ? 'e164' : 'none';
+}

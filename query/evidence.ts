@@ -1,0 +1,192 @@
+import { hasRecordIds } from '../schemas/feed.ts';
+import { addMonths } from '../schemas/retention-term.ts';
+import type { CallKey } from './call-id.ts';
+import type { Statement } from './calls-sql.ts';
+import type { QueryContext } from './context.ts';
+import {
+  keyOf,
+  lettersSql,
+  liveRowSql,
+  relatedRowsSql,
+  rowsOfPlaceSql,
+  sourceRangesSql,
+  storedRowsSql,
+  type LetterRow,
+  type SourceRangeRow,
+  type StoredRow,
+} from './evidence-sql.ts';
+
+/** How far from its start other rows of a call are looked for: zones and calendars are mistaken by less. */
+export const NEAR_MS = 35 * 86_400_000;
+/** Keys of which it is asked which row counts. */
+const KEYS_MAX = 20;
+
+/** A call as it is stored, with all that speaks of it. */
+export interface FoundCall {
+  readonly row: StoredRow;
+  /** Where it came from, undefined where the ledger does not say (yet). */
+  readonly source: SourceRangeRow | undefined;
+  /** Numbers (Unix seconds) of the corrections in which its place was read again. */
+  readonly corrections: readonly number[];
+  /** Rows that a correction took away, which this call was. */
+  readonly replaced: readonly StoredRow[];
+  /** Records with the same id and other content that do not count. */
+  readonly otherContents: readonly StoredRow[];
+  /** Other calls with the same id, which count as well. */
+  readonly otherCalls: readonly StoredRow[];
+  /** Whether ids of the switch make records of this feed one, so that there can be conflicts. */
+  readonly hasIds: boolean;
+  readonly letters: readonly LetterRow[];
+}
+
+type Select = <Row>(what: string, statement: Statement) => Promise<Row[]>;
+
+/**
+ * The call that a key of an id names, also where a correction gave it another key since. Undefined where there is none,
+ * or none any more.
+ */
+export async function findCall(
+  context: QueryContext,
+  key: CallKey,
+  gone: AbortSignal,
+): Promise<FoundCall | undefined> {
+  const { database, retentionMonths } = context;
+  const name = database.database;
+  const select: Select = (what, statement) => database.select(what, statement, gone);
+  const row = (await liveRow(select, name, key)) ?? (await successor(select, name, key));
+  if (row === undefined || addMonths(Number(row.start_ms), retentionMonths) <= Date.now()) return undefined;
+  const [ranges, sameKey] = await Promise.all([
+    select<SourceRangeRow>('ledger', sourceRangesSql(name, row)),
+    select<StoredRow>('stored rows', storedRowsSql(name, keyOf(row))),
+  ]);
+  const source = sourceOf(row, ranges);
+  const feed = context.settings.feeds.find(({ name: each }) => each === row.feed);
+  // Of a feed that does not stand in the settings nobody knows.
+  const hasIds = feed === undefined || hasRecordIds(feed);
+  const corrections = correctionsOf(row, source, ranges);
+  const isMoved = !isSameKey(row, key);
+  const related =
+    hasIds || isMoved || corrections.length > 0
+      ? await select<StoredRow>('related rows', relatedRowsSql(name, row, NEAR_MS))
+      : [];
+  const others = related.filter((each) => each.cdr_key === row.cdr_key && each.is_deleted === 0);
+  return {
+    row,
+    source,
+    corrections,
+    replaced: [...sameKey, ...related].filter(({ is_deleted: deleted }) => deleted === 1),
+    otherContents: sameKey.filter((each) => isOtherContent(row, each)),
+    otherCalls: await liveOf(select, name, others),
+    hasIds,
+    letters:
+      source === undefined ? [] : await select<LetterRow>('dead letters', lettersSql(name, source, row)),
+  };
+}
+
+async function liveRow(select: Select, database: string, key: CallKey): Promise<StoredRow | undefined> {
+  return (await select<StoredRow>('call', liveRowSql(database, key)))[0];
+}
+
+/** The call that stands for one which a correction took away. */
+async function successor(select: Select, database: string, key: CallKey): Promise<StoredRow | undefined> {
+  const rows = await select<StoredRow>('stored rows', storedRowsSql(database, key));
+  const marker = rows.find(({ is_deleted: deleted }) => deleted === 1);
+  if (marker === undefined) return undefined;
+  for (const statement of [relatedRowsSql(database, marker, NEAR_MS), rowsOfPlaceSql(database, marker)]) {
+    const related = await select<StoredRow>('related rows', statement);
+    const later = related.filter((row) => row.is_deleted === 0 && isLater(row, marker));
+    const live = await liveOf(select, database, later);
+    const found = await bestOf(select, database, marker, live);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/**
+ * Of several the one from the same place, if its key or its topic is the same: offsets of a topic that was made anew
+ * begin at 0 again. Else one with the same id.
+ */
+async function bestOf(
+  select: Select,
+  database: string,
+  marker: StoredRow,
+  live: readonly StoredRow[],
+): Promise<StoredRow | undefined> {
+  const samePlace = live.filter((row) => isSamePlace(row, marker));
+  const sameId = live.filter((row) => row.cdr_key === marker.cdr_key);
+  const both = samePlace.find((row) => sameId.includes(row));
+  if (both !== undefined) return both;
+  const topicOf = async (row: StoredRow): Promise<string | undefined> =>
+    sourceOf(row, await select<SourceRangeRow>('ledger', sourceRangesSql(database, row)))?.topic_id;
+  const topic = samePlace.length === 0 ? undefined : await topicOf(marker);
+  for (const row of samePlace) if (topic !== undefined && (await topicOf(row)) === topic) return row;
+  return sameId[0];
+}
+
+/** Those rows that count. */
+async function liveOf(select: Select, database: string, rows: readonly StoredRow[]): Promise<StoredRow[]> {
+  const keys = new Map(rows.map((row) => [JSON.stringify(keyOf(row)), keyOf(row)]));
+  const live = [...keys.values()].slice(0, KEYS_MAX).map((key) => liveRow(select, database, key));
+  return (await Promise.all(live)).filter((row) => row !== undefined);
+}
+
+function isSameKey(row: StoredRow, key: CallKey): boolean {
+  const { callingKey, startMs, cdrKey } = keyOf(row);
+  return callingKey === key.callingKey && startMs === key.startMs && cdrKey === key.cdrKey;
+}
+
+function isSamePlace(a: StoredRow, b: StoredRow): boolean {
+  return (
+    a.feed === b.feed &&
+    a.source_partition === b.source_partition &&
+    a.source_offset === b.source_offset &&
+    a.source_line === b.source_line
+  );
+}
+
+function isLater(row: StoredRow, marker: StoredRow): boolean {
+  return BigInt(row.correction) >= BigInt(marker.correction);
+}
+
+/** The first range that was written for the row's batch, or after it: a crash may have come between the two. */
+function sourceOf(row: StoredRow, ranges: readonly SourceRangeRow[]): SourceRangeRow | undefined {
+  return ranges.find(
+    (range) =>
+      range.feed === row.feed &&
+      BigInt(range.next_offset) > BigInt(row.source_offset) &&
+      range.stored_s >= row.batch_s,
+  );
+}
+
+function correctionsOf(
+  row: StoredRow,
+  source: SourceRangeRow | undefined,
+  ranges: readonly SourceRangeRow[],
+): number[] {
+  const claims = ranges.filter(
+    ({ correction, corrected_until: until, topic_id: topic }) =>
+      correction > 0 && topic === source?.topic_id && BigInt(until) > BigInt(row.source_offset),
+  );
+  // A correction after which the row was stored, not one that has just begun.
+  const done = claims
+    .map(({ correction }) => correction)
+    .filter((number) => BigInt(number) <= BigInt(row.correction));
+  return [...new Set(done)].sort((a, b) => a - b);
+}
+
+function isOtherContent(row: StoredRow, other: StoredRow): boolean {
+  return other.is_deleted === 0 && other.correction === row.correction && contentOf(other) !== contentOf(row);
+}
+
+/** All that the switch said, but what is part of the key. */
+function contentOf(row: StoredRow): string {
+  return JSON.stringify([
+    row.displayed_caller_id,
+    row.dialed_number,
+    row.duration_ms,
+    row.talk_ms,
+    row.outcome,
+    row.direction,
+    row.account,
+  ]);
+}
