@@ -9,7 +9,6 @@ import {
 } from './schemas/dead-letters.ts';
 import { CdrhouseError, REJECT_CODES } from './schemas/errors.ts';
 import type { Settings } from './schemas/settings.ts';
-import { loadSettings } from './settings-loader.ts';
 
 /**
  * The command `cdrhouse`: a table of subcommands. Data goes to stdout, messages to stderr; exit code 0 done,
@@ -66,7 +65,7 @@ program
   )
   .option('--json', 'print the result as JSON')
   .action(async (options: { printGrants?: boolean; json?: boolean }) => {
-    const settings = readSettings();
+    const settings = await readSettings();
     if (options.printGrants === true) {
       const { grantStatements } = await import('./schemas/grants.ts');
       print(`${grantStatements(settings.clickhouse.database).join('\n')}\n`);
@@ -102,7 +101,7 @@ const ingest = program
     'end when every partition is read to the end that it had at start; JSON summary on stdout',
   )
   .action(async (options: { untilIdle?: boolean }) => {
-    const settings = readSettings();
+    const settings = await readSettings();
     const { runIngest } = await import('./ingest/main.ts');
     const untilIdle = options.untilIdle === true;
     const summary = await runIngest({ settings, untilIdle, stop: stopSignal() });
@@ -131,7 +130,7 @@ ingest
       const { rewind } = await import('./ingest/positions.ts');
       const to = toOffset === undefined ? { timestampMs: toTime! } : { offset: toOffset };
       const moved = await rewind({
-        settings: readSettings(),
+        settings: await readSettings(),
         topic,
         partition,
         to,
@@ -153,7 +152,7 @@ ingest
   .action(async (options: { topic?: string; partition?: number; dryRun?: boolean }) => {
     const { acceptGaps } = await import('./ingest/positions.ts');
     const { topic, partition } = options;
-    const gaps = await acceptGaps(readSettings(), { topic, partition }, options.dryRun === true);
+    const gaps = await acceptGaps(await readSettings(), { topic, partition }, options.dryRun === true);
     for (const line of gaps) print(`${JSON.stringify(line)}\n`);
     say(
       gaps.length === 0
@@ -166,7 +165,7 @@ program
   .command('serve')
   .description('the HTTP API')
   .action(async () => {
-    const settings = readSettings();
+    const settings = await readSettings();
     const { runQuery } = await import('./query/main.ts');
     await runQuery({ settings, stop: stopSignal(), onListening: (url) => say(`listening on ${url}`) });
   });
@@ -225,7 +224,7 @@ program
         options.live === true ? liveLine(seed, index, Date.now()) : traffic.line(index);
       const generate = { count, line, rate, stop: stopSignal() };
       if (options.topic === undefined) await generateToStream(generate, process.stdout);
-      else await generateToTopic(generate, readSettings(), options.topic);
+      else await generateToTopic(generate, await readSettings(), options.topic);
     },
   );
 
@@ -252,7 +251,7 @@ formats
     const { testFormat, trialText, summaryText } = await import('./ingest/format-trial.ts');
     // The parent command has an option of this name too.
     const json = command.optsWithGlobals<{ json?: boolean }>().json === true;
-    const summary = await testFormat(readSettings(), options.feed, file, (line) =>
+    const summary = await testFormat(await readSettings(), options.feed, file, (line) =>
       print(json ? `${JSON.stringify(line)}\n` : trialText(line)),
     );
     print(json ? `${JSON.stringify({ summary })}\n` : summaryText(summary));
@@ -296,7 +295,7 @@ program
         import('./ingest/reload-text.ts'),
       ]);
       const report = await reloadFeed({
-        settings: readSettings(),
+        settings: await readSettings(),
         feed,
         fromMs: from,
         toMs: to,
@@ -350,7 +349,7 @@ choosingLetters(deadLetters.command('list'))
       const { state, limit } = options;
       const filter = { ...letterFilter(options), states: state === 'all' ? undefined : [state] };
       if (options.count === true) {
-        for (const row of await countDeadLetters(readSettings(), filter)) {
+        for (const row of await countDeadLetters(await readSettings(), filter)) {
           print(
             options.json === true
               ? `${JSON.stringify(row)}\n`
@@ -359,7 +358,7 @@ choosingLetters(deadLetters.command('list'))
         }
         return;
       }
-      const { letters, total } = await listDeadLetters(readSettings(), filter, limit);
+      const { letters, total } = await listDeadLetters(await readSettings(), filter, limit);
       for (const row of letters) {
         print(
           options.json === true
@@ -376,7 +375,7 @@ deadLetters
   .argument('<place>', 'topic/partition/offset/line, as list prints it')
   .action(async (place: string) => {
     const { showDeadLetter } = await import('./retention/dead-letters.ts');
-    print(`${JSON.stringify(await showDeadLetter(readSettings(), place), null, 2)}\n`);
+    print(`${JSON.stringify(await showDeadLetter(await readSettings(), place), null, 2)}\n`);
   });
 choosingLetters(deadLetters.command('replay'))
   .description("read open rejected records again with today's settings and store what can be read now")
@@ -392,7 +391,7 @@ choosingLetters(deadLetters.command('replay'))
     const stop = stopSignal();
     const bar = progressBar('replay', 'records');
     const summary = await replayDeadLetters({
-      settings: readSettings(),
+      settings: await readSettings(),
       filter: { ...letterFilter(options), place },
       dryRun: options.dryRun === true,
       stop,
@@ -422,7 +421,7 @@ program
     const { audit } = await import('./retention/audit.ts');
     const { feed, metricsFile } = options;
     const of = feed === undefined ? {} : { feed };
-    const report = await audit(readSettings(), { ...of, strict: options.strict === true });
+    const report = await audit(await readSettings(), { ...of, strict: options.strict === true });
     if (metricsFile !== undefined) {
       const { auditRegistry, writeMetricsFile } = await import('./retention/audit-metrics.ts');
       const registry = auditRegistry(report, { ...of, nowMs: Date.now() });
@@ -465,7 +464,7 @@ keys
   .option('--json', 'print as JSON')
   .action(async (options: KeyOptions) => {
     const { addKey } = await import('./retention/keys.ts');
-    const { token, keyId } = await addKey(readSettings(), {
+    const { token, keyId } = await addKey(await readSettings(), {
       roles: options.role,
       label: options.label,
       expiresAt: options.expires,
@@ -491,7 +490,7 @@ keys
   .option('--json', 'print as JSON')
   .action(async (options: { json?: boolean }) => {
     const { keyCells, listKeys } = await import('./retention/keys.ts');
-    const rows = await listKeys(readSettings());
+    const rows = await listKeys(await readSettings());
     if (options.json === true) print(`${JSON.stringify(rows)}\n`);
     else for (const row of rows) print(`${keyCells(row).join('  ')}\n`);
   });
@@ -501,7 +500,7 @@ keys
   .argument('<key-id>')
   .action(async (keyId: string) => {
     const { revokeKey } = await import('./retention/keys.ts');
-    await revokeKey(readSettings(), keyId);
+    await revokeKey(await readSettings(), keyId);
     say(`key ${keyId} is revoked`);
   });
 
@@ -523,7 +522,7 @@ async function shipCommand(files: string[], options: ShipCommandOptions): Promis
     throw new CdrhouseError('USAGE_WRONG', 'say which files to send, or --listen');
   if (followed && (again || files.includes('-')))
     throw new CdrhouseError('USAGE_WRONG', '--follow takes neither - nor --again');
-  const settings = readSettings();
+  const settings = await readSettings();
   const stop = stopSignal();
   if (listen !== undefined) {
     const { runListen } = await import('./ingest/ship/listen.ts');
@@ -585,7 +584,9 @@ function sayError({ code, message, action }: CdrhouseError): void {
   say(`cdrhouse: ${code}: ${message}\n  what to do: ${action}`);
 }
 
-function readSettings(): Settings {
+/** Loads the settings with the code that checks them, which help and errors of the command line need not wait for. */
+async function readSettings(): Promise<Settings> {
+  const { loadSettings } = await import('./settings-loader.ts');
   return loadSettings(process.env);
 }
 

@@ -1,8 +1,8 @@
 import { Ajv, type ErrorObject } from 'ajv';
-import { getCountries } from 'libphonenumber-js/max';
 import { IANAZone } from 'luxon';
 import { Type, type Static } from 'typebox';
 import { readNetwork } from './address-list.ts';
+import { DIAL_PLANS } from './dial-plans.ts';
 import { CdrhouseError } from './errors.ts';
 import { DELIMITED_FIELDS } from './formats/delimited.ts';
 import { DURATION_UNITS } from './formats/duration-unit.ts';
@@ -632,7 +632,6 @@ function relations(settings: Settings): string[] {
   const wrong: string[] = [];
   const names = new Set<string>();
   const topics = new Set<string>();
-  const countries = new Set<string>(getCountries());
   settings.feeds.forEach((feed, index) => {
     const path = `feeds[${index}]`;
     if (names.has(feed.name))
@@ -644,7 +643,7 @@ function relations(settings: Settings): string[] {
         `${path}.time_zone: "${feed.time_zone}" is no IANA time zone; allowed: names like Europe/Paris`,
       );
     }
-    if (feed.country !== undefined && !countries.has(feed.country)) {
+    if (feed.country !== undefined && !Object.hasOwn(DIAL_PLANS, feed.country)) {
       wrong.push(`${path}.country: "${feed.country}" is no country; allowed: ISO 3166 codes like FR`);
     }
     const { numbers } = feed;
@@ -678,7 +677,7 @@ function relations(settings: Settings): string[] {
   }
   wrong.push(...wrongAccess(settings.query));
   const country = settings.query.default_country;
-  if (country !== undefined && !countries.has(country)) {
+  if (country !== undefined && !Object.hasOwn(DIAL_PLANS, country)) {
     wrong.push(`query.default_country: "${country}" is no country; allowed: ISO 3166 codes like FR`);
   }
   for (const property of Object.keys(settings.kafka.client)) {

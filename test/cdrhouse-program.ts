@@ -10,6 +10,11 @@ import type { TestServers } from './test-servers.ts';
 const PROGRAM = fileURLToPath(new URL('../cli.js', import.meta.url));
 const DEADLINE_MS = 120_000;
 
+/** How long a member of the group may be silent in tests that wait for it, in ms; the local broker allows 1 s. */
+export const SESSION_MS = 3000;
+/** Settings of the Kafka client for such tests. */
+export const SESSION = { 'session.timeout.ms': SESSION_MS, 'heartbeat.interval.ms': 500 } as const;
+
 export interface Ended {
   /** Exit code; null where a signal ended it. */
   readonly code: number | null;

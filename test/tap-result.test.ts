@@ -19,13 +19,18 @@ await tap.test('counts the assertions that tap counted', async (t) => {
     passed: 2,
     failed: 0,
     files: ['ok 1 - dist/test/a.test.js # time=15.983ms'],
+    failedFiles: [],
     problems: [],
   });
 });
 
 await tap.test('counts failed assertions', async (t) => {
   const text = `1..1\nnot ok 1 - dist/test/a.test.js # time=1ms\n# { total: 5, pass: 3, fail: 2 }\n`;
-  t.match(readTapResult(text, ['dist/test/a.test.js']), { passed: 3, failed: 2 });
+  t.match(readTapResult(text, ['dist/test/a.test.js']), {
+    passed: 3,
+    failed: 2,
+    failedFiles: ['dist/test/a.test.js'],
+  });
 });
 
 await tap.test('a failed assertion is shown with its explanation', async (t) => {

@@ -5,6 +5,8 @@ export interface TapResult {
   failed: number;
   /** tap's line for each file, with its time: "ok 2 - dist/test/a.test.js # time=15ms". */
   files: string[];
+  /** Those that failed, or ran no test. */
+  failedFiles: string[];
   /** Each assertion that failed, with what tap says about it; and why else the run is not to be trusted. */
   problems: string[];
 }
@@ -26,6 +28,7 @@ const shownParts =
 export function readTapResult(text: string, files: readonly string[]): TapResult {
   const seen = new Set<string>();
   const empty: string[] = [];
+  const notOk: string[] = [];
   const fileLines: string[] = [];
   let summary: RegExpExecArray | null = null;
   let planIsEmpty = false;
@@ -36,6 +39,7 @@ export function readTapResult(text: string, files: readonly string[]): TapResult
     if (file === undefined) continue;
     seen.add(file);
     fileLines.push(line);
+    if (failure !== undefined) notOk.push(file);
     // tap itself counts an empty file as failed when it ends badly, but not when it says "skip".
     if (failure === undefined && (planIsEmpty || /^(skip|todo)\b/i.test(directive ?? ''))) empty.push(file);
     planIsEmpty = false;
@@ -53,6 +57,7 @@ export function readTapResult(text: string, files: readonly string[]): TapResult
     passed: count('pass'),
     failed: count('fail') + empty.length + missing.length + (summary === null ? 1 : 0),
     files: fileLines,
+    failedFiles: [...notOk, ...empty, ...missing],
     problems,
   };
 }

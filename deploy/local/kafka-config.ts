@@ -31,6 +31,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 # Nobody else will join a local group within the three seconds that a broker waits by default.
 group.initial.rebalance.delay.ms=0
+# So that a member that was killed does not have to be waited for as long as a broker demands by default (6 s).
+group.min.session.timeout.ms=1000
 # A broker that was killed may register again only when its last session has run out: after 9 s by default.
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=250

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import tap from 'tap';
 import { freePort } from '../../deploy/local/ports.ts';
 import { IngestMetrics } from '../../ingest/metrics.ts';
-import { until, type Running } from '../cdrhouse-program.ts';
+import { SESSION, until, type Running } from '../cdrhouse-program.ts';
 import { alertRules, fasterRules, Prometheus, promtool, serveText, type Alert } from '../prometheus.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy } from './clickhouse-proxy.ts';
@@ -41,8 +41,8 @@ const installation = await house(tap, servers, 0, {
   settings: {
     feeds: ['steady', 'remade'].map((name) => ({ name, topic: topicOf(name) })),
     kafka: {
-      // The shortest session that a broker allows: accept-gap waits for its end.
-      client: { 'session.timeout.ms': 6000, 'reconnect.backoff.max.ms': 500 },
+      // accept-gap waits for the session's end.
+      client: { ...SESSION, 'reconnect.backoff.max.ms': 500 },
       topic_partitions: 1,
     },
   },

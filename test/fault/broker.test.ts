@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
 import { startClickhouse, startKafka } from '../../deploy/local/local-servers.ts';
-import { until } from '../cdrhouse-program.ts';
+import { SESSION, SESSION_MS, until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
@@ -14,7 +14,6 @@ import { Sender } from './topic.ts';
 const servers = testServers(import.meta.url);
 const PARTITIONS = 2;
 /** The shortest that a broker allows. */
-const SESSION_MS = 6000;
 
 await tap.test('ClickHouse is killed in the middle of an insert and comes back', async (t) => {
   const dataDir = await mkdtemp(join(tmpdir(), 'cdrhouse-fault-'));
@@ -91,7 +90,7 @@ await tap.test('the broker is out of reach for longer than the session timeout',
   const kafka = await KafkaProxy.start(t, servers.kafka);
   const installation = await house(t, servers, 2, {
     partitions: PARTITIONS,
-    client: { 'session.timeout.ms': SESSION_MS, 'heartbeat.interval.ms': 1000 },
+    client: SESSION,
   });
   const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
   installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;

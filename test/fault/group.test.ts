@@ -1,5 +1,5 @@
 import tap, { type Test } from 'tap';
-import { type Installation, type Running, until } from '../cdrhouse-program.ts';
+import { SESSION, type Installation, type Running, until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import { callLines, house, judge, ledgerStored, Load, readAll, startIngest, within } from './harness.ts';
@@ -7,8 +7,7 @@ import { Sender, takePlace } from './topic.ts';
 
 /** Processes of a group that join, leave, die, or stop for a while and wake up. */
 const servers = testServers(import.meta.url);
-/** The shortest session that a broker allows. */
-const client = { 'session.timeout.ms': 6000, 'heartbeat.interval.ms': 500 };
+const client = SESSION;
 const assigned = /"partitions":[1-9][0-9]*,"gaps":[0-9]+,"msg":"partitions assigned"/;
 
 /** Starts an ingest whose requests go to `url`. */

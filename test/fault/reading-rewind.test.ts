@@ -1,5 +1,5 @@
 import tap from 'tap';
-import { whenIdle, type Installation } from '../cdrhouse-program.ts';
+import { SESSION, whenIdle, type Installation } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { house, judgeTables, readAll } from './harness.ts';
 import {
@@ -11,7 +11,6 @@ import {
   OLD,
   PARTITIONS,
   Readings,
-  SESSION,
   snapshot,
   verdict,
   type Variant,

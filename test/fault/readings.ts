@@ -3,7 +3,7 @@
  * feed's settings, what reading all of it once under a variant gives, and the verdict.
  */
 import type { Test } from 'tap';
-import type { Installation } from '../cdrhouse-program.ts';
+import { SESSION, type Installation } from '../cdrhouse-program.ts';
 import type { TestServers } from '../test-servers.ts';
 import { ClickhouseProxy, type Exchange, type Hold, insertsInto } from './clickhouse-proxy.ts';
 import { badLine, house, judgeTables, readAll, startIngest, storedCalls } from './harness.ts';
@@ -31,7 +31,6 @@ export const PARTITIONS = 2;
 const MESSAGES = 120;
 const LINES = 5;
 /** As short as the broker allows: it is waited out where settings have changed. */
-export const SESSION = { 'session.timeout.ms': 6000 };
 
 /** Local times and national numbers, all different; each tenth record is rejected by any reading. */
 export function lines(prefix: string, message: number): Buffer {

@@ -1,6 +1,6 @@
 import tap from 'tap';
 import type { ReloadReport } from '../../ingest/reload.ts';
-import { whenIdle, type Installation } from '../cdrhouse-program.ts';
+import { SESSION, whenIdle, type Installation } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { house, judgeTables, readAll } from './harness.ts';
 import {
@@ -10,7 +10,6 @@ import {
   NEW,
   OLD,
   PARTITIONS,
-  SESSION,
   snapshot,
   verdict,
   type Snapshot,

@@ -1,10 +1,10 @@
 /** What the tests of `feeds reload` share. */
 import type { Test } from 'tap';
 import type { ReloadReport } from '../../ingest/reload.ts';
-import { whenIdle, type Installation } from '../cdrhouse-program.ts';
+import { SESSION, whenIdle, type Installation } from '../cdrhouse-program.ts';
 import type { TestServers } from '../test-servers.ts';
 import { house, readAll } from './harness.ts';
-import { PARTITIONS, SESSION, snapshot, type Snapshot, type Variant } from './readings.ts';
+import { PARTITIONS, snapshot, type Snapshot, type Variant } from './readings.ts';
 import type { Sent } from './topic.ts';
 
 const HOUR_MS = 3_600_000;

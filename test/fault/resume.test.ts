@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import Kafka from 'node-rdkafka';
 import tap from 'tap';
-import { until } from '../cdrhouse-program.ts';
+import { SESSION, until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import {
@@ -23,7 +23,7 @@ import { deleteRecordsBefore, Observer, recreateTopic, Sender } from './topic.ts
 
 /** Where reading goes on when Kafka or the database is not what the ledger remembers. */
 const servers = testServers(import.meta.url);
-const client = { 'session.timeout.ms': 6000 };
+const client = SESSION;
 
 /** Waits until the broker has answered some fetches; it does ten times a second where nothing is new. */
 async function fetchedAgain(kafka: KafkaProxy): Promise<void> {

@@ -16,7 +16,7 @@ import {
   type ClickhouseServer,
   type KafkaServer,
 } from '../../deploy/local/local-servers.ts';
-import type { Running } from '../cdrhouse-program.ts';
+import { SESSION, SESSION_MS, type Running } from '../cdrhouse-program.ts';
 import {
   callLines,
   childrenOf,
@@ -51,7 +51,6 @@ const SEND_MS_MAX = 110_000;
 const DRAIN_MS_MAX = 180_000;
 const PROGRESS_MS = 10_000;
 /** The shortest that a broker allows. */
-const SESSION_MS = 6000;
 
 function wholeNumber(name: string, text: string, min: number, max: number): number {
   const value = Number(text);
@@ -100,7 +99,7 @@ await tap.test(`soak of ${MINUTES} min, seed ${SEED}`, async (t) => {
       feeds: TOPICS.map((topic) => ({ name: topic.split('.')[1], topic })),
       kafka: {
         topic_partitions: PARTITIONS,
-        client: { 'session.timeout.ms': SESSION_MS, 'heartbeat.interval.ms': 1000 },
+        client: SESSION,
       },
     },
     environment: { CDRHOUSE_INGEST_PROCESSES: String(PROCESSES) },

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import Kafka, { type LibrdKafkaError } from 'node-rdkafka';
 import type { Test } from 'tap';
-import { until } from '../cdrhouse-program.ts';
+import { SESSION, until } from '../cdrhouse-program.ts';
 
 const TIMEOUT_MS = 30_000;
 
@@ -278,7 +278,7 @@ export async function takePlace(
       'group.id': group,
       'group.instance.id': instanceId,
       'enable.auto.commit': false,
-      'session.timeout.ms': 6000,
+      ...SESSION,
       'partition.assignment.strategy': 'range,roundrobin',
       rebalance_cb: () => (joined = true),
     },

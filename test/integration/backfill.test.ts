@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import tap, { type Test } from 'tap';
 import { Traffic } from '../../ingest/generate/traffic.ts';
-import { Installation, until } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until } from '../cdrhouse-program.ts';
 import { startIngest, storedLines } from '../fault/harness.ts';
 import { createTopic, Observer, Sender } from '../fault/topic.ts';
 import { testServers } from '../test-servers.ts';
@@ -43,7 +43,7 @@ const installation = new Installation(
         country: 'FR',
       },
     ],
-    kafka: { topic_partitions: PARTITIONS, client: { 'session.timeout.ms': 6000 } },
+    kafka: { topic_partitions: PARTITIONS, client: SESSION },
     ship: { message_bytes_max: 16_384 },
   },
   { CDRHOUSE_INGEST_BATCH_MESSAGES_MAX: '30' },

@@ -1,6 +1,6 @@
 import tap from 'tap';
 import type { Conflicts } from '../../retention/conflicts.ts';
-import { Installation, until } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 
 /** The audit tells where a switch gave one id to different records; what is merely sent again is none. */
@@ -14,7 +14,7 @@ function settings(zone: string, more: object = {}): object {
       { name: 'ids', topic, format: 'asterisk-csv', time_zone: zone, ...more },
       { name: 'bytes', topic: `${topic}.bytes` },
     ],
-    kafka: { topic_partitions: 1, client: { 'session.timeout.ms': 6000 } },
+    kafka: { topic_partitions: 1, client: SESSION },
   };
 }
 

@@ -1,6 +1,6 @@
 import Kafka, { type LibrdKafkaError } from 'node-rdkafka';
 import tap from 'tap';
-import { Installation, until, whenIdle } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until, whenIdle } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Deliberate changes of where a partition goes on: rewind, and accept-gap after a topic was re-created. */
@@ -12,7 +12,7 @@ const installation = new Installation(tap, servers, 0, {
     { name: 'kept', topic: kept },
   ],
   // Short, so that a group is idle soon after its last member ended.
-  kafka: { topic_partitions: 2, client: { 'session.timeout.ms': 6000 } },
+  kafka: { topic_partitions: 2, client: SESSION },
 });
 
 function calls(prefix: string, count: number): string {

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tap from 'tap';
-import { Installation, until } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { testServers } from '../test-servers.ts';
 import { addKey, CallsClient, serve, type ToldCall } from './calls-client.ts';
@@ -18,7 +18,7 @@ function settings(pbx: object): object {
       { name: 'pbx', topic: topic('pbx'), format: 'asterisk-csv', ...pbx },
       { name: 'plain', topic: topic('plain'), country: 'FR', time_zone: 'Europe/Paris' },
     ],
-    kafka: { topic_partitions: 1, client: { 'session.timeout.ms': 6000 } },
+    kafka: { topic_partitions: 1, client: SESSION },
     query: { default_country: 'FR' },
   };
 }

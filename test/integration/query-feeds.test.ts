@@ -5,7 +5,7 @@ import tap from 'tap';
 import type { FeedRow, FeedsAnswer, UsageAnswer } from '../../schemas/api.ts';
 import { checkSettings } from '../../schemas/settings.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
-import { Installation, until, whenIdle } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until, whenIdle } from '../cdrhouse-program.ts';
 import { CallStore } from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
 
@@ -19,7 +19,7 @@ const feeds = [
 const installation = new Installation(tap, servers, 0, {
   feeds,
   // Short, so that a group is idle soon after its last member ended.
-  kafka: { topic_partitions: 2, client: { 'session.timeout.ms': 6000 } },
+  kafka: { topic_partitions: 2, client: SESSION },
 });
 const store = new CallStore(tap, servers, 0);
 

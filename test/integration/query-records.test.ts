@@ -4,7 +4,7 @@ import { readNumber } from '../../query/number-reading.ts';
 import { recordsSql } from '../../query/records-sql.ts';
 import { CHANGED_AT, VISIBLE_WITHIN_SECONDS } from '../../schemas/tables.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
-import { Installation, until, whenIdle } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until, whenIdle } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { CallStore, NUMBERS, numberKey, seeded, someCalls, storeWithHistory } from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
@@ -405,7 +405,7 @@ await tap.test('ingest notes when it stores, however long a batch has waited for
   const feed = { name: 'pbx', topic, country: 'FR' };
   const installation = new Installation(t, servers, 3, {
     feeds: [{ ...feed, time_zone: 'UTC' }],
-    kafka: { client: { 'session.timeout.ms': 6000 } },
+    kafka: { client: SESSION },
   });
   await installation.run('migrate');
   const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
@@ -438,7 +438,7 @@ await tap.test('ingest notes when it stores, however long a batch has waited for
     'other.yaml',
     JSON.stringify({
       feeds: [{ ...feed, time_zone: 'Europe/Paris' }],
-      kafka: { client: { 'session.timeout.ms': 6000 } },
+      kafka: { client: SESSION },
     }),
   );
   const rewound = await whenIdle(installation, 'ingest', 'rewind', '--topic', topic, '--to-offset', '0');
