@@ -20,7 +20,14 @@ import {
   startLocalServers,
 } from '../deploy/local/local-servers.ts';
 import { readTapResult, type TapResult } from './tap-result.ts';
-import { databasesOf, testEnvironment, testReaders, type TestReader } from './test-servers.ts';
+import {
+  databasesOf,
+  testEnvironment,
+  testReaders,
+  testTries,
+  type TestReader,
+  type TestTry,
+} from './test-servers.ts';
 
 const testFolder = dirname(fileURLToPath(import.meta.url));
 const root = resolve(testFolder, '..', '..');
@@ -132,11 +139,14 @@ function failure(problem: string): TapResult {
 }
 
 /** What a run gave, the files that failed having been run again. */
-async function withSecondTry(run: TapRun, first: TapResult): Promise<TapResult> {
+async function secondTry(
+  first: TapResult,
+  again: (files: readonly TestFile[]) => Promise<TapResult>,
+): Promise<TapResult> {
   const files = first.failedFiles;
-  if (files.length === 0 || files.length > secondTriesMax || run.abort.aborted) return first;
+  if (files.length === 0 || files.length > secondTriesMax) return first;
   say(`once more, alone: ${files.join(' ')}`);
-  const second = await runTap({ ...run, files, jobs: 1 });
+  const second = await again(files);
   if (second.failed > 0) return { ...first, problems: [...first.problems, ...second.problems] };
   say(`UNSTEADY: failed among others and passed alone: ${files.join(' ')}`);
   for (const problem of first.problems) say(problem);
@@ -166,7 +176,9 @@ async function runServerTests(
       dataDir: join(folder, 'servers'),
       kafkaPort: 0,
       clickhousePort: 0,
-      databases: readers.flatMap((reader) => files[reader].flatMap((file) => databasesOf(file, reader))),
+      databases: readers.flatMap((reader) =>
+        files[reader].flatMap((file) => testTries.flatMap((attempt) => databasesOf(file, reader, attempt))),
+      ),
       report: say,
     });
   } catch (error) {
@@ -183,16 +195,17 @@ async function runServerTests(
   const results: TapResult[] = [];
   for (const reader of readers) {
     if (reader !== 'packed') say(`with the ${reader} reader:`);
-    const run: TapRun = {
-      files: files[reader],
-      jobs: serverJobs,
-      timeoutSeconds: serverTimeoutSeconds,
-      environment: testEnvironment(servers, reader),
-      outputPath: join(folder, `${reader}.tap`),
-      abort: abort.signal,
-    };
-    const result = await runTap(run);
-    results.push(await withSecondTry(run, result));
+    const attempt = (name: TestTry, tried: readonly TestFile[], jobs: number): Promise<TapResult> =>
+      runTap({
+        files: tried,
+        jobs,
+        timeoutSeconds: serverTimeoutSeconds,
+        environment: testEnvironment(servers, reader, name),
+        outputPath: join(folder, `${reader}-${name}.tap`),
+        abort: abort.signal,
+      });
+    const first = await attempt('first', files[reader], serverJobs);
+    results.push(await secondTry(first, (tried) => attempt('second', tried, 1)));
   }
   await servers.stop();
   return [...results, ...deaths];

@@ -22,13 +22,20 @@ export type TestReader = (typeof testReaders)[number];
 
 const databasesPerFile = 12;
 
+/** How often a file may run. What the first try left stands in the way of a second: it has names of its own. */
+export const testTries = ['first', 'second'] as const;
+export type TestTry = (typeof testTries)[number];
+
 /**
  * The databases of a test file: "dist/test/fault/broker.test.js" has cdrhouse_test_fault_broker_0 to …_11, and others
- * when it runs with the plain reader.
+ * when it runs with the plain reader, or again.
  */
-export function databasesOf(file: string, reader: TestReader): string[] {
+export function databasesOf(file: string, reader: TestReader, attempt: TestTry = 'first'): string[] {
   const path = file.slice(file.lastIndexOf('test/') + 'test/'.length).replace(/\.test\.[jt]s$/, '');
-  const stem = `${path.replaceAll(/[^A-Za-z0-9]+/g, '_')}${reader === 'packed' ? '' : `_${reader}`}`;
+  const words = [path.replaceAll(/[^A-Za-z0-9]+/g, '_')];
+  if (reader !== 'packed') words.push(reader);
+  if (attempt !== 'first') words.push(attempt);
+  const stem = words.join('_');
   return Array.from({ length: databasesPerFile }, (_, index) => `cdrhouse_test_${stem}_${index}`);
 }
 
@@ -36,9 +43,11 @@ export function databasesOf(file: string, reader: TestReader): string[] {
 export function testEnvironment(
   servers: Pick<TestServers, 'kafka' | 'clickhouse' | 'users'>,
   reader: TestReader,
+  attempt: TestTry,
 ): Record<string, string> {
   return {
     CDRHOUSE_TEST_READER: reader,
+    CDRHOUSE_TEST_TRY: attempt,
     CDRHOUSE_TEST_KAFKA: servers.kafka,
     CDRHOUSE_TEST_CLICKHOUSE: servers.clickhouse,
     CDRHOUSE_TEST_USERS: JSON.stringify(servers.users),
@@ -72,11 +81,13 @@ export function testServers(fileUrl: string): TestServers {
   if (!isUsers(users)) throw new Error('CDRHOUSE_TEST_USERS does not hold the three users');
   const reader = testReaders.find((name) => name === required('CDRHOUSE_TEST_READER'));
   if (reader === undefined) throw new Error('CDRHOUSE_TEST_READER is none of the readers');
+  const attempt = testTries.find((name) => name === required('CDRHOUSE_TEST_TRY'));
+  if (attempt === undefined) throw new Error('CDRHOUSE_TEST_TRY is none of the tries');
   return {
     reader,
     kafka: required('CDRHOUSE_TEST_KAFKA'),
     clickhouse: required('CDRHOUSE_TEST_CLICKHOUSE'),
     users,
-    databases: databasesOf(new URL(fileUrl).pathname, reader),
+    databases: databasesOf(new URL(fileUrl).pathname, reader, attempt),
   };
 }

@@ -101,6 +101,8 @@ await tap.test('a feed whose settings have not changed, in the same batches', as
   const sender = await Sender.connect(t, servers.kafka);
   for (const topic of topics) await sender.send(topic, messages(topic, 20));
   await killedAt(t, servers, installation, beforeLedger(0));
+  const [row] = await installation.rows<{ feeds: string }>('SELECT uniqExact(feed) AS feeds FROM {db}.cdr');
+  t.equal(row!.feeds, '2', 'the batch, which is the only one, holds both');
   installation.environment['CDRHOUSE_CONFIG'] = installation.write('new.json', JSON.stringify(settings(NEW)));
   await readAll(installation);
   const reference = await house(t, servers, 7, {
@@ -114,10 +116,6 @@ await tap.test('a feed whose settings have not changed, in the same batches', as
   );
   t.equal(plain[0]!.plain, '0', 'what was read again stands above the markers');
   t.not(plain[1]!.plain, '0');
-  const [row] = await installation.rows<{ shared: string }>(
-    `SELECT count() AS shared FROM (SELECT stored_at FROM {db}.cdr GROUP BY stored_at HAVING uniqExact(feed) = 2)`,
-  );
-  t.not(row!.shared, '0', 'batches hold both');
 });
 
 await tap.test('rows of a topic that was created again keep the offsets that they had', async (t) => {
