@@ -1,5 +1,5 @@
 import tap from 'tap';
-import { databasesOf } from './test-servers.ts';
+import { databasesOf, testReaders, testTries } from './test-servers.ts';
 
 await tap.test('the runner and the test file agree on the databases', async (t) => {
   const fromRunner = databasesOf('dist/test/fault/broker-restart.test.js', 'packed');
@@ -17,7 +17,8 @@ await tap.test('files of the same name in two folders do not share a database', 
 });
 
 await tap.test('nor do runs of a file with another reader, or again', async (t) => {
-  const runs = [['packed'], ['plain'], ['packed', 'second'], ['plain', 'second']] as const;
-  const names = runs.flatMap((run) => databasesOf('dist/test/fault/broker.test.js', ...run));
+  const names = testReaders.flatMap((reader) =>
+    testTries.flatMap((attempt) => databasesOf('dist/test/fault/broker.test.js', reader, attempt)),
+  );
   t.equal(new Set(names).size, names.length);
 });
