@@ -1,7 +1,7 @@
 import type { AddressInfo, Server } from 'node:net';
 import { CdrhouseError } from '../../schemas/errors.ts';
 import type { FeedSettings, Settings } from '../../schemas/settings.ts';
-import type { LongLine } from './line-packer.ts';
+import type { HeadReader, LongLine } from './line-packer.ts';
 import type { ShipMetrics } from './metrics.ts';
 import type { Producer } from './producer.ts';
 
@@ -39,6 +39,8 @@ export interface Collector {
   /** Ends listening with an error. */
   readonly fail: (error: unknown) => void;
   readonly tooLong: (from: string, line: LongLine) => void;
+  /** What the feed's format needs from the head of what one connection or one request sends. */
+  readonly newHead: () => HeadReader | undefined;
 }
 
 export interface Listener {

@@ -105,6 +105,7 @@ async function deliver(collector: Collector, producer: Producer, lines: Buffer):
   let tooLong = false;
   const packer = new LinePacker(settings.ship.message_bytes_max, {
     lineBytesMax: lineBytesMax(settings),
+    head: collector.newHead(),
     tooLong: (line) => {
       tooLong = true;
       collector.tooLong('HTTP', line);

@@ -45,6 +45,7 @@ async function readLines(collector: Collector, socket: Socket, from: string): Pr
   const { settings, summary } = collector;
   const packer = new LinePacker(settings.ship.message_bytes_max, {
     lineBytesMax: lineBytesMax(settings),
+    head: collector.newHead(),
     tooLong: (line) => collector.tooLong(from, line),
   });
   socket.setTimeout(settings.ship.listen_idle_s * 1000, () => {

@@ -1,8 +1,10 @@
 import { CdrhouseError } from '../../schemas/errors.ts';
+import { formatOf } from '../../schemas/formats/feed-format.ts';
 import { findFeed } from '../../schemas/feed.ts';
 import type { Settings } from '../../schemas/settings.ts';
 import type { Collector, ListenSummary } from './collector.ts';
 import { connectWaiting, giveUpAfter } from './kafka-waiting.ts';
+import { newHead } from './head.ts';
 import { listenHttp } from './listen-http.ts';
 import { listenTcp } from './listen-tcp.ts';
 import { ShipMetrics } from './metrics.ts';
@@ -65,6 +67,7 @@ export async function runListen(options: ListenOptions): Promise<ListenSummary> 
     if (producer !== undefined) setReady(true);
   };
   const failure = new AbortController();
+  const format = formatOf(feed);
   const collector: Collector = {
     settings,
     feed,
@@ -76,6 +79,7 @@ export async function runListen(options: ListenOptions): Promise<ListenSummary> 
     ready: () => ready,
     unready: () => setReady(false),
     fail: (error) => failure.abort(error),
+    newHead: () => newHead(format),
     tooLong: (from, { line, bytes }) => {
       summary.too_long++;
       metrics.tooLong();

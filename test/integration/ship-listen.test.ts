@@ -27,11 +27,12 @@ async function listening(
   address: string,
   ship: object = {},
   brokers: string = servers.kafka,
+  format: object = {},
 ): Promise<Listening> {
   const index = used++;
   const name = servers.databases[index]!;
   const installation = new Installation(t, servers, index, {
-    feeds: [{ name: 'pushed', topic: name }],
+    feeds: [{ name: 'pushed', topic: name, ...format }],
     ship,
   });
   installation.environment['CDRHOUSE_KAFKA_BROKERS'] = brokers;
@@ -260,4 +261,44 @@ await tap.test('TCP: pieces of lines, a broken connection, a switch that is fast
   const summary = await stop(running);
   t.match(summary, { connections: 3, lines: 100_202, cut_lines: 1 });
   t.strictSame(difference(await topic.lines(), [...wanted, 'the last one']), NOTHING);
+});
+
+await tap.test('what a format needs from the head is repeated in each message', async (t) => {
+  const format = {
+    format: 'delimited',
+    delimited: {
+      header: true,
+      columns: { calling_number: 'from', dialed_number: 'to', start: 'at', duration: 'seconds' },
+    },
+  };
+  const head = 'from,to,at,seconds';
+  const lines = numbered('call', 400).map(
+    (name, index) => `+33199000001,+33199000002,2026-03-01T10:00:00Z,${index},${name}`,
+  );
+  const whole = Buffer.from(text([head, ...lines]));
+  const small = { message_bytes_max: 4096 };
+  const http = await listening(t, 'http://127.0.0.1:0/cdr', small, servers.kafka, format);
+  await untilReady(http.address);
+  t.match(await post(http.address, whole, 'text/plain'), { status: 200 });
+  await stop(http.running);
+  const tcp = await listening(t, 'tcp://127.0.0.1:0', small, servers.kafka, format);
+  const socket = connect(Number(new URL(tcp.address).port), '127.0.0.1');
+  await once(socket, 'connect');
+  socket.write(whole.subarray(0, 1000));
+  await until('the first lines are there', async () => (await tcp.topic.lines()).length > 1);
+  socket.end(whole.subarray(1000));
+  for (const { topic } of [http, tcp]) {
+    await until('all are there', async () => {
+      const there = (await topic.lines()).filter((line) => line !== head);
+      return difference(there, lines).missing.length === 0;
+    });
+    const messages = await topic.messages();
+    t.ok(messages.length > 4);
+    t.strictSame(
+      messages.filter((message) => !message.startsWith(`${head}\n`)),
+      [],
+      'each can be read alone',
+    );
+  }
+  await stop(tcp.running);
 });
