@@ -2,8 +2,10 @@ import { BatchBuffer, OpenBatch, type SealedBatch } from './open-batch.ts';
 
 /** A batch may be larger than its limit by the last message. */
 const BATCH_BYTES_SPARE = 1_048_576;
-/** With nothing under way a batch of this share of the limit goes at once: whoever is idle need not wait for a full one. */
-const IDLE_SHARE = 0.25;
+/** After a pause the first batch goes at this share of the limit, and each next one at twice the last: workers and database, which are idle, need not wait for full ones. */
+const FIRST_SHARE = 0.125;
+/** Flush intervals without a batch that count as a pause. */
+const PAUSE_FLUSHES = 2;
 /** While old messages come as fast as they can, a batch may wait this many flush intervals to become full. */
 const BACKLOG_FLUSHES = 5;
 const POLL_MS_MAX = 100;
@@ -30,6 +32,8 @@ export class BatchQueue {
   readonly #spareBuffers: BatchBuffer[] = [];
   #buffer: BatchBuffer;
   readonly #underWay = new Set<SealedBatch>();
+  /** Bytes of the last batch that was sent on its way, and when. */
+  #last = { bytes: 0, at: Number.NEGATIVE_INFINITY };
   /** The batches before the next one. */
   #tail: Promise<void> = Promise.resolve();
   #placeFreed: () => void = () => undefined;
@@ -67,7 +71,7 @@ export class BatchQueue {
     if (!pending) return false;
     const flushes = this.#openForMs / this.#limits.flushIntervalMs;
     if (this.isFull || flushes >= BACKLOG_FLUSHES) return true;
-    if (this.#underWay.size === 0 && this.open.bytes >= this.#limits.bytesMax * IDLE_SHARE) return true;
+    if (this.open.bytes >= this.#bytesWanted) return true;
     // Who is behind by more than a flush loses nothing by larger batches, and catches up sooner.
     const isBacklog = moreAtHand && newestAtMs < Date.now() - 2 * this.#limits.flushIntervalMs;
     return flushes >= 1 && !isBacklog;
@@ -85,6 +89,7 @@ export class BatchQueue {
    * @param store told the batch, and what settles when those before it are stored or given up; must not reject
    */
   submit(store: (batch: SealedBatch, before: Promise<void>) => Promise<void>): void {
+    this.#last = { bytes: this.open.bytes, at: performance.now() };
     const batch = this.open.seal();
     const buffer = this.#buffer;
     this.#buffer = this.#spareBuffers.pop() ?? this.#newBuffer();
@@ -118,6 +123,13 @@ export class BatchQueue {
         resolve();
       };
     });
+  }
+
+  /** How large the open batch should become, unless it waits for too long. */
+  get #bytesWanted(): number {
+    const { bytesMax, flushIntervalMs } = this.#limits;
+    const isFirst = performance.now() - this.#last.at > PAUSE_FLUSHES * flushIntervalMs;
+    return Math.max(bytesMax * FIRST_SHARE, isFirst ? 0 : Math.min(bytesMax, 2 * this.#last.bytes));
   }
 
   get #openForMs(): number {

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import tap from 'tap';
 import { BatchQueue } from '../../ingest/batch-queue.ts';
@@ -7,7 +6,7 @@ import type { SealedBatch } from '../../ingest/open-batch.ts';
 import type { PartitionState } from '../../ingest/partitions.ts';
 
 function queue(flushIntervalMs: number): BatchQueue {
-  return new BatchQueue({ batchesMax: 2, bytesMax: 10, messagesMax: 100, flushIntervalMs });
+  return new BatchQueue({ batchesMax: 2, bytesMax: 32, messagesMax: 100, flushIntervalMs });
 }
 
 function partition(): PartitionState {
@@ -50,7 +49,7 @@ await tap.test('a batch is due when it is full, or has waited', async (t) => {
   t.notOk(batches.isDue(true), 'there is nothing');
   add(batches, state, 'ab');
   t.notOk(batches.isDue(true));
-  add(batches, state, '01234567');
+  add(batches, state, '0'.repeat(30));
   t.ok(batches.isFull && batches.isDue(true));
   batches.drop();
   t.equal(batches.open.messages, 0);
@@ -59,18 +58,20 @@ await tap.test('a batch is due when it is full, or has waited', async (t) => {
   t.ok(batches.isDue(false), 'a flush interval is over');
 });
 
-await tap.test('while nothing is under way a batch goes at a quarter of its limit', async (t) => {
-  const batches = queue(1000);
+await tap.test('after a pause batches begin small, and double', async (t) => {
+  const batches = queue(200);
   const state = partition();
-  add(batches, state, 'abc');
-  t.ok(batches.isDue(true));
-  const stored = new AbortController();
-  batches.submit(async () => void (await once(stored.signal, 'abort')));
-  add(batches, state, 'abc');
-  t.notOk(batches.isDue(true), 'another one is being stored');
-  stored.abort();
-  await batches.drained();
-  t.ok(batches.isDue(true));
+  const sizes = (): number[] =>
+    Array.from({ length: 5 }, () => {
+      do add(batches, state, '01');
+      while (!batches.isDue(true));
+      const { bytes } = batches.open;
+      batches.submit(async () => Promise.resolve());
+      return bytes;
+    });
+  t.strictSame(sizes(), [4, 8, 16, 32, 32]);
+  await delay(450);
+  t.strictSame(sizes(), [4, 8, 16, 32, 32]);
 });
 
 await tap.test('in a backlog it waits for more, while more comes, but not for ever', async (t) => {
