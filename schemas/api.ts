@@ -159,6 +159,14 @@ export const LookupHeaders = Type.Object({
 });
 export type LookupHeaders = Static<typeof LookupHeaders>;
 
+/** The same where the role says the purpose; they go into the journal too. */
+export const JobHeaders = Type.Object({
+  'case-id': Type.Optional(LookupHeaders.properties['case-id']),
+  purpose: Type.Optional(LookupHeaders.properties.purpose),
+  agent: LookupHeaders.properties.agent,
+});
+export type JobHeaders = Static<typeof JobHeaders>;
+
 /** A call in an answer. */
 export const CallSchema = Type.Object({
   id: Type.String({ description: 'names this call everywhere; hides the number' }),
@@ -418,7 +426,11 @@ export const usageQuery = (limitMax: number) =>
         MISSING_TALK,
         'calls whose talk is unknown, with basis=talk: refuse (default) to bill, exclude them, or bill their duration',
       ),
-      control: Type.Boolean({ default: true, description: 'false: without control totals' }),
+      control: Type.Optional(
+        Type.Boolean({
+          description: 'with control totals or without; by default with them, unless a number is named',
+        }),
+      ),
       format,
       ...paging(limitMax),
     },
@@ -512,6 +524,7 @@ export const UsageAnswer = Type.Object({
     }),
   ),
   ...rangeFields,
+  complete: CompleteSchema,
   control: Type.Optional(ControlTotals),
 });
 export type UsageAnswer = Static<typeof UsageAnswer>;
@@ -708,14 +721,6 @@ export const journalQuery = (limitMax: number) =>
     { additionalProperties: false },
   );
 export type JournalQuery = Static<ReturnType<typeof journalQuery>>;
-
-/** Headers of a look into the journal, which is journalled itself; the role says the purpose. */
-export const JournalHeaders = Type.Object({
-  'case-id': Type.Optional(LookupHeaders.properties['case-id']),
-  purpose: Type.Optional(LookupHeaders.properties.purpose),
-  agent: LookupHeaders.properties.agent,
-});
-export type JournalHeaders = Static<typeof JournalHeaders>;
 
 export const JournalEntrySchema = Type.Object({
   request_id: Type.String({ description: 'X-Request-Id of the answer that was given' }),

@@ -1,6 +1,6 @@
 import {
   JournalAnswer,
-  JournalHeaders,
+  JobHeaders,
   journalQuery,
   problemAnswers,
   type JournalEntry,
@@ -66,7 +66,7 @@ export function journalRoutes(app: ApiServer, context: QueryContext): void {
     summary: 'Who looked what up, when, why and for which case; newest first',
     tags: ['journal'],
     security: [{ key: [] }],
-    headers: JournalHeaders,
+    headers: JobHeaders,
     response: answers,
   };
   const config = { role: 'privacy' as const };
@@ -83,7 +83,7 @@ export function journalRoutes(app: ApiServer, context: QueryContext): void {
 interface Asking {
   readonly id: string;
   readonly caller: Caller | null;
-  readonly headers: JournalHeaders;
+  readonly headers: JobHeaders;
 }
 
 async function answer(
