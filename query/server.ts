@@ -167,6 +167,7 @@ const COMMON_PROBLEMS = [
   'ADDRESS_NOT_ALLOWED',
   'HEADER_MISSING',
   'RATE_LIMITED',
+  'KEYS_THROTTLED',
   'QUERY_TOO_LARGE',
   'DATABASE_UNAVAILABLE',
   'ISSUER_UNAVAILABLE',
@@ -178,10 +179,13 @@ function addCommonProblems(route: RouteOptions): void {
   route.schema = { ...route.schema, response: withProblems(response, COMMON_PROBLEMS) };
 }
 
-function callerOf({ keys, tokens }: QueryContext, request: FastifyRequest): Promise<Caller> {
+function callerOf({ keys, tokens, wrongKeys }: QueryContext, request: FastifyRequest): Promise<Caller> {
   const { authorization } = request.headers;
-  if (tokens !== undefined && isJwt(authorization)) return tokens.callerOf(authorization ?? '');
-  return keys.callerOf(authorization, request.ip);
+  return wrongKeys.around(request.ip, authorization, async () =>
+    tokens !== undefined && isJwt(authorization)
+      ? tokens.callerOf(authorization ?? '')
+      : keys.callerOf(authorization, request.ip),
+  );
 }
 
 function addHooks(app: ApiServer, context: QueryContext, log: Logger): void {
