@@ -1,6 +1,5 @@
 import autocannon from 'autocannon';
 import { cpus } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse, serveCdrhouse, type RunOptions, type Served } from './cdrhouse-run.ts';
@@ -21,8 +20,6 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '5' },
     connections: { type: 'string', default: '10' },
-    /** Leaves program and database running with the calls in them, until Ctrl-C. */
-    keep: { type: 'boolean', default: false },
   },
 });
 const OPTIONS = {
@@ -65,8 +62,8 @@ interface Month {
 }
 
 function month({ monthStarts }: StoredCalls, index: number): Month {
-  const text = (ms: number): string => new Date(ms).toISOString();
-  return { from: text(monthStarts.at(index - 1)!), to: text(monthStarts.at(index)!) };
+  const [from, to] = [monthStarts.at(index - 1)!, monthStarts.at(index)!].map((ms) => new Date(ms));
+  return { from: from!.toISOString(), to: to!.toISOString() };
 }
 
 /** The newest month, whose parts are not merged; and the one before. */
@@ -293,17 +290,6 @@ await withBenchServers(
     const whole = await serve(bench, WHOLE, await fill(bench, WHOLE, OPTIONS.calls));
     const tenth = await serve(bench, TENTH, await fill(bench, TENTH, Math.round(OPTIONS.calls / 10)));
     try {
-      if (values.keep) {
-        say(
-          JSON.stringify({
-            clickhouse: bench.servers.clickhouse,
-            url: whole.served.url,
-            headers: whole.headers,
-            month: closedMonth(whole.stored),
-          }),
-        );
-        for (;;) await sleep(HOUR_MS);
-      }
       await bench.database.quiet();
       for (const asked of [whole, tenth]) await checkFound(bench, asked);
       const number = await measure(whole, tenth, QUESTIONS.number, connections);
@@ -325,7 +311,7 @@ await withBenchServers(
           ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
           [
             ...rows(`a number, any role, a closed month, ${connections} connections`, number, '100'),
-            ...rows(`the newest month, ${bench === undefined ? '' : 'parts not merged'}`, open, '100'),
+            ...rows('the same in the newest month, whose parts are not merged', open, '100'),
             ...rows(`prefix of 10,000 numbers, a closed month, ${connections} connections`, prefix, '300'),
             ...rows('usage of one calling number, a month, 1 connection', usageOfOne, '100'),
           ],

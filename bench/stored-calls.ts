@@ -1,5 +1,5 @@
 import { STORED_SETTINGS } from '../schemas/migrations.ts';
-import { E164_DIGITS_MAX, PLACE_VALUES } from '../schemas/number-key.ts';
+import { e164Key, E164_DIGITS_MAX, PLACE_VALUES } from '../schemas/number-key.ts';
 import type { Database } from './database.ts';
 import { IDENTITY_KEY } from './packed-batches.ts';
 
@@ -52,17 +52,14 @@ function numberSql(index: string): string {
 
 /** SQL of its key (`number_key`), digit by digit. */
 function keySql(index: string): string {
-  const country = [...COUNTRY.slice(1)].reduce(
-    (sum, digit, place) => sum + (Number(digit) + 1) * PLACE_VALUES[place + 1]!,
-    0,
-  );
   const first = COUNTRY.length - 1;
   const places = Array.from({ length: SUBSCRIBER_DIGITS }, (_, place) => {
     const digit = `intDiv(${index}, ${10 ** (SUBSCRIBER_DIGITS - 1 - place)}) % 10`;
     return `(${digit} + 1) * ${PLACE_VALUES[first + place + 1]!}`;
   });
   if (first + SUBSCRIBER_DIGITS > E164_DIGITS_MAX) throw new RangeError('no E.164 number has so many digits');
-  return `toUInt64(${country} + ${places.join(' + ')})`;
+  // Its missing digits are places of 0, so that the key of the country is a term of its own.
+  return `toUInt64(${e164Key(COUNTRY)} + ${places.join(' + ')})`;
 }
 
 /** The last full months before now. */
@@ -121,9 +118,13 @@ interface CallsRange {
   readonly toMs: number;
 }
 
+/** SQL of a value below this one, from the number of the call. */
+function drawn(what: number, below: number): string {
+  return `cityHash64(number, ${what}) % ${below}`;
+}
+
 /** One row a call; every value follows from its number. */
 function callsSql({ from, count, subscribers, fromMs, toMs }: CallsRange): string {
-  const drawn = (what: number, below: number): string => `cityHash64(number, ${what}) % ${below}`;
   return `(SELECT
   ${drawn(1, subscribers)} AS caller,
   ${drawn(2, subscribers)} AS dialed,

@@ -5,12 +5,13 @@ import fastify, {
   type FastifyError,
   type FastifyReply,
   type FastifyRequest,
+  type FastifySchema,
   type RouteOptions,
 } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import { withProblems } from '../schemas/api.ts';
+import { withLimitDefault, withProblems } from '../schemas/api.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { requireAgent, requireRole, type Caller } from './auth.ts';
 import type { ApiServer, QueryContext } from './context.ts';
@@ -154,6 +155,15 @@ function openApi() {
       info: OPENAPI_INFO,
       components: { securitySchemes: { key: { type: 'http' as const, scheme: 'bearer' } } },
     },
+    transform: ({ schema, url }: { schema: FastifySchema; url: string }) => ({
+      schema: Object.fromEntries(
+        Object.entries(schema ?? {}).map(([part, of]) => [
+          part,
+          part === 'querystring' || part === 'body' ? withLimitDefault(of) : of,
+        ]),
+      ),
+      url,
+    }),
   };
 }
 

@@ -59,12 +59,11 @@ const listPattern = (words: readonly string[]): string => `^(${words.join('|')})
 const time = (description: string) => Type.String({ minLength: 1, maxLength: TIME_LENGTH_MAX, description });
 
 const paging = (limitMax: number) => ({
-  // Without a default: it must be told whether it was given.
+  // Without a default, which would be filled in: it must be told whether it was given. `withLimitDefault` describes it.
   limit: Type.Optional(
     Type.Integer({
       minimum: 1,
       maximum: limitMax,
-      title: `${Math.min(LIMIT_DEFAULT, limitMax)} where it is not given`,
       description: `rows of one page, 1 to ${limitMax}`,
     }),
   ),
@@ -76,6 +75,15 @@ const paging = (limitMax: number) => ({
     }),
   ),
 });
+
+/** A schema of parameters as the OpenAPI document has it: with the rows of a page where `limit` is not given. */
+export function withLimitDefault(schema: unknown): unknown {
+  const { properties } = schema as { properties?: Record<string, { maximum?: number }> };
+  const limit = properties?.['limit'];
+  if (limit?.maximum === undefined) return schema;
+  const described = { ...limit, default: Math.min(LIMIT_DEFAULT, limit.maximum) };
+  return { ...(schema as object), properties: { ...properties, limit: described } };
+}
 
 const timeZone = Type.Optional(
   Type.String({

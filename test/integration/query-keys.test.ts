@@ -158,10 +158,11 @@ await tap.test('only the roles that a key names', async (t) => {
   t.match(await ask(token), { status: 403, code: 'ROLE_MISSING' });
 });
 
+const from = (address: string) => ({ 'x-forwarded-for': address });
+
 await tap.test('who sends wrong keys is slowed down, and nobody else', async (t) => {
   const { token } = await add('--role', 'billing');
   const wrong = `cdrh_000000000000_${'a'.repeat(43)}`;
-  const from = (address: string) => ({ 'x-forwarded-for': address });
   const guesser = from('192.0.2.77');
   t.equal((await ask(token, guesser)).status, 200);
   const answers = [];

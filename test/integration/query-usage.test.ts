@@ -238,6 +238,12 @@ await tap.test('every stored number can be a filter', async (t) => {
   }
 });
 
+/** What the journal has of usage for a case. */
+async function entries(caseId: string): Promise<object[]> {
+  return store.rows(`SELECT phase, purpose, number_hmac, filter, rows, complete FROM ${store.database}.lookup_journal
+    WHERE case_id = '${caseId}' AND route = '/v1/usage' ORDER BY phase, number_hmac`);
+}
+
 await tap.test('the sums of a number are a look-up, all others a job', async (t) => {
   const named = { ...whole, calling_number: '06 39 98 00 01', dialed_number: '1002' };
   for (const headers of [{}, { purpose: 'billing' }, { 'case-id': 'none' }]) {
@@ -245,9 +251,6 @@ await tap.test('the sums of a number are a look-up, all others a job', async (t)
     t.equal(code, 'HEADER_MISSING');
     t.match(detail, /is required where a number is named$/);
   }
-  const entries = async (caseId: string): Promise<object[]> =>
-    store.rows(`SELECT phase, purpose, number_hmac, filter, rows, complete FROM ${store.database}.lookup_journal
-      WHERE case_id = '${caseId}' AND route = '/v1/usage' ORDER BY phase, number_hmac`);
   const { data, complete } = await ask(
     { ...named, group_by: 'day' },
     { 'case-id': 'one', purpose: 'dispute' },
