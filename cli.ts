@@ -504,6 +504,17 @@ keys
     say(`key ${keyId} is revoked`);
   });
 
+keys
+  .command('rotate-journal')
+  .description('give the journal of look-ups a new HMAC key; numbers under the former ones are still found')
+  .option('--json', 'print as JSON')
+  .action(async (options: { json?: boolean }) => {
+    const { rotateJournalKey } = await import('./retention/journal-key.ts');
+    const { former, current } = await rotateJournalKey(await readSettings());
+    if (options.json === true) print(`${JSON.stringify({ former, current })}\n`);
+    say(`the journal has the key ${current} in place of ${former}; restart every cdrhouse serve`);
+  });
+
 interface ShipCommandOptions {
   readonly feed?: string;
   readonly again?: boolean;

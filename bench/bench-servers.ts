@@ -15,8 +15,14 @@ export interface BenchServers {
   write(name: string, content: string | Uint8Array): string;
 }
 
-/** Runs `work` beside servers of its own; ends them and removes their data afterwards, also at Ctrl-C. */
-export async function withBenchServers(work: (bench: BenchServers) => Promise<void>): Promise<void> {
+/**
+ * Runs `work` beside servers of its own; ends them and removes their data afterwards, also at Ctrl-C.
+ * @param databases in which the API's user may write the journal of look-ups
+ */
+export async function withBenchServers(
+  work: (bench: BenchServers) => Promise<void>,
+  databases: readonly string[] = [],
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'cdrhouse-bench-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   let servers: LocalServers | undefined;
@@ -29,7 +35,12 @@ export async function withBenchServers(work: (bench: BenchServers) => Promise<vo
   };
   SIGNALS.forEach((signal) => process.on(signal, interrupted));
   try {
-    servers = await startLocalServers({ dataDir: join(folder, 'servers'), kafkaPort: 0, clickhousePort: 0 });
+    servers = await startLocalServers({
+      dataDir: join(folder, 'servers'),
+      kafkaPort: 0,
+      clickhousePort: 0,
+      databases,
+    });
     const write = (name: string, content: string | Uint8Array): string => {
       const path = join(folder, name);
       writeFileSync(path, content);

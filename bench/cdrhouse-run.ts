@@ -1,10 +1,12 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { BenchServers } from './bench-servers.ts';
 import { endedChildrenCpuSeconds, peakMemoryBytes } from './process-usage.ts';
 
 const PROGRAM = fileURLToPath(new URL('../cli.js', import.meta.url));
 const MEMORY_LOOK_MS = 20;
+const LISTENING = /listening on (http:\S+)/;
 
 export interface RunOptions {
   /** The ClickHouse database; also the consumer group. */
@@ -26,18 +28,16 @@ export interface EndedRun {
   readonly peakBytes: number;
 }
 
-/** Runs a command of cdrhouse as an operator does. Rejects where it fails. Runs must not overlap: see `cpuSeconds`. */
-export async function runCdrhouse(
+/** Starts a command as an operator does, with the settings of the bench. */
+function start(
   bench: BenchServers,
   { database, topic, nodeOptions = [], environment = {} }: RunOptions,
-  ...commandLine: string[]
-): Promise<EndedRun> {
+  commandLine: readonly string[],
+) {
   const { servers, folder } = bench;
-  const { ingest, retention } = servers.users;
+  const { ingest, query, retention } = servers.users;
   const config = bench.write('cdrhouse.yaml', JSON.stringify({ feeds: [{ name: 'default', topic }] }));
-  const cpuBefore = endedChildrenCpuSeconds();
-  const began = performance.now();
-  const child = spawn(process.execPath, [...nodeOptions, PROGRAM, ...commandLine], {
+  return spawn(process.execPath, [...nodeOptions, PROGRAM, ...commandLine], {
     cwd: folder,
     env: {
       CDRHOUSE_CONFIG: config,
@@ -47,6 +47,9 @@ export async function runCdrhouse(
       CDRHOUSE_CLICKHOUSE_DATABASE: database,
       CDRHOUSE_INGEST_CLICKHOUSE_USER: ingest.user,
       CDRHOUSE_INGEST_CLICKHOUSE_PASSWORD: ingest.password,
+      CDRHOUSE_QUERY_CLICKHOUSE_USER: query.user,
+      CDRHOUSE_QUERY_CLICKHOUSE_PASSWORD: query.password,
+      CDRHOUSE_QUERY_PORT: '0',
       CDRHOUSE_RETENTION_CLICKHOUSE_USER: retention.user,
       CDRHOUSE_RETENTION_CLICKHOUSE_PASSWORD: retention.password,
       CDRHOUSE_INGEST_METRICS_PORT: '0',
@@ -58,6 +61,56 @@ export async function runCdrhouse(
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+}
+
+/** A running `cdrhouse serve`. */
+export interface Served {
+  readonly url: string;
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+/** Starts the API, and resolves when it takes requests. */
+export async function serveCdrhouse(bench: BenchServers, options: RunOptions): Promise<Served> {
+  const child = start(bench, options, ['serve']);
+  child.stdout.resume();
+  const url = await listeningUrl(child);
+  return {
+    url,
+    pid: child.pid!,
+    stop: async () => {
+      const ended = once(child, 'close');
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+function listeningUrl(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let stderr = '';
+    let found = false;
+    child.stderr!.on('data', (chunk: Buffer) => {
+      if (found) return;
+      stderr += chunk.toString();
+      const url = LISTENING.exec(stderr)?.[1];
+      if (url === undefined) return;
+      found = true;
+      resolve(url);
+    });
+    child.once('close', (code) => reject(new Error(`cdrhouse serve ended with ${code}:\n${stderr}`)));
+  });
+}
+
+/** Runs a command of cdrhouse as an operator does. Rejects where it fails. Runs must not overlap: see `cpuSeconds`. */
+export async function runCdrhouse(
+  bench: BenchServers,
+  options: RunOptions,
+  ...commandLine: string[]
+): Promise<EndedRun> {
+  const cpuBefore = endedChildrenCpuSeconds();
+  const began = performance.now();
+  const child = start(bench, options, commandLine);
   let stdout = '';
   let stderr = '';
   let peakBytes = 0;

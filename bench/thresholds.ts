@@ -13,6 +13,19 @@ export interface Thresholds {
   readonly share_of_floor_min: number;
   /** By format, CPU a record of parsing alone against that of canonical-csv. */
   readonly parse_ratio_max: Readonly<Record<string, number>>;
+  /** Of the HTTP API. */
+  readonly query: {
+    /** p99 against that at a tenth of the calls: of look-ups by number, and by prefix. */
+    readonly number_growth_max: number;
+    readonly prefix_growth_max: number;
+    /** Usage of one number on one connection against a look-up among others, p50. */
+    readonly usage_of_one_ratio_max: number;
+    /** Usage of all numbers of a month against a plain GROUP BY without FINAL. */
+    readonly usage_of_all_ratio_max: number;
+    /** An export against that of ClickHouse itself; peak memory behind it against that behind one of a tenth of the rows. */
+    readonly csv_ratio_max: number;
+    readonly csv_memory_growth_max: number;
+  };
 }
 
 export function readThresholds(): Thresholds {

@@ -19,8 +19,8 @@ const KEY_BYTES = 24;
 export class CallIds {
   readonly #sealer: Sealer;
 
-  constructor(journalKey: Uint8Array) {
-    this.#sealer = new Sealer(journalKey, 'call id');
+  constructor(secret: Uint8Array) {
+    this.#sealer = new Sealer(secret, 'call id');
   }
 
   idOf({ callingKey, startMs, cdrKey }: CallKey): string {

@@ -26,6 +26,7 @@ import { Problem } from './problem.ts';
 import type { RecordsPlace } from './records-sql.ts';
 import { isTimeZone } from './times.ts';
 import type { UsagePlace } from './usage-sql.ts';
+import { WrongKeys } from './wrong-keys.ts';
 
 /** The HTTP server with the types of its schemas. */
 export type ApiServer = FastifyInstance<
@@ -66,6 +67,7 @@ export interface QueryContext {
   readonly keys: ApiKeys;
   /** Undefined: JSON Web Tokens are not taken. */
   readonly tokens: JwtCallers | undefined;
+  readonly wrongKeys: WrongKeys;
   readonly feeds: Feeds;
   readonly journal: Journal;
   /** The HMAC key of the journal, and those that it had before. */
@@ -84,7 +86,8 @@ export function createContext(
   stored: StoredSettings,
   timeZones: ReadonlySet<string>,
 ): QueryContext {
-  const { journalKey, formerJournalKeys } = stored;
+  // What is sealed outlives the journal's key: an id is kept in other systems.
+  const { identityKey, journalKey, formerJournalKeys } = stored;
   return {
     settings,
     database,
@@ -93,18 +96,19 @@ export function createContext(
     metrics: new QueryMetrics(),
     keys: new ApiKeys((keyId) => database.apiKey(keyId)),
     tokens: tokensOf(settings),
+    wrongKeys: new WrongKeys(settings.query.wrong_keys_per_minute),
     feeds: new Feeds(
       settings.feeds.map(({ name }) => name),
       () => database.feedProgress(),
     ),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
     journalKeys: [journalKey, ...formerJournalKeys],
-    journalCursors: new Cursors(journalKey, 'journal'),
-    numberKeys: new NumberKeys(stored.identityKey),
-    callIds: new CallIds(journalKey),
-    callsCursors: new Cursors(journalKey, 'calls'),
-    usageCursors: new Cursors(journalKey, 'usage'),
-    recordsCursors: new Cursors(journalKey, 'records'),
+    journalCursors: new Cursors(identityKey, 'journal'),
+    numberKeys: new NumberKeys(identityKey),
+    callIds: new CallIds(identityKey),
+    callsCursors: new Cursors(identityKey, 'calls'),
+    usageCursors: new Cursors(identityKey, 'usage'),
+    recordsCursors: new Cursors(identityKey, 'records'),
   };
 }
 

@@ -24,8 +24,8 @@ export interface CursorContent<Place> {
 export class Cursors<Place> {
   readonly #sealer: Sealer;
 
-  constructor(journalKey: Uint8Array, listing: 'calls' | 'usage' | 'records' | 'journal') {
-    this.#sealer = new Sealer(journalKey, `${listing} cursor`);
+  constructor(secret: Uint8Array, listing: 'calls' | 'usage' | 'records' | 'journal') {
+    this.#sealer = new Sealer(secret, `${listing} cursor`);
   }
 
   /** @param filter all that decides which rows the listing has, in one notation; the range is kept apart */

@@ -1,4 +1,5 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHmac } from 'node:crypto';
+import { hmacKeyId } from '../schemas/journal-key.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import type { Caller } from './auth.ts';
 import type { Range } from './cursor.ts';
@@ -49,11 +50,6 @@ export function askedBy(
 /** A range of time in the filter of a look-up. */
 export function rangeAsked({ fromMs, toMs }: Range, zone: string) {
   return { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString(), time_zone: zone };
-}
-
-/** Names an HMAC key without telling it. */
-export function hmacKeyId(key: Uint8Array): string {
-  return createHash('sha256').update(key).digest('hex').slice(0, 8);
 }
 
 /** What the journal holds in place of a number. */

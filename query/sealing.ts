@@ -8,7 +8,7 @@ const TAG_BYTES = 16;
  * Deterministic authenticated encryption in the way of SIV (RFC 5297), with HMAC-SHA-256 as the function that
  * makes the tag: the tag over context and bytes is also the initial vector of AES-256-CTR. The same bytes give
  * the same text everywhere, which a call's id needs; a random vector would give it a new id each time.
- * Keys are derived from the database's journal key for one purpose each, so that no text of one purpose opens as
+ * Keys are derived from the database's identity key for one purpose each, so that no text of one purpose opens as
  * another.
  */
 export class Sealer {

@@ -5,12 +5,13 @@ import fastify, {
   type FastifyError,
   type FastifyReply,
   type FastifyRequest,
+  type FastifySchema,
   type RouteOptions,
 } from 'fastify';
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import { withProblems } from '../schemas/api.ts';
+import { withLimitDefault, withProblems } from '../schemas/api.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { requireAgent, requireRole, type Caller } from './auth.ts';
 import type { ApiServer, QueryContext } from './context.ts';
@@ -154,6 +155,15 @@ function openApi() {
       info: OPENAPI_INFO,
       components: { securitySchemes: { key: { type: 'http' as const, scheme: 'bearer' } } },
     },
+    transform: ({ schema, url }: { schema: FastifySchema; url: string }) => ({
+      schema: Object.fromEntries(
+        Object.entries(schema ?? {}).map(([part, of]) => [
+          part,
+          part === 'querystring' || part === 'body' ? withLimitDefault(of) : of,
+        ]),
+      ),
+      url,
+    }),
   };
 }
 
@@ -167,6 +177,7 @@ const COMMON_PROBLEMS = [
   'ADDRESS_NOT_ALLOWED',
   'HEADER_MISSING',
   'RATE_LIMITED',
+  'KEYS_THROTTLED',
   'QUERY_TOO_LARGE',
   'DATABASE_UNAVAILABLE',
   'ISSUER_UNAVAILABLE',
@@ -178,10 +189,13 @@ function addCommonProblems(route: RouteOptions): void {
   route.schema = { ...route.schema, response: withProblems(response, COMMON_PROBLEMS) };
 }
 
-function callerOf({ keys, tokens }: QueryContext, request: FastifyRequest): Promise<Caller> {
+function callerOf({ keys, tokens, wrongKeys }: QueryContext, request: FastifyRequest): Promise<Caller> {
   const { authorization } = request.headers;
-  if (tokens !== undefined && isJwt(authorization)) return tokens.callerOf(authorization ?? '');
-  return keys.callerOf(authorization, request.ip);
+  return wrongKeys.around(request.ip, authorization, async () =>
+    tokens !== undefined && isJwt(authorization)
+      ? tokens.callerOf(authorization ?? '')
+      : keys.callerOf(authorization, request.ip),
+  );
 }
 
 function addHooks(app: ApiServer, context: QueryContext, log: Logger): void {

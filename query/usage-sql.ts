@@ -42,7 +42,7 @@ export interface UsageFilter {
   readonly billing: BillingTerms | undefined;
   /** Undefined on the first page. */
   readonly after: UsagePlace | undefined;
-  /** Undefined: all. */
+  /** Groups to give; undefined: all, and before them a row with their total (`is_total`). */
   readonly rows: number | undefined;
 }
 
@@ -62,7 +62,9 @@ export interface SumsRow {
   readonly digest: string;
 }
 
-export type UsageSumsRow = SumsRow & { readonly [Group in `group_${UsageGroup}`]?: string | number };
+export type UsageSumsRow = SumsRow & { readonly is_total?: number } & {
+  readonly [Group in `group_${UsageGroup}`]?: string | number;
+};
 
 const LOCAL_START = 'toTimeZone(start_at, {time_zone: String})';
 const OFFSET_SECONDS = `timezoneOffset(${LOCAL_START})`;
@@ -97,22 +99,32 @@ export function orderGroups(groups: readonly string[]): UsageGroup[] {
 
 /**
  * Sums per group in the order of the groups; integers of 64 bits, so exact. The total of all groups comes from the same
- * scan (WITH TOTALS), on later pages too: its digest says whether the calls are still those of the first page.
+ * scan: of a page beside its rows (WITH TOTALS), on later pages too, where its digest says whether the calls are still those of
+ * the first page; of all groups as the first row, since who reads them one by one must know it before.
  * No alias is the name of a column: the server would read the alias wherever the column is meant.
  */
 export function usageSql(database: string, filter: UsageFilter): Statement {
   const { groups, range, term } = filter;
   const { table, key, conditions } = source(filter.conditions);
-  const selected = groups.map((group) => `${expressionOf(group, filter)} AS group_${group}`);
+  const selected = [
+    ...(isWhole(filter) ? [`grouping(group_${groups[0]}) AS is_total`] : []),
+    ...groups.map((group) => `${expressionOf(group, filter)} AS group_${group}`),
+  ];
   const text = `SELECT ${[...selected, ...sums(filter, key)].join(',\n  ')}
 FROM ${database}.${table} FINAL
 WHERE ${[...conditions, ...rangeConditions(range, term), ...otherConditions(filter.conditions)].join('\n  AND ')}${grouping(filter)}`;
   return { text, parameters: parametersOf(filter) };
 }
 
-function grouping({ groups, after, rows }: UsageFilter): string {
+function isWhole({ groups, rows }: UsageFilter): boolean {
+  return groups.length > 0 && rows === undefined;
+}
+
+function grouping(filter: UsageFilter): string {
+  const { groups, after, rows } = filter;
   if (groups.length === 0) return '';
   const keys = groups.map((group) => `group_${group}`).join(', ');
+  if (isWhole(filter)) return `\nGROUP BY GROUPING SETS ((${keys}), ())\nORDER BY is_total DESC, ${keys}`;
   const place = groups.map((group, index) => `{after_${index}: ${typeOf(group)}}`).join(', ');
   return `
 GROUP BY ${keys} WITH TOTALS${after === undefined ? '' : `\nHAVING tuple(${keys}) > tuple(${place})`}

@@ -15,6 +15,13 @@ export function readNetwork(text: string): Network | undefined {
   return IPv6.isValid(text) ? [IPv6.parse(text), 128] : undefined;
 }
 
+/** The network that one client has, as text: an IPv4 address, or the first 64 bits of an IPv6 one. */
+export function networkOf(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const read = ipaddr.process(address);
+  return read instanceof ipaddr.IPv6 ? read.parts.slice(0, 4).join(':') : read.toString();
+}
+
 /** True where the address is in one of the networks. An IPv4 address that arrives as IPv6 (`::ffff:10.1.2.3`) is IPv4. */
 export function isInNetworks(address: string, networks: readonly Network[]): boolean {
   if (!ipaddr.isValid(address)) return false;

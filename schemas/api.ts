@@ -59,12 +59,11 @@ const listPattern = (words: readonly string[]): string => `^(${words.join('|')})
 const time = (description: string) => Type.String({ minLength: 1, maxLength: TIME_LENGTH_MAX, description });
 
 const paging = (limitMax: number) => ({
-  // Without a default: it must be told whether it was given.
+  // Without a default, which would be filled in: it must be told whether it was given. `withLimitDefault` describes it.
   limit: Type.Optional(
     Type.Integer({
       minimum: 1,
       maximum: limitMax,
-      title: `${Math.min(LIMIT_DEFAULT, limitMax)} where it is not given`,
       description: `rows of one page, 1 to ${limitMax}`,
     }),
   ),
@@ -76,6 +75,15 @@ const paging = (limitMax: number) => ({
     }),
   ),
 });
+
+/** A schema of parameters as the OpenAPI document has it: with the rows of a page where `limit` is not given. */
+export function withLimitDefault(schema: unknown): unknown {
+  const { properties } = schema as { properties?: Record<string, { maximum?: number }> };
+  const limit = properties?.['limit'];
+  if (limit?.maximum === undefined) return schema;
+  const described = { ...limit, default: Math.min(LIMIT_DEFAULT, limit.maximum) };
+  return { ...(schema as object), properties: { ...properties, limit: described } };
+}
 
 const timeZone = Type.Optional(
   Type.String({
@@ -158,6 +166,14 @@ export const LookupHeaders = Type.Object({
   ),
 });
 export type LookupHeaders = Static<typeof LookupHeaders>;
+
+/** The same where the role says the purpose; they go into the journal too. */
+export const JobHeaders = Type.Object({
+  'case-id': Type.Optional(LookupHeaders.properties['case-id']),
+  purpose: Type.Optional(LookupHeaders.properties.purpose),
+  agent: LookupHeaders.properties.agent,
+});
+export type JobHeaders = Static<typeof JobHeaders>;
 
 /** A call in an answer. */
 export const CallSchema = Type.Object({
@@ -418,7 +434,11 @@ export const usageQuery = (limitMax: number) =>
         MISSING_TALK,
         'calls whose talk is unknown, with basis=talk: refuse (default) to bill, exclude them, or bill their duration',
       ),
-      control: Type.Boolean({ default: true, description: 'false: without control totals' }),
+      control: Type.Optional(
+        Type.Boolean({
+          description: 'with control totals or without; by default with them, unless a number is named',
+        }),
+      ),
       format,
       ...paging(limitMax),
     },
@@ -512,6 +532,7 @@ export const UsageAnswer = Type.Object({
     }),
   ),
   ...rangeFields,
+  complete: CompleteSchema,
   control: Type.Optional(ControlTotals),
 });
 export type UsageAnswer = Static<typeof UsageAnswer>;
@@ -708,14 +729,6 @@ export const journalQuery = (limitMax: number) =>
     { additionalProperties: false },
   );
 export type JournalQuery = Static<ReturnType<typeof journalQuery>>;
-
-/** Headers of a look into the journal, which is journalled itself; the role says the purpose. */
-export const JournalHeaders = Type.Object({
-  'case-id': Type.Optional(LookupHeaders.properties['case-id']),
-  purpose: Type.Optional(LookupHeaders.properties.purpose),
-  agent: LookupHeaders.properties.agent,
-});
-export type JournalHeaders = Static<typeof JournalHeaders>;
 
 export const JournalEntrySchema = Type.Object({
   request_id: Type.String({ description: 'X-Request-Id of the answer that was given' }),

@@ -229,6 +229,11 @@ export const PROGRAM_ERRORS = {
     action: 'see cdrhouse keys list',
     retryable: false,
   },
+  KEY_NOT_ROTATED: {
+    meaning: 'the journal has another key than the one that was just made',
+    action: 'compare the clocks of this machine and of the database, then run it again',
+    retryable: false,
+  },
   INTERNAL: {
     meaning: 'a defect of cdrhouse',
     action: 'report it with the log around it',
@@ -270,6 +275,7 @@ export const HTTP_PROBLEMS = {
   },
   ADDRESS_NOT_ALLOWED: { status: 403, title: 'This API key may not be used from this address' },
   RATE_LIMITED: { status: 429, title: 'This key asks more often than it may; try again later' },
+  KEYS_THROTTLED: { status: 429, title: 'Too many wrong API keys come from this address; try again later' },
   ISSUER_UNAVAILABLE: { status: 503, title: 'The keys of the token issuer cannot be read; try again' },
   INTERNAL: { status: 500, title: 'A defect of cdrhouse' },
 } as const satisfies Record<string, { status: number; title: string }>;

@@ -247,10 +247,10 @@ SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsyn
 
 /** Names in the table `settings`. */
 export const STORED_SETTINGS = {
-  /** 32 random bytes as hexadecimal: the secret of all stored keys (`record-key.ts`). */
+  /** 32 random bytes as hexadecimal: the secret of all stored keys (`record-key.ts`), of call ids and cursors. */
   identityKey: 'identity_key',
   retentionMonths: 'retention_months',
-  /** 32 random bytes as hexadecimal: HMAC key of numbers in the journal, and signs cursors. */
+  /** 32 random bytes as hexadecimal: HMAC key of numbers in the journal (`keys rotate-journal`). */
   journalKey: 'journal_key',
   /** Names that begin so hold keys that the journal had before: numbers under them are still found. */
   formerJournalKey: 'journal_key_former_',

@@ -485,6 +485,13 @@ export const SettingsSchema = Type.Object(
             description: 'requests that a key without a limit of its own may make; default: any number',
           }),
         ),
+        wrong_keys_per_minute: Type.Integer({
+          default: 30,
+          minimum: 1,
+          maximum: 1_000_000,
+          description:
+            'wrong API keys and tokens of one address; beyond, it is refused for the rest of the minute',
+        }),
         trusted_proxies: Type.Array(Type.String(), {
           default: [],
           description:

@@ -1,6 +1,6 @@
 import {
   JournalAnswer,
-  JournalHeaders,
+  JobHeaders,
   journalQuery,
   problemAnswers,
   type JournalEntry,
@@ -10,7 +10,8 @@ import { PREFIX_DIGITS_MIN, readNumber, type NumberReading } from '../number-rea
 import { requireRole, type Caller } from '../auth.ts';
 import { goneSignal, pageRows, rangeDaysMax, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
 import type { Range } from '../cursor.ts';
-import { askedBy, hmacKeyId, numberHmac, rangeAsked, type Lookup } from '../journal.ts';
+import { hmacKeyId } from '../../schemas/journal-key.ts';
+import { askedBy, numberHmac, rangeAsked, type Lookup } from '../journal.ts';
 import {
   journalEndsSql,
   journalSql,
@@ -66,7 +67,7 @@ export function journalRoutes(app: ApiServer, context: QueryContext): void {
     summary: 'Who looked what up, when, why and for which case; newest first',
     tags: ['journal'],
     security: [{ key: [] }],
-    headers: JournalHeaders,
+    headers: JobHeaders,
     response: answers,
   };
   const config = { role: 'privacy' as const };
@@ -83,7 +84,7 @@ export function journalRoutes(app: ApiServer, context: QueryContext): void {
 interface Asking {
   readonly id: string;
   readonly caller: Caller | null;
-  readonly headers: JournalHeaders;
+  readonly headers: JobHeaders;
 }
 
 async function answer(

@@ -1,16 +1,20 @@
 import { createHash } from 'node:crypto';
 import { Type } from 'typebox';
 import {
+  JobHeaders,
   problemAnswers,
   streamable,
   UsageAnswer,
   usageQuery,
+  type AnswerFormat,
   type ControlTotals,
+  type LookupHeaders,
   type UsageGroup,
   type UsageQuery,
   type UsageRow,
   type UsageTotal,
 } from '../../schemas/api.ts';
+import { requireRole } from '../auth.ts';
 import { readBillingTerms, type BillingTerms } from '../billing.ts';
 import { durationSums } from '../call-answer.ts';
 import type { Statement, Term } from '../calls-sql.ts';
@@ -23,16 +27,18 @@ import {
   type QueryContext,
   type UsageCursorPlace,
 } from '../context.ts';
+import { completenessOf, findFaults, topicsOf } from '../completeness.ts';
 import { readControlTotals } from '../control-totals.ts';
 import type { CsvColumn } from '../csv.ts';
 import type { Range } from '../cursor.ts';
 import { dialedPrefixes } from '../dialed-prefixes.ts';
 import type { KnownFeeds } from '../feeds.ts';
+import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import type { NumberList } from '../number-keys.ts';
 import { readNumberList } from '../number-list.ts';
 import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';
-import { formatOf, refusePaging, streamAnswer } from '../streaming.ts';
+import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, writeTime } from '../times.ts';
 import {
   orderGroups,
@@ -42,6 +48,8 @@ import {
   type UsagePlace,
   type UsageSumsRow,
 } from '../usage-sql.ts';
+
+const ROUTE = '/v1/usage';
 
 /** Parameters that list numbers. */
 const NUMBER_PARAMETERS = ['calling_number', 'displayed_caller_id', 'dialed_number'] as const;
@@ -74,10 +82,14 @@ interface Question {
   readonly identity: readonly unknown[];
 }
 
-/** `GET /v1/usage`: sums per group, and the control totals of the feeds. */
+/**
+ * `GET /v1/usage`: sums per group, and the control totals of the feeds. Written into the journal: the sums of a number
+ * as a look-up of it, all others once a request.
+ */
 export function usageRoutes(app: ApiServer, context: QueryContext): void {
+  const { journal, metrics } = context;
   app.get(
-    '/v1/usage',
+    ROUTE,
     {
       config: { role: 'billing' },
       schema: {
@@ -85,7 +97,10 @@ export function usageRoutes(app: ApiServer, context: QueryContext): void {
         tags: ['usage'],
         security: [{ key: [] }],
         querystring: usageQuery(context.settings.query.limit_max),
-        headers: Type.Object({ 'if-none-match': Type.Optional(Type.String({ maxLength: 1000 })) }),
+        headers: Type.Object({
+          ...JobHeaders.properties,
+          'if-none-match': Type.Optional(Type.String({ maxLength: 1000 })),
+        }),
         response: {
           200: streamable(UsageAnswer),
           304: Type.Null({ description: 'nothing has changed since the answer with this ETag' }),
@@ -96,35 +111,85 @@ export function usageRoutes(app: ApiServer, context: QueryContext): void {
             'CURSOR_INVALID',
             'USAGE_CHANGED',
             'TALK_MISSING',
+            'JOURNAL_UNAVAILABLE',
           ]),
         },
       },
     },
     async (request, reply) => {
+      const caller = requireRole(request.caller, 'billing');
       const format = formatOf(request.query.format, request.headers.accept);
       if (format !== 'json') refusePaging(request.query);
       const known = await context.feeds.known();
       const question = readQuestion(context, request.query, known);
+      const headers = jobHeaders(request.headers, question);
+      const lookup = { ...askedBy(request.id, caller, headers), ...lookupOf(question, format) };
       const gone = goneSignal(reply);
       if (format !== 'json') {
-        // What is to be said beside the groups; the one row is thrown away.
-        const summed = await sumUp(context, { ...question, limit: 1 }, known, gone);
-        const { data: _data, next_cursor: _cursor, ...closing } = answerOf(context, question, summed);
-        return streamAnswer(reply, context.metrics, {
+        await journal.started(lookup);
+        const { groups, ...about } = await journal.unlessFailed(lookup, () =>
+          openGroups(context, question, known, gone),
+        );
+        const whole = answerOf(context, question, { rows: [], ...about });
+        const { data: _data, next_cursor: _cursor, ...closing } = whole;
+        return streamAnswer(reply, metrics, {
           format,
-          rows: streamGroups(context, question, known, summed.total, gone),
+          rows: mapRows(groups, (row) => rowOf(question.groups, row, question.zone)),
           columns: columnsOf(question),
           closing,
-          finished: () => Promise.resolve(),
+          finished: (rows, complete) => journal.finished(lookup, rows, complete),
         });
       }
-      const answer = answerOf(context, question, await sumUp(context, question, known, gone));
-      const tag = entityTag(answer);
-      void reply.header('etag', tag);
-      if (isNamed(tag, request.headers['if-none-match'])) return reply.code(304).send(null);
-      return answer;
+      const found = await journal.around(
+        lookup,
+        async () => {
+          const answer = answerOf(context, question, await sumUp(context, question, known, gone));
+          const tag = entityTag(answer);
+          return { answer, tag, isKnown: isNamed(tag, request.headers['if-none-match']) };
+        },
+        ({ answer, isKnown }) => (isKnown ? 0 : answer.data.length),
+      );
+      void reply.header('etag', found.tag);
+      if (found.isKnown) return reply.code(304).send(null);
+      return found.answer;
     },
   );
+}
+
+/** Throws the Problem HEADER_MISSING where a number is named and not why. A job over all numbers may leave that to its role. */
+function jobHeaders(headers: JobHeaders, { readings }: Question): LookupHeaders {
+  if (Object.keys(readings).length > 0) {
+    for (const [name, value] of [
+      ['Case-Id', headers['case-id']],
+      ['Purpose', headers.purpose],
+    ] as const) {
+      if (value === undefined)
+        throw new Problem('HEADER_MISSING', `${name} is required where a number is named`);
+    }
+  }
+  return { 'case-id': '', purpose: 'billing', ...headers };
+}
+
+function lookupOf(
+  { groups, zone, range, readings, conditions, after, limit }: Question,
+  format: AnswerFormat,
+): Pick<Lookup, 'route' | 'numbers' | 'filter'> {
+  const named = Object.entries(readings);
+  const { accounts, feeds } = conditions;
+  return {
+    route: ROUTE,
+    numbers: [...new Set(named.flatMap(([, of]) => of.flatMap(({ searched }) => searched)))],
+    filter: {
+      group_by: groups,
+      ...Object.fromEntries(named.map(([name, of]) => [name, of.length])),
+      // Account codes may be numbers, so they are not told.
+      ...(accounts === undefined ? {} : { accounts: accounts.length }),
+      ...(feeds === undefined ? {} : { feeds }),
+      ...rangeAsked(range, zone),
+      format,
+      ...(format === 'json' ? { limit, first_page: after === undefined } : {}),
+    },
+  };
 }
 
 function readQuestion(context: QueryContext, query: UsageQuery, known: KnownFeeds): Question {
@@ -146,7 +211,7 @@ function readQuestion(context: QueryContext, query: UsageQuery, known: KnownFeed
     of.map((reading) => reading.searched),
   ]);
   const identity = [groups, zone, range, searched, conditions, billing ?? null];
-  const { cursor, control } = query;
+  const { cursor } = query;
   const content = cursor === undefined ? undefined : usageCursors.open(cursor, identity, query, zone);
   const term = { months: retentionMonths, nowMs };
   return {
@@ -157,7 +222,8 @@ function readQuestion(context: QueryContext, query: UsageQuery, known: KnownFeed
     readings,
     conditions,
     billing,
-    control,
+    // Of all calls, which say nothing about one number and are most of the work then.
+    control: query.control ?? Object.keys(readings).length === 0,
     after: content?.place,
     limit: pageRows(context, query.limit),
     identity,
@@ -192,6 +258,7 @@ interface Summed {
   readonly total: SumsRow;
   /** With the first page, where they are asked for. */
   readonly control: ControlTotals | undefined;
+  readonly complete: UsageAnswer['complete'];
 }
 
 async function sumUp(
@@ -200,26 +267,83 @@ async function sumUp(
   known: KnownFeeds,
   gone: AbortSignal,
 ): Promise<Summed> {
-  const { database } = context;
-  const { range, term, zone, billing, after, limit, conditions } = question;
-  const counted = new Map([...known].filter(([feed]) => conditions.feeds?.includes(feed) !== false));
-  const control =
-    question.control && after === undefined
-      ? await readControlTotals(database, { range, term, zone }, counted, gone)
-      : undefined;
-  const { rows, totals } = await database.usage(statementOf(context, question, known, limit + 1), gone);
+  const { billing, after, limit } = question;
+  const complete = await completeOf(context, question, known, gone);
+  const control = after === undefined ? await controlOf(context, question, known, gone) : undefined;
+  const statement = statementOf(context, question, known, limit + 1);
+  const { rows, totals } = await context.database.usage(statement, gone);
   // Without groups the one row is the total.
   const total = totals ?? rows[0];
   if (total === undefined || (after !== undefined && after.digest !== total.digest))
     throw new Problem('USAGE_CHANGED', '');
   requireTalk(billing, total);
-  return { rows, total, control };
+  return { rows, total, control, complete };
+}
+
+/** Read before the calls: the answer must not claim more than it can hold. */
+async function completeOf(
+  context: QueryContext,
+  { range, term, zone, conditions }: Question,
+  known: KnownFeeds,
+  gone: AbortSignal,
+): Promise<UsageAnswer['complete']> {
+  const faults = await findFaults(context.database, range, gone);
+  return completenessOf({ feeds: conditions.feeds, range, zone, term }, known, faults, topicsOf(context));
+}
+
+async function controlOf(
+  { database }: QueryContext,
+  { control, range, term, zone, conditions }: Question,
+  known: KnownFeeds,
+  gone: AbortSignal,
+): Promise<ControlTotals | undefined> {
+  if (!control) return undefined;
+  const counted = new Map([...known].filter(([feed]) => conditions.feeds?.includes(feed) !== false));
+  return readControlTotals(database, { range, term, zone }, counted, gone);
+}
+
+/** All groups as they come, and what is to be said of them, which stands before them. */
+async function openGroups(
+  context: QueryContext,
+  question: Question,
+  known: KnownFeeds,
+  gone: AbortSignal,
+): Promise<Omit<Summed, 'rows'> & { groups: AsyncGenerator<readonly UsageSumsRow[]> }> {
+  const complete = await completeOf(context, question, known, gone);
+  const control = await controlOf(context, question, known, gone);
+  const statement = statementOf(context, question, known, undefined);
+  const batches = context.database.stream<UsageSumsRow>('usage', statement, gone);
+  const { value: first = [] } = (await batches.next()) as { value?: UsageSumsRow[] };
+  const [total] = first;
+  try {
+    if (total === undefined) throw new Error('usage has no total');
+    requireTalk(question.billing, total);
+  } catch (error) {
+    // Ends the query.
+    await batches.return(undefined);
+    throw error;
+  }
+  // Without groups the one row is the total.
+  const rest = question.groups.length === 0 ? first : first.slice(1);
+  return { total, control, complete, groups: joined(rest, batches) };
+}
+
+async function* joined<Row>(
+  first: readonly Row[],
+  others: AsyncGenerator<readonly Row[]>,
+): AsyncGenerator<readonly Row[]> {
+  try {
+    yield first;
+    yield* others;
+  } finally {
+    await others.return(undefined);
+  }
 }
 
 function answerOf(
   { usageCursors }: QueryContext,
   question: Question,
-  { rows, total, control }: Summed,
+  { rows, total, control, complete }: Summed,
 ): UsageAnswer {
   const { groups, zone, range, readings, billing, limit, identity } = question;
   const page = rows.slice(0, limit);
@@ -236,27 +360,9 @@ function answerOf(
     from: writeTime(range.fromMs, zone),
     to: writeTime(range.toMs, zone),
     time_zone: zone,
+    complete,
     ...(control === undefined ? {} : { control }),
   };
-}
-
-/** All groups. Rejects with USAGE_CHANGED at the end where they are not of the calls that the total was told of. */
-async function* streamGroups(
-  context: QueryContext,
-  question: Question,
-  known: KnownFeeds,
-  total: SumsRow,
-  gone: AbortSignal,
-): AsyncGenerator<readonly UsageRow[]> {
-  const { groups, zone } = question;
-  const statement = statementOf(context, question, known, undefined);
-  let digest = 0n;
-  for await (const rows of context.database.stream<UsageSumsRow>('usage', statement, gone)) {
-    // That of all calls is the exclusive or of those of the groups.
-    for (const row of rows) digest ^= BigInt(row.digest);
-    yield rows.map((row) => rowOf(groups, row, zone));
-  }
-  if (digest !== BigInt(total.digest)) throw new Problem('USAGE_CHANGED', '');
 }
 
 function columnsOf({ groups, billing }: Question): CsvColumn<UsageRow>[] {
@@ -380,7 +486,7 @@ function sumsOf(row: SumsRow, zone: string): UsageTotal {
  * The ETag of an answer. Weak, and without what goes on while the period stays the same (how far the feeds are read,
  * their counts since their start): a job asks whether what it billed has changed.
  */
-function entityTag({ control, ...rest }: UsageAnswer): string {
+function entityTag({ control, complete: _complete, ...rest }: UsageAnswer): string {
   const content = JSON.stringify([rest, control === undefined ? null : ofPeriod(control)]);
   return `W/"${createHash('sha256').update(content).digest('base64url')}"`;
 }

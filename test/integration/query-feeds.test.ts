@@ -1,6 +1,3 @@
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import tap from 'tap';
 import type { FeedRow, FeedsAnswer, UsageAnswer } from '../../schemas/api.ts';
 import { checkSettings } from '../../schemas/settings.ts';
@@ -24,7 +21,6 @@ const installation = new Installation(tap, servers, 0, {
 const store = new CallStore(tap, servers, 0);
 
 interface Served {
-  readonly url: string;
   readonly get: <T>(path: string) => Promise<T>;
 }
 
@@ -43,12 +39,12 @@ async function serve(maxSilenceS: number): Promise<Served> {
     const answer: T = JSON.parse(text);
     return answer;
   };
-  return { url, get };
+  return { get };
 }
 
 await installation.run('migrate');
 const { token } = await store.key(['operations', 'billing']);
-const { url, get } = await serve(3600);
+const { get } = await serve(3600);
 
 async function feedNamed(name: string, ask = get): Promise<FeedRow> {
   const { data } = await ask<FeedsAnswer>('/v1/feeds?time_zone=Europe/Paris');
@@ -208,21 +204,4 @@ await tap.test('a gap, and offsets that the ledger does not cover', async (t) =>
   const row = await feedNamed('busy');
   t.equal(row.state, 'gap');
   t.ok(Number(row.missing_offsets) > 900);
-});
-
-await tap.test('the examples of docs/api.md are answered', async (t) => {
-  const text = readFileSync(new URL('../../../docs/api.md', import.meta.url), 'utf8');
-  const sections = text.split(/^## /m).filter((section) => /^(Usage|Feeds)$/m.test(section.split('\n')[0]!));
-  const examples = sections.flatMap((section) =>
-    [...section.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, code]) => code!),
-  );
-  t.equal(examples.length, 3);
-  for (const example of examples) {
-    const script = example.replaceAll('http://127.0.0.1:8080', url).replaceAll('curl ', 'curl --fail ');
-    const environment = { ...process.env, BILLING_KEY: token, OPERATIONS_KEY: token };
-    const { stdout } = await promisify(execFile)('sh', ['-euc', script], { env: environment });
-    const answer: { data: unknown[]; time_zone: string } = JSON.parse(stdout);
-    t.ok(Array.isArray(answer.data), example);
-    t.equal(answer.time_zone, 'Europe/Paris');
-  }
 });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { request } from 'node:http';
 import tap from 'tap';
-import { Installation, until } from '../cdrhouse-program.ts';
+import { Installation, until, type Running } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 
 /** API keys as the operator makes them with the command, and as the API takes them. */
@@ -12,10 +12,14 @@ const installation = new Installation(tap, servers, 0, {
 });
 const { code, stderr } = await installation.run('migrate');
 if (code !== 0) throw new Error(stderr);
-const serve = installation.start('serve');
-tap.teardown(() => serve.child.kill('SIGTERM'));
-await until('the API listens', () => /listening on (http:\S+)/.test(serve.stderr()));
-const url = /listening on (http:\S+)/.exec(serve.stderr())![1]!;
+const { serve, url } = await listening();
+
+async function listening(): Promise<{ serve: Running; url: string }> {
+  const running = installation.start('serve');
+  tap.teardown(() => running.child.kill('SIGTERM'));
+  await until('the API listens', () => /listening on (http:\S+)/.test(running.stderr()));
+  return { serve: running, url: /listening on (http:\S+)/.exec(running.stderr())![1]! };
+}
 
 interface Made {
   readonly key_id: string;
@@ -152,4 +156,68 @@ await tap.test('a shared key names its agent on every route', async (t) => {
 await tap.test('only the roles that a key names', async (t) => {
   const { token } = await add('--role', 'disputes', 'privacy');
   t.match(await ask(token), { status: 403, code: 'ROLE_MISSING' });
+});
+
+const from = (address: string) => ({ 'x-forwarded-for': address });
+
+await tap.test('who sends wrong keys is slowed down, and nobody else', async (t) => {
+  const { token } = await add('--role', 'billing');
+  const wrong = `cdrh_000000000000_${'a'.repeat(43)}`;
+  const guesser = from('192.0.2.77');
+  t.equal((await ask(token, guesser)).status, 200);
+  const answers = [];
+  for (let sent = 0; sent < 31; sent++) answers.push(await ask(wrong, guesser));
+  t.strictSame(
+    answers.map(({ status }) => status),
+    [...Array<number>(30).fill(401), 429],
+  );
+  const last = answers.at(-1)!;
+  t.equal(last.code, 'KEYS_THROTTLED');
+  const seconds = Number(last.headers.get('retry-after'));
+  t.ok(seconds >= 1 && seconds <= 60, `Retry-After: ${seconds}`);
+  t.equal((await ask(token, guesser)).status, 200, 'a key that was right from there goes on');
+  const { token: other } = await add('--role', 'billing');
+  t.match(await ask(other, guesser), { status: 429, code: 'KEYS_THROTTLED' }, 'another waits');
+  t.equal((await ask(other, from('192.0.2.78'))).status, 200);
+  t.equal((await ask(wrong, from('192.0.2.78'))).status, 401);
+});
+
+await tap.test('the journal gets another key, and is searched under both', async (t) => {
+  const { token } = await add('--role', 'disputes', 'privacy');
+  const get = async (path: string, at = url) => {
+    const response = await fetch(`${at}${path}`, {
+      headers: { authorization: `Bearer ${token}`, 'case-id': 'rotation', purpose: 'dispute' },
+    });
+    return (await response.json()) as {
+      data: { route: string; request_id: string }[];
+      next_cursor: string | null;
+      number: { hmac_key_ids: string[] };
+      unsearchable: number;
+    };
+  };
+  const look = '/v1/calls?number=%2B33639980001';
+  await get(look);
+  await get(look);
+  const journal = '/v1/journal?number=%2B33639980001';
+  const before = await get(`${journal}&limit=1`);
+  const rotated = await installation.json<{ former: string; current: string }>(
+    'keys',
+    'rotate-journal',
+    '--json',
+  );
+  t.strictSame(before.number.hmac_key_ids, [rotated.former]);
+  t.notMatch(rotated.current, rotated.former);
+  const { url: restarted } = await listening();
+  await get(look, restarted);
+  const after = await get(journal, restarted);
+  t.strictSame(after.number.hmac_key_ids, [rotated.current, rotated.former]);
+  t.equal(after.data.filter(({ route }) => route === '/v1/calls').length, 3);
+  t.equal(after.unsearchable, 0);
+  const page = await get(`${journal}&limit=1&cursor=${before.next_cursor}`, restarted);
+  t.equal(page.data.length, 1, 'a cursor from before goes on');
+  t.not(page.data[0]!.request_id, before.data[0]!.request_id);
+  const keys = await installation.rows<{ hmac_key_id: string }>(
+    `SELECT DISTINCT hmac_key_id FROM {db}.lookup_journal WHERE case_id = 'rotation' AND route = '/v1/calls' ORDER BY at`,
+  );
+  t.strictSame(new Set(keys.map(({ hmac_key_id: id }) => id)), new Set([rotated.former, rotated.current]));
 });

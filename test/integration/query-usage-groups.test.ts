@@ -68,7 +68,10 @@ async function served(
   const { token } = await store.key(['billing']);
   const get = (parameters: Parameters, headers: Record<string, string> = {}): Promise<Response> => {
     const query = new URLSearchParams(parameters).toString();
-    return fetch(`${url}/v1/usage?${query}`, { headers: { authorization: `Bearer ${token}`, ...headers } });
+    const why = { 'case-id': 'invoices', purpose: 'billing' };
+    return fetch(`${url}/v1/usage?${query}`, {
+      headers: { authorization: `Bearer ${token}`, ...why, ...headers },
+    });
   };
   const ask: Asking = async (parameters, headers) => {
     const response = await get(parameters, headers);
@@ -628,6 +631,10 @@ await tap.test('control totals of the hours, with duplicates in the ledger and a
   t.strictSame([ms(control!.from), ms(control!.to)], [fromHour * 1000, toHour * 1000]);
   t.match((await ask({ ...period, feed: 'beta' })).control!.feeds, [expected[1]!]);
   t.equal((await ask({ ...period, control: 'false' })).control, undefined);
+  // Those of all calls are not given with one number, unless they are asked for.
+  const one = { ...period, calling_number: '+33639980001' };
+  t.equal((await ask(one)).control, undefined);
+  t.match((await ask({ ...one, control: 'true' })).control!.feeds, expected);
 });
 
 await tap.test('pages of calls that change meanwhile are refused', async (t) => {

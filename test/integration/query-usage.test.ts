@@ -1,6 +1,14 @@
 import tap from 'tap';
+import { numberHmac } from '../../query/journal.ts';
 import { readNumber } from '../../query/number-reading.ts';
-import { CallStore, NUMBERS, someCalls, storeWithHistory, type StoredCall } from '../query/stored-calls.ts';
+import {
+  CallStore,
+  JOURNAL_KEY,
+  NUMBERS,
+  someCalls,
+  storeWithHistory,
+  type StoredCall,
+} from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Usage over HTTP against stored rows, compared with sums that this file reckons by itself. */
@@ -39,6 +47,8 @@ interface Answer {
   readonly to: string;
   readonly time_zone: string;
   readonly code?: string;
+  readonly detail?: string;
+  readonly complete?: { feeds: Record<string, object> };
 }
 
 const store = new CallStore(tap, servers, 0);
@@ -47,9 +57,16 @@ const stored = await storeWithHistory(store, someCalls(600, FROM, TO, 2));
 const url = await store.serve(tap);
 const { token } = await store.key(['billing']);
 
-async function ask(parameters: Record<string, string> | [string, string][]): Promise<Answer> {
+const WHY = { 'case-id': 'invoices', purpose: 'billing' };
+
+async function ask(
+  parameters: Record<string, string> | [string, string][],
+  headers: Record<string, string> = WHY,
+): Promise<Answer> {
   const query = new URLSearchParams(parameters).toString();
-  const response = await fetch(`${url}/v1/usage?${query}`, { headers: { authorization: `Bearer ${token}` } });
+  const response = await fetch(`${url}/v1/usage?${query}`, {
+    headers: { authorization: `Bearer ${token}`, ...headers },
+  });
   const answer: Answer = JSON.parse(await response.text());
   return answer;
 }
@@ -219,4 +236,52 @@ await tap.test('every stored number can be a filter', async (t) => {
     const wanted = stored.filter(({ calling }) => texts.includes(calling));
     t.strictSame(plain((await ask({ ...whole, calling_number: number })).total), sum(wanted), number);
   }
+});
+
+/** What the journal has of usage for a case. */
+async function entries(caseId: string): Promise<object[]> {
+  return store.rows(`SELECT phase, purpose, number_hmac, filter, rows, complete FROM ${store.database}.lookup_journal
+    WHERE case_id = '${caseId}' AND route = '/v1/usage' ORDER BY phase, number_hmac`);
+}
+
+await tap.test('the sums of a number are a look-up, all others a job', async (t) => {
+  const named = { ...whole, calling_number: '06 39 98 00 01', dialed_number: '1002' };
+  for (const headers of [{}, { purpose: 'billing' }, { 'case-id': 'none' }]) {
+    const { code, detail } = await ask(named, headers);
+    t.equal(code, 'HEADER_MISSING');
+    t.match(detail, /is required where a number is named$/);
+  }
+  const { data, complete } = await ask(
+    { ...named, group_by: 'day' },
+    { 'case-id': 'one', purpose: 'dispute' },
+  );
+  t.strictSame(Object.keys(complete!.feeds), ['alpha', 'beta']);
+  const readings = ['06 39 98 00 01', '1002'].map((number) => readNumber('n', number, 'FR').searched);
+  const hmacs = readings
+    .flat()
+    .map((text) => numberHmac(JOURNAL_KEY, text))
+    .sort();
+  const written = (await entries('one')) as Record<string, unknown>[];
+  t.strictSame(
+    written.map(({ phase, number_hmac }) => [phase, number_hmac]),
+    ['started', 'finished'].flatMap((phase) => hmacs.map((hmac) => [phase, hmac])),
+  );
+  t.match(written.at(-1), { purpose: 'dispute', rows: String(data.length), complete: 1 });
+  t.match(JSON.parse(String(written[0]!['filter'])), {
+    group_by: ['day'],
+    calling_number: 1,
+    dialed_number: 1,
+  });
+  t.notMatch(JSON.stringify(written), /3998|1002/);
+
+  await ask({ ...whole, group_by: 'calling_number' }, { 'case-id': 'all' });
+  t.match(await entries('all'), [
+    { phase: 'started', purpose: 'billing', number_hmac: '' },
+    { phase: 'finished', purpose: 'billing', number_hmac: '', complete: 1 },
+  ]);
+  await ask({ ...whole, group_by: 'feed', format: 'ndjson' }, { 'case-id': 'stream' }).catch(() => undefined);
+  t.match(await entries('stream'), [{ phase: 'started' }, { phase: 'finished', rows: '2', complete: 1 }]);
+  const refused = { ...whole, increment: '60/60', format: 'csv' };
+  t.match(await ask(refused, { 'case-id': 'refused' }), { code: 'TALK_MISSING' });
+  t.match(await entries('refused'), [{ phase: 'started' }, { phase: 'finished', rows: '0', complete: 0 }]);
 });

@@ -300,6 +300,10 @@ await tap.test('the OpenAPI document', async (t) => {
     '/v1/usage',
   ]);
   const { parameters, responses } = document.paths['/v1/calls'].get;
+  const limit = parameters.find(({ name }: { name: string }) => name === 'limit');
+  t.equal(limit.schema.default, 100);
+  const search = document.paths['/v1/calls/search'].post.requestBody.content['application/json'].schema;
+  t.equal(search.properties.limit.default, 100);
   const named = parameters.map((parameter: object) =>
     ['in', 'name', 'required'].map((property) => Reflect.get(parameter, property) as unknown).join(' '),
   );

@@ -37,6 +37,18 @@ SETTINGS totals_mode = 'before_having'`,
   );
 });
 
+await tap.test('all groups: their total before them, from the same scan', async (t) => {
+  const { text, parameters } = usageSql('cdrhouse', { ...base, rows: undefined });
+  t.match(text, /^SELECT grouping\(group_calling_number\) AS is_total,\n/);
+  t.ok(
+    text.endsWith(
+      `GROUP BY GROUPING SETS ((group_calling_number, group_day), ())
+ORDER BY is_total DESC, group_calling_number, group_day`,
+    ),
+  );
+  t.notOk('rows' in parameters);
+});
+
 await tap.test('no groups: one total', async (t) => {
   const { text } = usageSql('cdrhouse', { ...base, groups: [] });
   t.notMatch(text, /GROUP BY|ORDER BY|LIMIT|TOTALS/);
