@@ -229,6 +229,11 @@ export const PROGRAM_ERRORS = {
     action: 'see cdrhouse keys list',
     retryable: false,
   },
+  REQUEST_UNKNOWN: {
+    meaning: 'no request of a person has this id',
+    action: 'see cdrhouse subject list',
+    retryable: false,
+  },
   INTERNAL: {
     meaning: 'a defect of cdrhouse',
     action: 'report it with the log around it',
