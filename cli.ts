@@ -560,6 +560,15 @@ subject
     for (const row of await subjectList(await readSettings(), { due: options.due === true }))
       print(options.json === true ? `${JSON.stringify(row)}\n` : `${requestCells(row).join('  ')}\n`);
   });
+aboutPerson(subject.command('export'))
+  .description('all that is held on a person, as JSON and CSV with a description, into a folder')
+  .requiredOption('--out <folder>', 'an empty folder, or one that is not there yet')
+  .option('--unmasked', 'tell the numbers of callers and the content of rejected records too')
+  .action(async (options: SubjectCommandOptions & { out: string; unmasked?: boolean }) => {
+    const { exportSubject } = await import('./retention/subject-export.ts');
+    const asked = { ...personAsked(options), out: options.out, unmasked: options.unmasked === true };
+    printSubject(await exportSubject(await readSettings(), asked), options.json);
+  });
 aboutPerson(subject.command('restrict'))
   .description('keep the calls of a person, and hide them from look-ups until it is lifted')
   .option('--keep-past-term', 'keep them past the retention term too, until it is lifted')

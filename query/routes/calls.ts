@@ -19,7 +19,7 @@ import { filterOf, readSearch, type CallsSearch } from '../calls-search.ts';
 import { callsSql, matchedSql, type CallRow, type CallsFilter, type MatchedRow } from '../calls-sql.ts';
 import { completenessOf, findFaults, topicsOf, type FaultRow } from '../completeness.ts';
 import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
-import type { CsvColumn } from '../csv.ts';
+import type { CsvColumn } from '../../schemas/csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import { matches, writeReading, type NumberReading } from '../number-reading.ts';

@@ -11,7 +11,7 @@ import {
 import { requireRole } from '../auth.ts';
 import { answerWith, CALL_ANSWER_COLUMNS } from '../call-answer.ts';
 import { goneSignal, pageRows, rangeDaysMax, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
-import type { CsvColumn } from '../csv.ts';
+import type { CsvColumn } from '../../schemas/csv.ts';
 import type { Range } from '../cursor.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import { readNumberList } from '../number-list.ts';

@@ -24,7 +24,7 @@ import {
   type UsageCursorPlace,
 } from '../context.ts';
 import { readControlTotals } from '../control-totals.ts';
-import type { CsvColumn } from '../csv.ts';
+import type { CsvColumn } from '../../schemas/csv.ts';
 import type { Range } from '../cursor.ts';
 import { dialedPrefixes } from '../dialed-prefixes.ts';
 import type { KnownFeeds } from '../feeds.ts';
