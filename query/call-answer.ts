@@ -65,6 +65,11 @@ export function maskCall<T extends CallAnswer>(call: T, isHidden: (number: strin
   };
 }
 
+/** Hides the dialed number where its holder asked for it. */
+export function maskRestricted<T extends CallAnswer>(call: T, row: CallRow): T {
+  return row.dialed_restricted === 1 ? maskCall(call, (number) => number === row.dialed_number) : call;
+}
+
 /** How many calls a search has, and their sums. */
 export function matchedOf(row: MatchedRow) {
   return { calls: row.calls, ...durationSums(row) };
