@@ -1,8 +1,8 @@
 import type { Call } from '../schemas/api.ts';
 import type { CallRow, MatchedRow } from './calls-sql.ts';
 import type { QueryContext } from './context.ts';
-import type { CsvColumn } from './csv.ts';
-import { maskInside, maskNumber } from './masking.ts';
+import type { CsvColumn } from '../schemas/csv.ts';
+import { maskInside, maskNumber } from '../schemas/masking.ts';
 import { writeTime } from './times.ts';
 
 /** A call as answers show it, without what depends on the search. */
@@ -63,6 +63,11 @@ export function maskCall<T extends CallAnswer>(call: T, isHidden: (number: strin
     account: inside(call.account),
     call_id: inside(call.call_id),
   };
+}
+
+/** Hides the dialed number where its holder asked for it. */
+export function maskRestricted<T extends CallAnswer>(call: T, row: CallRow): T {
+  return row.dialed_restricted === 1 ? maskCall(call, (number) => number === row.dialed_number) : call;
 }
 
 /** How many calls a search has, and their sums. */

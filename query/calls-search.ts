@@ -3,6 +3,7 @@ import type { CallPlace, CallsFilter, NumberFilter } from './calls-sql.ts';
 import { pageRows, rangeDaysMax, zoneOf, type QueryContext } from './context.ts';
 import type { Range } from './cursor.ts';
 import { readNumber, type NumberReading } from './number-reading.ts';
+import type { Restrictions } from './privacy.ts';
 import { Problem } from './problem.ts';
 import { readRange } from './times.ts';
 
@@ -25,10 +26,11 @@ export interface CallsSearch {
   readonly identity: readonly unknown[];
 }
 
-/** Where a page ended, and how many calls the search has, which is reckoned once, with the first page. */
+/** Where a page ended, and how many calls the search has and withholds, which is reckoned once, with the first page. */
 export interface CallsCursorPlace {
   readonly after: CallPlace;
   readonly matched: CallsMatched;
+  readonly withheld: number;
 }
 
 /** Reads the parameters of a search. Throws Problems that name the parameter. */
@@ -98,6 +100,7 @@ export function filterOf(
   { numberKeys, retentionMonths }: QueryContext,
   search: CallsSearch,
   known: Iterable<string>,
+  restrictions: Restrictions | undefined,
 ): CallsFilter {
   const all = [...known];
   const { reading, other, roles, durationMsMin, durationMsMax, outcomes, feeds, range } = search;
@@ -118,5 +121,6 @@ export function filterOf(
     feeds,
     range,
     term: { months: retentionMonths, nowMs: Date.now() },
+    visibility: restrictions && { ...restrictions, calls: 'shown' },
   };
 }

@@ -2,7 +2,13 @@ import type { CallRole } from '../schemas/api.ts';
 import { E164_DIGITS_MAX, e164PrefixRange } from '../schemas/number-key.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Range } from './cursor.ts';
-import type { NumberList } from './number-keys.ts';
+import type { NumberList } from '../schemas/number-keys.ts';
+import {
+  dialedRestrictedColumn,
+  purposeParameters,
+  visibilityConditions,
+  type Visibility,
+} from './privacy.ts';
 
 /** A statement and the values that are bound to its `{name: Type}` places; no value stands in the text. */
 export interface Statement {
@@ -43,6 +49,8 @@ export interface CallsFilter {
   readonly feeds: readonly string[] | undefined;
   readonly range: Range;
   readonly term: Term;
+  /** Undefined: all calls, since nothing is restricted for who asks. */
+  readonly visibility: Visibility | undefined;
 }
 
 export interface CallsPage {
@@ -65,6 +73,8 @@ export interface CallRow {
   readonly account: string;
   readonly feed: string;
   readonly call_id: string;
+  /** 1: the dialed number must be masked. */
+  readonly dialed_restricted?: number;
 }
 
 /** The row of `matchedSql`. */
@@ -113,7 +123,7 @@ export function callsSql(database: string, filter: CallsFilter, page: CallsPage)
     ({ table, conditions }) =>
       `${selectFrom(`start_at, ${CALL_COLUMNS}`, table, [...conditions, ...after])}${page.rows === undefined ? '' : `\n  ${ORDER}\n  ${LIMIT}`}`,
   );
-  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}
+  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}${dialedRestrictedColumn(database, filter.visibility)}
 FROM (
 ${branches.join('\nUNION ALL\n')}
 )
@@ -156,7 +166,7 @@ function callingBranch(database: string, filter: CallsFilter): Branch[] {
     number.kind === 'exact'
       ? 'calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)}'
       : 'calling_key >= {key_from: UInt64} AND calling_key < {key_to: UInt64}';
-  const conditions = [key, ...callingConditions(filter), ...otherConditions(filter)];
+  const conditions = [key, ...callingConditions(filter), ...otherConditions(database, filter)];
   return [{ table: `${database}.cdr`, conditions }];
 }
 
@@ -199,7 +209,9 @@ function otherBranch(database: string, filter: CallsFilter): Branch[] {
       ? 'number_key IN {keys: Array(UInt64)}'
       : 'number_key >= {key_from: UInt64} AND number_key < {key_to: UInt64}';
   const conditions = [key, `(${rows.map((all) => `(${all.join(' AND ')})`).join(' OR ')})`];
-  return [{ table: `${database}.cdr_by_number`, conditions: [...conditions, ...otherConditions(filter)] }];
+  return [
+    { table: `${database}.cdr_by_number`, conditions: [...conditions, ...otherConditions(database, filter)] },
+  ];
 }
 
 const not = (conditions: readonly string[]): string => `NOT (${conditions.join(' AND ')})`;
@@ -211,21 +223,22 @@ function isOfNumber(column: string, number: NumberFilter): string {
 }
 
 /** Conditions that do not depend on the role. */
-function otherConditions({
-  range,
-  term,
-  durationMsMin,
-  durationMsMax,
-  outcomes,
-  feeds,
-}: CallsFilter): string[] {
+function otherConditions(database: string, filter: CallsFilter): string[] {
+  const { range, term, durationMsMin, durationMsMax, outcomes, feeds, visibility } = filter;
   return [
     ...rangeConditions(range, term),
     ...(durationMsMin === undefined ? [] : ['duration_ms >= {duration_min: UInt32}']),
     ...(durationMsMax === undefined ? [] : ['duration_ms <= {duration_max: UInt32}']),
     ...(outcomes === undefined ? [] : ['outcome IN {outcomes: Array(String)}']),
     ...(feeds === undefined ? [] : ['feed IN {feeds: Array(String)}']),
+    ...visibilityConditions(database, visibility, foundByDialed(filter)),
   ];
+}
+
+/** Holds where the dialed number is one that was asked for. */
+function foundByDialed({ number, otherNumbers }: CallsFilter): string {
+  const asked = isOfNumber('dialed_number', number);
+  return otherNumbers === undefined ? asked : `(${asked} OR dialed_number IN {others: Array(String)})`;
 }
 
 function selectFrom(columns: string, table: string, conditions: readonly string[]): string {
@@ -264,9 +277,11 @@ export function borderOf({ months, nowMs }: Term): number {
 }
 
 function parametersOf(filter: CallsFilter): Record<string, unknown> {
-  const { number, range, term, otherNumbers, durationMsMin, durationMsMax, outcomes, feeds } = filter;
+  const { number, range, term, otherNumbers, durationMsMin, durationMsMax, outcomes, feeds, visibility } =
+    filter;
   return {
     ...numberParameters(number),
+    ...(visibility === undefined ? {} : purposeParameters(visibility)),
     ...rangeParameters(range, term),
     ...(otherNumbers === undefined ? {} : { others: otherNumbers }),
     ...(durationMsMin === undefined ? {} : { duration_min: durationMsMin }),

@@ -11,7 +11,8 @@ import {
   type Term,
 } from './calls-sql.ts';
 import type { Range } from './cursor.ts';
-import type { NumberList } from './number-keys.ts';
+import { dialedRestrictedColumn, visibilityConditions, type Visibility } from './privacy.ts';
+import type { NumberList } from '../schemas/number-keys.ts';
 
 /** The record after which a page begins: the sorting key of `cdr`, in the order of the answer. */
 export interface RecordPlace {
@@ -27,6 +28,8 @@ export interface RecordsPlace {
   readonly after: RecordPlace;
   /** Unix seconds. */
   readonly storedUntil: number;
+  /** Reckoned once, with the first page. */
+  readonly withheld: number;
 }
 
 /** When a record came to be as it is: Unix seconds, half open. */
@@ -47,6 +50,8 @@ export interface RecordsFilter {
   readonly after: RecordPlace | undefined;
   /** Undefined: all. */
   readonly rows: number | undefined;
+  /** Undefined: all, since nothing is restricted for who asks. */
+  readonly visibility: Visibility | undefined;
 }
 
 /** A row of the answer of `recordsSql` (JSONEachRow, 64-bit integers as text). */
@@ -70,7 +75,7 @@ const IN_WINDOW = `${CHANGED_AT} >= {since: UInt64} AND ${CHANGED_AT} < {until: 
  * had before could be known.
  */
 export function recordsSql(database: string, filter: RecordsFilter): Statement {
-  const { after, rows, changed } = filter;
+  const { after, rows, changed, visibility } = filter;
   const records =
     changed === undefined
       ? presentSql(database, filter, [])
@@ -78,7 +83,7 @@ export function recordsSql(database: string, filter: RecordsFilter): Statement {
           presentSql(database, filter, [IN_WINDOW, `(${KEY}) IN (${changedKeysSql(database, filter)})`]),
           removedSql(database, filter),
         ].join('\nUNION ALL\n');
-  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, calling_key, ${CALL_COLUMNS}, changed_at, removed
+  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, calling_key, ${CALL_COLUMNS}, changed_at, removed${dialedRestrictedColumn(database, visibility)}
 FROM (
 ${records}
 )${after === undefined ? '' : `\nWHERE (start_at, cdr_key, calling_key) > (${moment('after_ms')}, {after_key: UInt64}, {after_number: UInt64})`}
@@ -93,6 +98,7 @@ function presentSql(database: string, filter: RecordsFilter, more: readonly stri
     ...keyConditions(filter),
     ...textConditions(filter),
     ...(filter.account === undefined ? [] : ['account = {account: String}']),
+    ...visibilityConditions(database, filter.visibility, undefined),
     ...more,
   ];
   return `SELECT ${COLUMNS}, ${CHANGED_AT} AS changed_at, 0 AS removed
@@ -116,7 +122,24 @@ WHERE ${keys}
   AND (${KEY}) IN (${marked})
 ORDER BY version DESC
 LIMIT 1 BY ${KEY})
-WHERE ${['removed = 1', 'changed_at >= {since: UInt64}', 'changed_at < {until: UInt64}', ...textConditions(filter)].join(' AND ')}`;
+WHERE ${[
+    'removed = 1',
+    'changed_at >= {since: UInt64}',
+    'changed_at < {until: UInt64}',
+    ...textConditions(filter),
+    ...visibilityConditions(database, filter.visibility, undefined),
+  ].join(' AND ')}`;
+}
+
+/** How many records of the filter, on all pages, are not shown. */
+export function withheldRecordsSql(
+  database: string,
+  filter: RecordsFilter,
+  visibility: Visibility,
+): Statement {
+  const hidden = { ...filter, after: undefined, rows: undefined, visibility };
+  const { text, parameters } = recordsSql(database, hidden);
+  return { text: `SELECT count() AS withheld FROM (\n${text}\n)`, parameters };
 }
 
 /** Conditions that hold for all rows of a key or for none. */

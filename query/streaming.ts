@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify';
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { AnswerFormat } from '../schemas/api.ts';
-import { encodeCsv, type CsvColumn } from './csv.ts';
+import { encodeCsv, type CsvColumn } from '../schemas/csv.ts';
 import { problemOf } from './errors.ts';
 import type { QueryMetrics } from './metrics.ts';
 import { Problem } from './problem.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { CdrhouseError } from '../schemas/errors.ts';
-import { hmacKeyId } from '../schemas/journal-key.ts';
+import { hmacKeyId } from '../schemas/number-hmac.ts';
 import { STORED_SETTINGS } from '../schemas/migrations.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';

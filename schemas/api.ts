@@ -637,6 +637,7 @@ export const RecordsAnswer = Type.Object({
   stored_until: Type.String({
     description: 'all that was stored before this moment is in the answer; stored_since of the next question',
   }),
+  withheld: Type.Integer({ description: 'records that match and may not be shown; usage counts them' }),
   numbers: Type.Optional(Type.Array(NumberReadingSchema, { description: 'how calling_number was read' })),
   from: nullable<string>('string', 'begin of the range as it was read, inclusive; null: none'),
   to: nullable<string>('string', 'end of the range as it was read, exclusive; null: none'),

@@ -234,6 +234,11 @@ export const PROGRAM_ERRORS = {
     action: 'compare the clocks of this machine and of the database, then run it again',
     retryable: false,
   },
+  REQUEST_UNKNOWN: {
+    meaning: 'no request of a person has this id',
+    action: 'see cdrhouse subject list',
+    retryable: false,
+  },
   INTERNAL: {
     meaning: 'a defect of cdrhouse',
     action: 'report it with the log around it',
@@ -254,6 +259,11 @@ export const HTTP_PROBLEMS = {
   HEADER_INVALID: { status: 400, title: 'A header has a value that is not allowed' },
   RANGE_INVALID: { status: 400, title: 'The time range is empty or longer than allowed' },
   CURSOR_INVALID: { status: 400, title: 'The cursor is damaged or belongs to another search' },
+  CALL_WITHHELD: {
+    status: 403,
+    title: 'Whose call this is asked that it is not shown; the privacy role sees it',
+  },
+  PURPOSE_REFUSED: { status: 403, title: 'Whose number this is objected to this purpose' },
   CALL_UNKNOWN: { status: 404, title: 'There is no call of this id, or none any more' },
   USAGE_CHANGED: { status: 409, title: 'The calls changed since the first page; begin with it again' },
   TALK_MISSING: {

@@ -222,6 +222,80 @@ ORDER BY (topic, partition)`,
   ADD COLUMN IF NOT EXISTS addresses Array(String) COMMENT 'networks from which it may be used (CIDR); none: any'`,
     ],
   },
+  {
+    number: 3,
+    title: 'requests of persons, corrections, restrictions, objections',
+    statements: ({ database, ...context }) => {
+      const table = (name: string): string => `CREATE TABLE IF NOT EXISTS ${database}.${name}`;
+      const synced = 'SETTINGS fsync_after_insert = 1, fsync_part_directory = 1';
+      // The number itself: reads ask for it row by row. The calls that have it are kept as well.
+      const held = `
+  number String COMMENT 'as calls hold it',
+  feed LowCardinality(String) COMMENT 'of calls of this feed only; empty: of all',
+  held_from DateTime64(3, 'UTC') COMMENT 'the person held the number from here on',
+  held_to DateTime64(3, 'UTC') COMMENT 'and before this moment; 2290: to this day',
+  request_id String,`;
+      return [
+        `${table('subject_requests')} (
+  request_id String,
+  kind LowCardinality(String) COMMENT 'export, rectify, erase, restrict, lift, object, withdraw',
+  state LowCardinality(String) COMMENT 'begun, deferred, refused, done',
+  reason String,
+  number_hmacs Array(String) COMMENT 'HMAC-SHA-256 of each number, never the number',
+  hmac_key_id String COMMENT 'the key of the journal at that time',
+  feeds Array(String) COMMENT 'numbers of these feeds only; none: of all',
+  held_from DateTime64(3, 'UTC') COMMENT 'the person held the numbers from here on',
+  held_to DateTime64(3, 'UTC') COMMENT 'and before this moment; 2290: to this day',
+  asked_at DateTime64(3, 'UTC') COMMENT 'when the person asked',
+  due_at DateTime64(3, 'UTC') COMMENT 'when it must be answered',
+  begun_at DateTime64(3, 'UTC'),
+  finished_at Nullable(DateTime64(3, 'UTC')),
+  details String COMMENT 'what else was asked, as JSON without numbers',
+  certificate String COMMENT 'signed, as JSON; empty until it is finished',
+  version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY request_id ${synced}`,
+        `${table('corrections')} (
+  cdr_key UInt64,
+  start_at DateTime64(3, 'UTC') COMMENT 'as it was before',
+  request_id String,
+  calling_key UInt64 COMMENT 'as it was before',
+  new_start_at DateTime64(3, 'UTC'),
+  new_calling_key UInt64,
+  correction UInt32 COMMENT 'its number in the versions of rows',
+  field LowCardinality(String),
+  before String COMMENT 'its value, as text',
+  after String,
+  row String COMMENT 'the row of cdr as it was before, as JSON',
+  reason String,
+  corrected_at DateTime64(3, 'UTC'),
+  done UInt8 COMMENT '0: begun, the tables may not have it yet',
+  version UInt64
+) ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(start_at)
+ORDER BY (cdr_key, start_at, request_id)
+${expires('start_at', { database, ...context })}
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
+        `${table('restrictions')} (${held}
+  keep_past_term UInt8 COMMENT '1: the calls are kept until it is lifted',
+  lifted_by String COMMENT 'the request that lifted it; empty: it holds',
+  changed_at DateTime64(3, 'UTC'),
+  version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY (number, feed, held_from, held_to, request_id) ${synced}`,
+        `${table('objections')} (${held}
+  purpose LowCardinality(String) COMMENT 'for which look-ups are refused',
+  kind LowCardinality(String) COMMENT 'object, withdraw',
+  lifted_by String COMMENT 'the request that lifted it; empty: it holds',
+  changed_at DateTime64(3, 'UTC'),
+  version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY (number, feed, purpose, held_from, held_to, request_id) ${synced}`,
+        `${table('signing_keys')} (
+  key_id String,
+  private_key String COMMENT 'Ed25519, PKCS 8 in base64; signs certificates',
+  made_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(made_at) ORDER BY key_id ${synced}`,
+      ];
+    },
+  },
 ];
 
 /** The schema version that this program was written for. */

@@ -5,11 +5,12 @@ import {
   LookupHeaders,
   problemAnswers,
 } from '../../schemas/api.ts';
-import { requireRole } from '../auth.ts';
+import { requireRole, type Caller } from '../auth.ts';
 import { goneSignal, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
 import { findCall, type FoundCall } from '../evidence.ts';
 import { writeEvidence } from '../evidence-answer.ts';
 import { askedBy, type Lookup } from '../journal.ts';
+import { heldNumbersSql, isHeld, objectedProblem, type HeldNumber } from '../privacy.ts';
 import { Problem } from '../problem.ts';
 
 /** `GET /v1/calls/{id}`: one call with its evidence. */
@@ -27,7 +28,13 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
         headers: LookupHeaders,
         response: {
           200: CallEvidenceAnswer,
-          ...problemAnswers(['HEADER_INVALID', 'CALL_UNKNOWN', 'JOURNAL_UNAVAILABLE']),
+          ...problemAnswers([
+            'HEADER_INVALID',
+            'CALL_UNKNOWN',
+            'CALL_WITHHELD',
+            'PURPOSE_REFUSED',
+            'JOURNAL_UNAVAILABLE',
+          ]),
         },
       },
     },
@@ -44,16 +51,56 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
         numbers: numbersOf(found),
         filter: { id, time_zone: zone },
       };
-      // Read before, because only the call says whose it is; nothing is shown before it is written.
-      await context.journal.started(lookup);
       const unmasked = caller.roles.has('disputes:unmasked');
-      const answer = {
-        ...writeEvidence(context, found, zone, () => !unmasked),
-        time_zone: zone,
-      };
-      await context.journal.finished(lookup, 1, true);
-      return answer;
+      // Read before, because only the call says whose it is; nothing is shown before it is written.
+      return context.journal.around(
+        lookup,
+        async () => {
+          const restricted = await restrictedNumbers(
+            context,
+            found,
+            caller,
+            lookup.purpose,
+            goneSignal(reply),
+          );
+          const isHidden = (number: string): boolean => !unmasked || restricted.has(number);
+          return { ...writeEvidence(context, found, zone, isHidden), time_zone: zone };
+        },
+        () => 1,
+      );
     },
+  );
+}
+
+/**
+ * Numbers that must be masked for their holders. Throws the Problem CALL_WITHHELD where the call is the own one of
+ * somebody who asked that it is not shown, PURPOSE_REFUSED where they objected to this purpose.
+ */
+async function restrictedNumbers(
+  { database }: QueryContext,
+  found: FoundCall,
+  caller: Caller,
+  purpose: string,
+  gone: AbortSignal,
+): Promise<Set<string>> {
+  if (caller.roles.has('privacy')) return new Set();
+  const numbers = numbersOf(found);
+  const held = await database.select<HeldNumber>(
+    'restrictions',
+    heldNumbersSql(database.database, numbers),
+    gone,
+  );
+  const { row } = found;
+  const own = held.filter(
+    (each) => isHeld(each, row.calling_number, row) || isHeld(each, row.displayed_caller_id, row),
+  );
+  if (own.some((each) => each.purpose === '')) throw new Problem('CALL_WITHHELD', '');
+  if (own.some((each) => each.purpose === purpose)) throw objectedProblem(purpose);
+  const calls = [found.row, ...found.replaced, ...found.otherContents, ...found.otherCalls];
+  return new Set(
+    numbers.filter((number) =>
+      held.some((each) => each.purpose === '' && calls.some((call) => isHeld(each, number, call))),
+    ),
   );
 }
 

@@ -14,15 +14,23 @@ import {
   type CallsQuery,
 } from '../../schemas/api.ts';
 import { requireRole, type Caller } from '../auth.ts';
-import { CALL_ANSWER_COLUMNS, callAnswer, maskCall, matchedAmong, matchedOf } from '../call-answer.ts';
+import {
+  CALL_ANSWER_COLUMNS,
+  callAnswer,
+  maskCall,
+  maskRestricted,
+  matchedAmong,
+  matchedOf,
+} from '../call-answer.ts';
 import { filterOf, readSearch, type CallsSearch } from '../calls-search.ts';
 import { callsSql, matchedSql, type CallRow, type CallsFilter, type MatchedRow } from '../calls-sql.ts';
 import { completenessOf, findFaults, topicsOf, type FaultRow } from '../completeness.ts';
 import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
-import type { CsvColumn } from '../csv.ts';
+import type { CsvColumn } from '../../schemas/csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import { matches, writeReading, type NumberReading } from '../number-reading.ts';
+import { refuseObjected, restrictionsOf } from '../privacy.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { writeTime } from '../times.ts';
 
@@ -37,6 +45,7 @@ const PROBLEMS = [
   'RANGE_INVALID',
   'CURSOR_INVALID',
   'JOURNAL_UNAVAILABLE',
+  'PURPOSE_REFUSED',
 ] as const;
 
 /** Who asks, and how. */
@@ -109,25 +118,44 @@ async function lookUp(
   query: CallsQuery,
   asking: Asking,
 ): Promise<CallsAnswer | undefined> {
-  const { caller, format, reply } = asking;
+  const { caller, format, headers, reply } = asking;
   if (format !== 'json') refusePaging(query);
   const search = readSearch(context, query);
   if (search.reading.kind === 'prefix') requireRole(caller, 'disputes:prefix');
   // Before the calls are read: the answer must not claim more than it can hold.
-  const feeds = await context.feeds.known();
-  const filter = filterOf(context, search, feeds.keys());
-  const lookup = lookupOf(asking, search);
-  const gone = goneSignal(reply);
   const { database, journal, metrics } = context;
+  const gone = goneSignal(reply);
+  // Of a prefix nobody knows whose numbers it will find: there those who object are hidden.
+  const purpose = search.reading.kind === 'prefix' ? headers.purpose : undefined;
+  const [feeds, restrictions] = await Promise.all([
+    context.feeds.known(),
+    restrictionsOf(database, caller, { purpose }, gone),
+  ]);
+  const filter = filterOf(context, search, feeds.keys(), restrictions);
+  const lookup = lookupOf(asking, search);
+  const allowed = (): Promise<void> =>
+    refuseObjected(database, caller, { purpose: headers.purpose, ...objectable(search) }, gone);
   if (format === 'json')
     return journal.around(
       lookup,
-      async () =>
-        answerOf(context, search, filter, await findPage(context, search, filter, gone), feeds, caller),
+      async () => {
+        await allowed();
+        return answerOf(
+          context,
+          search,
+          filter,
+          await findPage(context, search, filter, gone),
+          feeds,
+          caller,
+        );
+      },
       ({ data }) => data.length,
     );
   await journal.started(lookup);
-  const found = await journal.unlessFailed(lookup, () => findSums(context, search, filter, gone));
+  const found = await journal.unlessFailed(lookup, async () => {
+    await allowed();
+    return findSums(context, search, filter, gone);
+  });
   const {
     data: _data,
     next_cursor: _cursor,
@@ -171,10 +199,17 @@ function lookupOf({ requestId, route, caller, headers }: Asking, search: CallsSe
   };
 }
 
+/** What persons can have objected to. */
+function objectable({ reading, other, feeds, range }: CallsSearch) {
+  const numbers = [...(reading.kind === 'exact' ? reading.searched : []), ...(other?.searched ?? [])];
+  return { numbers, feeds, range };
+}
+
 interface Found {
   /** One more than the page where another page follows. */
   readonly rows: readonly CallRow[];
   readonly matched: CallsMatched;
+  readonly withheld: number;
   readonly faults: readonly FaultRow[];
 }
 
@@ -187,14 +222,15 @@ async function findPage(
   const { database } = context;
   const { page, limit, range } = search;
   const statement = callsSql(database.database, filter, { after: page?.after, rows: limit + 1 });
-  const [rows, faults] = await Promise.all([
+  const [rows, faults, withheld] = await Promise.all([
     database.calls(statement, gone),
     findFaults(database, range, gone),
+    page?.withheld ?? countWithheld(context, filter, gone),
   ]);
   const isWhole = rows.length <= limit;
   const matched =
     page?.matched ?? (isWhole ? matchedOf(matchedAmong(rows)) : await findMatched(context, filter, gone));
-  return { rows, faults, matched };
+  return { rows, faults, matched, withheld };
 }
 
 /** What is to be said of calls that are streamed, beside them. */
@@ -204,11 +240,12 @@ async function findSums(
   filter: CallsFilter,
   gone: AbortSignal,
 ): Promise<Found> {
-  const [matched, faults] = await Promise.all([
+  const [matched, faults, withheld] = await Promise.all([
     findMatched(context, filter, gone),
     findFaults(context.database, range, gone),
+    countWithheld(context, filter, gone),
   ]);
-  return { rows: [], faults, matched };
+  return { rows: [], faults, matched, withheld };
 }
 
 async function findMatched(
@@ -220,11 +257,19 @@ async function findMatched(
   return matchedOf(row!);
 }
 
+/** Calls that match and are not shown. */
+async function countWithheld(context: QueryContext, filter: CallsFilter, gone: AbortSignal): Promise<number> {
+  const { visibility } = filter;
+  if (visibility === undefined) return 0;
+  const hidden: CallsFilter = { ...filter, visibility: { ...visibility, calls: 'withheld' } };
+  return Number((await findMatched(context, hidden, gone)).calls);
+}
+
 function answerOf(
   context: QueryContext,
   search: CallsSearch,
   { term }: CallsFilter,
-  { rows, matched, faults }: Found,
+  { rows, matched, withheld, faults }: Found,
   feeds: KnownFeeds,
   caller: Caller,
 ): CallsAnswer {
@@ -235,7 +280,7 @@ function answerOf(
   return {
     data: page.map((row) => shown(context, search, row, caller)),
     next_cursor: hasMore
-      ? context.callsCursors.write({ range, place: { after: placeOf(last), matched } }, identity)
+      ? context.callsCursors.write({ range, place: { after: placeOf(last), matched, withheld } }, identity)
       : null,
     matched,
     number: writeReading(reading),
@@ -244,7 +289,7 @@ function answerOf(
     to: writeTime(range.toMs, zone),
     time_zone: zone,
     complete: completenessOf({ feeds: search.feeds, range, zone, term }, feeds, faults, topicsOf(context)),
-    withheld: 0,
+    withheld,
   };
 }
 
@@ -256,7 +301,8 @@ function shown(
   caller: Caller,
 ): Call {
   const call = { ...callAnswer(context, row, zone), matched_roles: matchedRoles(row, reading, roles) };
-  return caller.roles.has('disputes:unmasked') ? call : masked(call, reading, other);
+  const shownTo = caller.roles.has('disputes:unmasked') ? call : masked(call, reading, other);
+  return maskRestricted(shownTo, row);
 }
 
 function placeOf(row: CallRow) {

@@ -9,16 +9,23 @@ import {
   type RecordsQuery,
 } from '../../schemas/api.ts';
 import { requireRole } from '../auth.ts';
-import { answerWith, CALL_ANSWER_COLUMNS } from '../call-answer.ts';
+import { answerWith, CALL_ANSWER_COLUMNS, maskRestricted } from '../call-answer.ts';
 import { goneSignal, pageRows, rangeDaysMax, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
-import type { CsvColumn } from '../csv.ts';
+import type { CsvColumn } from '../../schemas/csv.ts';
 import type { Range } from '../cursor.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import { readNumberList } from '../number-list.ts';
 import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';
-import { recordsSql, type RecordPlace, type RecordRow } from '../records-sql.ts';
-import type { Statement, Term } from '../calls-sql.ts';
+import { refuseObjected, restrictionsOf, type Restrictions } from '../privacy.ts';
+import {
+  recordsSql,
+  withheldRecordsSql,
+  type RecordPlace,
+  type RecordRow,
+  type RecordsFilter,
+} from '../records-sql.ts';
+import type { Term } from '../calls-sql.ts';
 import { completenessOf, findFaults, topicsOf } from '../completeness.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, readTime, writeTime } from '../times.ts';
@@ -46,6 +53,8 @@ interface Question {
   readonly after: RecordPlace | undefined;
   /** Unix seconds, of the first page; undefined on that one. */
   readonly storedUntil: number | undefined;
+  /** Records that are not shown; undefined on the first page. */
+  readonly withheld: number | undefined;
   /** Rows of a page. */
   readonly limit: number;
   /** All that decides which records the listing has, but the range. */
@@ -73,6 +82,7 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
             'RANGE_INVALID',
             'CURSOR_INVALID',
             'JOURNAL_UNAVAILABLE',
+            'PURPOSE_REFUSED',
           ]),
         },
       },
@@ -83,6 +93,7 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       if (format !== 'json') refusePaging(request.query);
       const question = readQuestion(context, request.query);
       const gone = goneSignal(reply);
+      const { purpose } = request.headers;
       // Before the records are read: the answer must not claim more than it can hold.
       const feeds = await context.feeds.known();
       const storedUntil = question.storedUntil ?? (await storedUntilOf(context, question, gone));
@@ -90,25 +101,35 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       const lookup = { ...askedBy(request.id, caller, request.headers), ...lookupOf(question, format) };
       const term = { months: context.retentionMonths, nowMs: Date.now() };
       const asked = { feeds: undefined, range: question.range, zone: question.zone, term };
-      const statement = statementOf(context, question, term, [...feeds.keys()], storedUntil, format);
+      const restrictions = await restrictionsOf(database, caller, { purpose: undefined }, gone);
+      const filter = filterOf(context, question, term, [...feeds.keys()], storedUntil, format, restrictions);
+      const statement = recordsSql(database.database, filter);
       const toRecord = recordWriter(context, question.zone);
-      const about = aboutOf(question, storedUntil, completenessOf(asked, feeds, faults, topicsOf(context)));
+      const allowed = (): Promise<void> =>
+        refuseObjected(database, caller, objectable(question, purpose), gone);
+      const complete = completenessOf(asked, feeds, faults, topicsOf(context));
+      const withheld = question.withheld ?? (await countWithheld(context, filter, restrictions, gone));
+      const about = { ...aboutOf(question, storedUntil, complete), withheld };
       if (format !== 'json') {
         await journal.started(lookup);
+        await journal.unlessFailed(lookup, allowed);
         const rows = mapRows(database.stream<RecordRow>('records', statement, gone), toRecord);
         reply.header('stored-until', about.stored_until);
-        const finished = (count: number, complete: boolean): Promise<void> =>
-          journal.finished(lookup, count, complete);
+        const finished = (count: number, isWhole: boolean): Promise<void> =>
+          journal.finished(lookup, count, isWhole);
         return streamAnswer(reply, metrics, { format, rows, columns: COLUMNS, closing: about, finished });
       }
       const rows = await journal.around(
         lookup,
-        () => database.select<RecordRow>('records', statement, gone),
+        async () => {
+          await allowed();
+          return database.select<RecordRow>('records', statement, gone);
+        },
         (found) => Math.min(found.length, question.limit),
       );
       return {
         data: rows.slice(0, question.limit).map(toRecord),
-        next_cursor: nextCursor(context, question, rows, storedUntil),
+        next_cursor: nextCursor(context, question, rows, storedUntil, withheld),
         ...about,
       };
     },
@@ -138,7 +159,7 @@ function readQuestion(context: QueryContext, query: RecordsQuery): Question {
   const common = { zone, readings, account, storedSince, limit, identity };
   if (cursor === undefined) {
     const range = readBounds(context, query, zone);
-    return { ...common, range, after: undefined, storedUntil: undefined };
+    return { ...common, range, after: undefined, storedUntil: undefined, withheld: undefined };
   }
   const { range, place } = context.recordsCursors.open(cursor, identity, query, zone);
   return { ...common, range, ...place };
@@ -202,15 +223,36 @@ function lookupOf(
   };
 }
 
-function statementOf(
-  { database, numberKeys }: QueryContext,
+/** What persons can have objected to; a job over all records names nobody. */
+function objectable({ range, readings }: Question, purpose: string) {
+  const numbers = (readings ?? []).flatMap(({ searched }) => searched);
+  return { purpose, numbers, feeds: undefined, range };
+}
+
+/** Records that match and are not shown. */
+async function countWithheld(
+  { database }: QueryContext,
+  filter: RecordsFilter,
+  restrictions: Restrictions | undefined,
+  gone: AbortSignal,
+): Promise<number> {
+  if (restrictions === undefined) return 0;
+  const visibility = { ...restrictions, calls: 'withheld' as const };
+  const statement = withheldRecordsSql(database.database, filter, visibility);
+  const [row] = await database.select<{ withheld: string }>('withheld records', statement, gone);
+  return Number(row?.withheld ?? 0);
+}
+
+function filterOf(
+  { numberKeys }: QueryContext,
   { range, readings, account, storedSince, after, limit }: Question,
   term: Term,
   feeds: readonly string[],
   storedUntil: number,
   format: AnswerFormat,
-): Statement {
-  return recordsSql(database.database, {
+  restrictions: Restrictions | undefined,
+): RecordsFilter {
+  return {
     range,
     term,
     callingNumbers:
@@ -224,7 +266,8 @@ function statementOf(
     after,
     // One more than the page, to know whether another follows.
     rows: format === 'json' ? limit + 1 : undefined,
-  });
+    visibility: restrictions && { ...restrictions, calls: 'shown' },
+  };
 }
 
 function recordWriter({ callIds }: QueryContext, zone: string): (row: RecordRow) => CallRecord {
@@ -234,7 +277,7 @@ function recordWriter({ callIds }: QueryContext, zone: string): (row: RecordRow)
     const startMs = Number(row.start_ms);
     const id = callIds.idOf({ callingKey: Number(row.calling_key), startMs, cdrKey: row.cdr_key });
     return {
-      ...answerWith(row, id, starts.write(startMs)),
+      ...maskRestricted(answerWith(row, id, starts.write(startMs)), row),
       stored_at: changes.write(Number(row.changed_at) * 1000),
       removed: row.removed === 1,
     };
@@ -246,7 +289,7 @@ function aboutOf(
   { zone, range: { fromMs, toMs }, readings }: Question,
   storedUntil: number,
   complete: RecordsAnswer['complete'],
-): Omit<RecordsAnswer, 'data' | 'next_cursor'> {
+): Omit<RecordsAnswer, 'data' | 'next_cursor' | 'withheld'> {
   return {
     stored_until: writeTime(storedUntil * 1000, zone),
     ...(readings === undefined ? {} : { numbers: readings.map(writeReading) }),
@@ -262,6 +305,7 @@ function nextCursor(
   { limit, range, identity }: Question,
   rows: readonly RecordRow[],
   storedUntil: number,
+  withheld: number,
 ): string | null {
   const last = rows[limit - 1];
   if (rows.length <= limit || last === undefined) return null;
@@ -270,5 +314,5 @@ function nextCursor(
     cdrKey: last.cdr_key,
     callingKey: Number(last.calling_key),
   };
-  return recordsCursors.write({ range, place: { after, storedUntil } }, identity);
+  return recordsCursors.write({ range, place: { after, storedUntil, withheld } }, identity);
 }

@@ -29,12 +29,12 @@ import {
 } from '../context.ts';
 import { completenessOf, findFaults, topicsOf } from '../completeness.ts';
 import { readControlTotals } from '../control-totals.ts';
-import type { CsvColumn } from '../csv.ts';
+import type { CsvColumn } from '../../schemas/csv.ts';
 import type { Range } from '../cursor.ts';
 import { dialedPrefixes } from '../dialed-prefixes.ts';
 import type { KnownFeeds } from '../feeds.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
-import type { NumberList } from '../number-keys.ts';
+import type { NumberList } from '../../schemas/number-keys.ts';
 import { readNumberList } from '../number-list.ts';
 import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';

@@ -349,6 +349,7 @@ await tap.test('what changed in a window equals the reference, for any history',
       changed: { since: now + 1000, until: now + 2000 },
       after: undefined,
       rows: 10,
+      visibility: undefined,
     });
     // The inner question, by which keys are found.
     const inner = /IN \((SELECT calling_key[^)]+FROM \S+ WHERE .+)\)\nUNION/.exec(text)![1]!;

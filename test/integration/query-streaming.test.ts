@@ -7,7 +7,7 @@ import { get, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import tap from 'tap';
-import { unguardText, type CsvValue } from '../../query/csv.ts';
+import { unguardText, type CsvValue } from '../../schemas/csv.ts';
 import { Installation, until, type Running } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, type Exchange } from '../fault/clickhouse-proxy.ts';
 import { CallStore, numberKey, someCalls, storeWithHistory, type StoredCall } from '../query/stored-calls.ts';

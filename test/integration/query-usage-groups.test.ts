@@ -1,7 +1,7 @@
 import { parseString } from 'fast-csv';
 import tap from 'tap';
 import { billedParameters, billedSql, type BillingTerms } from '../../query/billing.ts';
-import { unguardText } from '../../query/csv.ts';
+import { unguardText } from '../../schemas/csv.ts';
 import { readNumber } from '../../query/number-reading.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
 import {

@@ -1,5 +1,5 @@
 import tap from 'tap';
-import { numberHmac } from '../../query/journal.ts';
+import { numberHmac } from '../../schemas/number-hmac.ts';
 import { readNumber } from '../../query/number-reading.ts';
 import {
   CallStore,

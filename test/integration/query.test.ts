@@ -471,6 +471,7 @@ await tap.test('a search is ranges of the primary key and of months, never a sca
       durationMsMax: undefined,
       outcomes: undefined,
       feeds: undefined,
+      visibility: undefined,
     };
     const { text, parameters } = callsSql(
       store.database,

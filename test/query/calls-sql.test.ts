@@ -13,6 +13,7 @@ const base: CallsFilter = {
   durationMsMax: undefined,
   outcomes: undefined,
   feeds: undefined,
+  visibility: undefined,
 };
 const first: CallsPage = { after: undefined, rows: 101 };
 

@@ -1,7 +1,7 @@
 import { parseString } from 'fast-csv';
 import fc from 'fast-check';
 import tap from 'tap';
-import { encodeCsv, guardText, unguardText } from '../../query/csv.ts';
+import { encodeCsv, guardText, unguardText } from '../../schemas/csv.ts';
 
 interface Row {
   readonly name: string;
