@@ -155,6 +155,13 @@ export const PROGRAM_ERRORS = {
     action: 'stop ingest, wait, and try again',
     retryable: false,
   },
+  SUPPRESSIONS_UNREADABLE: {
+    meaning:
+      'suppressions of erased numbers were made with other keys than the database has: ingest could store again what was erased',
+    action:
+      'bring back the identity_key of the table settings from the same backup as the table suppressions',
+    retryable: false,
+  },
   READING_CHANGED: {
     meaning:
       'a replay of these dead letters under other settings of the feed was broken off: stored again, they might count twice',
