@@ -82,6 +82,19 @@ export function blankedNumber(number: string): string {
   return kept === 0 ? '' : number.slice(0, 1 + kept);
 }
 
+/** SQL of `blankedNumber` of a column. */
+export function blankedSql(column: string): string {
+  const kept = `least(${KEPT_DIGITS_MAX}, length(${column}) - ${1 + BLANKED_DIGITS_MIN})`;
+  const isLong = `length(${column}) > ${1 + BLANKED_DIGITS_MIN}`;
+  return `if(match(${column}, '^[+][0-9]{1,${E164_DIGITS_MAX}}$') AND ${isLong}, substring(${column}, 1, 1 + ${kept}), '')`;
+}
+
+/**
+ * A record that could not be read has no start. It comes at most this much later than its call; what comes later is taken
+ * for that of whoever holds the number then.
+ */
+export const LETTER_LATE_MS = 31 * 86_400_000;
+
 /** Bytes that may stand between the digits of a number: space, `-`, `.`, `(`, `)`, `/`. */
 const SEPARATORS = new Set(Buffer.from(' -.()/'));
 const PLUS = 0x2b;

@@ -3,6 +3,7 @@ import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import {
   keptDigits,
+  LETTER_LATE_MS,
   suppressionKeys,
   type Suppression,
   type SuppressionKeys,
@@ -14,10 +15,6 @@ import { CALL, sameText, TEXT } from './call-records.ts';
 
 /** What becomes of a call. */
 export type Suppressed = 'drop' | 'blanked' | 'none';
-
-const DAY_MS = 86_400_000;
-/** A record that cannot be read has no start; it comes at most this much later than its call, or is another person's. */
-const LETTER_LATE_MS = 31 * DAY_MS;
 
 /**
  * Finds calls of persons who were erased. Numbers are hashed only for calls whose start lies in a span of some
