@@ -8,6 +8,7 @@ import {
   type DeadLetterState,
 } from './schemas/dead-letters.ts';
 import { CdrhouseError, REJECT_CODES } from './schemas/errors.ts';
+import type { SubjectReport } from './retention/subject-requests.ts';
 import type { Settings } from './schemas/settings.ts';
 
 /**
@@ -502,6 +503,115 @@ keys
     const { revokeKey } = await import('./retention/keys.ts');
     await revokeKey(await readSettings(), keyId);
     say(`key ${keyId} is revoked`);
+  });
+
+const subject = program
+  .command('subject')
+  .description('rights of a person: by numbers and the time in which they held them');
+interface SubjectCommandOptions {
+  readonly number: string[];
+  readonly feed?: string[];
+  readonly from: number;
+  readonly to?: number;
+  readonly reason: string;
+  readonly asked?: number;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+/** Adds the options that name a person and the request. */
+function aboutPerson(command: Command): Command {
+  return command
+    .requiredOption('--number <number...>', 'numbers of the person, in any notation')
+    .option('--feed <name...>', 'only as numbers of these feeds; needed for extensions')
+    .requiredOption('--from <time>', 'since when they hold them, ISO 8601', moment)
+    .option('--to <time>', 'until when they held them; default: to this day', moment)
+    .requiredOption('--reason <text>', 'why; stands in the certificate')
+    .option('--asked <time>', 'when the person asked, from which the deadline runs; default: now', moment)
+    .option('--dry-run', 'only say what would be done')
+    .option('--json', 'print the report as JSON');
+}
+/** What all requests have, for the functions of retention/. */
+function personAsked({ number, feed, from, to, reason, asked, dryRun }: SubjectCommandOptions) {
+  const person = { numbers: number, feeds: feed, fromMs: from, toMs: to };
+  return { person, reason, askedMs: asked, dryRun: dryRun === true };
+}
+function printSubject(report: SubjectReport, json: boolean | undefined): void {
+  if (json === true) {
+    print(`${JSON.stringify(report)}\n`);
+    return;
+  }
+  for (const [name, value] of Object.entries(report.result))
+    print(`${name}  ${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
+  if (report.request_id === null) say('nothing was written');
+  else say(`request ${report.request_id}: ${report.state}; its certificate: subject list --id`);
+}
+subject
+  .command('list')
+  .description('requests, those first that must be answered first; never shows a number')
+  .option('--due', 'only those that are not finished')
+  .option('--id <request>', 'one request with its signed certificate, as JSON')
+  .option('--json', 'print as JSON, one object a line')
+  .action(async (options: { due?: boolean; id?: string; json?: boolean }) => {
+    const { requestCells, subjectList, subjectShow } = await import('./retention/subject-list.ts');
+    if (options.id !== undefined) {
+      print(`${JSON.stringify(await subjectShow(await readSettings(), options.id), null, 2)}\n`);
+      return;
+    }
+    for (const row of await subjectList(await readSettings(), { due: options.due === true }))
+      print(options.json === true ? `${JSON.stringify(row)}\n` : `${requestCells(row).join('  ')}\n`);
+  });
+aboutPerson(subject.command('erase'))
+  .description(
+    'delete what the person called, and blank their numbers in calls of others; what bills or a legal hold still need is deferred',
+  )
+  .action(async (options: SubjectCommandOptions) => {
+    const { erase } = await import('./retention/erase.ts');
+    printSubject(await erase(await readSettings(), personAsked(options)), options.json);
+  });
+subject
+  .command('verify')
+  .description('look again for what an erasure took away; exit 1 where something is found')
+  .requiredOption('--id <request>', 'the request')
+  .requiredOption('--number <number...>', 'the numbers, as they were named: they are not kept')
+  .option('--json', 'print the report as JSON')
+  .action(async (options: { id: string; number: string[]; json?: boolean }) => {
+    const { verifyErasure } = await import('./retention/erase.ts');
+    const report = await verifyErasure(await readSettings(), options.id, options.number);
+    if (options.json === true) print(`${JSON.stringify(report)}\n`);
+    else
+      for (const [name, value] of Object.entries(report))
+        print(`${name}  ${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
+    if (!report.verified)
+      throw new CdrhouseError('ERASURE_UNPROVEN', `request ${options.id} (${report.state}) is not verified`);
+  });
+aboutPerson(subject.command('restrict'))
+  .description('keep the calls of a person, and hide them from look-ups until it is lifted')
+  .option('--keep-past-term', 'keep them past the retention term too, until it is lifted')
+  .action(async (options: SubjectCommandOptions & { keepPastTerm?: boolean }) => {
+    const { restrict } = await import('./retention/subject-restrictions.ts');
+    const asked = { ...personAsked(options), keepPastTerm: options.keepPastTerm === true };
+    printSubject(await restrict(await readSettings(), asked), options.json);
+  });
+for (const [kind, text] of [
+  ['object', 'a person objects to purposes: the API refuses look-ups of their numbers for these'],
+  ['withdraw', 'a person withdraws their consent to purposes; the same'],
+] as const) {
+  aboutPerson(subject.command(kind))
+    .description(text)
+    .requiredOption('--purpose <purpose...>', 'as look-ups name it: dispute, billing, support, legal')
+    .action(async (options: SubjectCommandOptions & { purpose: string[] }) => {
+      const { object } = await import('./retention/subject-restrictions.ts');
+      const asked = { ...personAsked(options), kind, purposes: options.purpose };
+      printSubject(await object(await readSettings(), asked), options.json);
+    });
+}
+aboutPerson(subject.command('lift'))
+  .description('end restrictions of these numbers whose time lies within --from and --to')
+  .option('--purpose <purpose...>', 'end objections to these purposes instead')
+  .action(async (options: SubjectCommandOptions & { purpose?: string[] }) => {
+    const { lift } = await import('./retention/subject-restrictions.ts');
+    const asked = { ...personAsked(options), purposes: options.purpose ?? [] };
+    printSubject(await lift(await readSettings(), asked), options.json);
   });
 
 interface ShipCommandOptions {

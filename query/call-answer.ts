@@ -2,7 +2,7 @@ import type { Call } from '../schemas/api.ts';
 import type { CallRow, MatchedRow } from './calls-sql.ts';
 import type { QueryContext } from './context.ts';
 import type { CsvColumn } from './csv.ts';
-import { maskInside, maskNumber } from './masking.ts';
+import { maskInside, maskNumber } from '../schemas/masking.ts';
 import { writeTime } from './times.ts';
 
 /** A call as answers show it, without what depends on the search. */

@@ -2,7 +2,7 @@ import type { CallRole } from '../schemas/api.ts';
 import { E164_DIGITS_MAX, e164PrefixRange } from '../schemas/number-key.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Range } from './cursor.ts';
-import type { NumberList } from './number-keys.ts';
+import type { NumberList } from '../schemas/number-keys.ts';
 
 /** A statement and the values that are bound to its `{name: Type}` places; no value stands in the text. */
 export interface Statement {

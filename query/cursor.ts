@@ -1,5 +1,5 @@
 import { Problem } from './problem.ts';
-import { Sealer } from './sealing.ts';
+import { Sealer } from '../schemas/sealing.ts';
 import { isSameRange } from './times.ts';
 
 /** The time range of a listing, half open, in UTC ms. */

@@ -1,6 +1,6 @@
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { BATCH_MOMENT } from '../schemas/tables.ts';
-import type { CallKey } from './call-id.ts';
+import type { CallKey } from '../schemas/call-id.ts';
 import { CALL_COLUMNS, moment, type CallRow, type Statement } from './calls-sql.ts';
 
 /** A stored row of a call with where it came from (JSONEachRow, 64-bit integers as text). */

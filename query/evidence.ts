@@ -1,6 +1,6 @@
 import { hasRecordIds } from '../schemas/feed.ts';
 import { addMonths } from '../schemas/retention-term.ts';
-import type { CallKey } from './call-id.ts';
+import type { CallKey } from '../schemas/call-id.ts';
 import type { Statement } from './calls-sql.ts';
 import type { QueryContext } from './context.ts';
 import {

@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto';
+import { hmacKeyId, numberHmac } from '../schemas/number-hmac.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import type { Caller } from './auth.ts';
 import type { Range } from './cursor.ts';
@@ -49,16 +49,6 @@ export function askedBy(
 /** A range of time in the filter of a look-up. */
 export function rangeAsked({ fromMs, toMs }: Range, zone: string) {
   return { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString(), time_zone: zone };
-}
-
-/** Names an HMAC key without telling it. */
-export function hmacKeyId(key: Uint8Array): string {
-  return createHash('sha256').update(key).digest('hex').slice(0, 8);
-}
-
-/** What the journal holds in place of a number. */
-export function numberHmac(key: Uint8Array, number: string): string {
-  return createHmac('sha256', key).update(number, 'utf8').digest('hex');
 }
 
 /** Rows that wait for a write at most; beyond, look-ups are refused. */

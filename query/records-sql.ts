@@ -11,7 +11,7 @@ import {
   type Term,
 } from './calls-sql.ts';
 import type { Range } from './cursor.ts';
-import type { NumberList } from './number-keys.ts';
+import type { NumberList } from '../schemas/number-keys.ts';
 
 /** The record after which a page begins: the sorting key of `cdr`, in the order of the answer. */
 export interface RecordPlace {

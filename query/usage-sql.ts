@@ -9,7 +9,7 @@ import {
   type Term,
 } from './calls-sql.ts';
 import type { Range } from './cursor.ts';
-import type { NumberList } from './number-keys.ts';
+import type { NumberList } from '../schemas/number-keys.ts';
 import { dialedPrefixParameters, dialedPrefixSql, type PrefixesByLength } from './dialed-prefixes.ts';
 
 /** The group after which a page begins: the values of the groups in the order of `USAGE_GROUPS`. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Json } from '../schemas/certificate.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { numberHmac } from '../schemas/number-hmac.ts';
@@ -138,7 +139,7 @@ class Erasure {
   async planned(): Promise<SubjectReport['result']> {
     const { client, database } = this.#context;
     const spans = this.#spans(0);
-    const id = 'dry-run';
+    const id = `dry-run-${randomUUID()}`;
     await this.#fillNumbers(id);
     try {
       const sql = new EraseSql(database, { requestId: id, ...spans });
@@ -173,11 +174,18 @@ class Erasure {
     await this.#restrict(this.#subject.fromMs);
     const held = await this.#heldCalls();
     if (held > 0)
-      return finishRequest(this.#context, request, 'deferred', { calls_deleted: 0, deferred_by: 'legal_hold' });
+      return finishRequest(this.#context, request, 'deferred', {
+        calls_deleted: 0,
+        deferred_by: 'legal_hold',
+      });
     const suppressedTo = await this.#suppressedTo();
     const spans = this.#spans(request.state === 'begun' ? suppressedTo : 0, suppressedTo);
     if (request.state === 'deferred')
-      request = await writeRequest(this.#context, { ...request, state: 'begun', version: request.version + 1 });
+      request = await writeRequest(this.#context, {
+        ...request,
+        state: 'begun',
+        version: request.version + 1,
+      });
     const version = await this.#suppress(spans);
     await outwaitWriters(this.#context.client, database, version);
     await this.#fillNumbers(requestId);
@@ -403,7 +411,11 @@ class Erasure {
     const numbers = `(SELECT number FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
     const of = (column: string, { fromMs, toMs }: Span): string =>
       `JSONExtractString(row, '${column}') IN ${numbers} AND toUnixTimestamp64Milli(start_at) >= ${fromMs} AND toUnixTimestamp64Milli(start_at) < ${toMs}`;
-    const corrected = [of('calling_number', own), of('displayed_caller_id', others), of('dialed_number', others)];
+    const corrected = [
+      of('calling_number', own),
+      of('displayed_caller_id', others),
+      of('dialed_number', others),
+    ];
     await this.#changes.change(
       'corrections',
       `ALTER TABLE ${database}.corrections DELETE WHERE ${corrected.map((each) => `(${each})`).join(' OR ')}`,
@@ -440,6 +452,12 @@ class Erasure {
   /** Calls of the person that a legal hold needs. */
   async #heldCalls(): Promise<number> {
     const { client, database } = this.#context;
+    const [table] = await select<{ there: number }>(
+      client,
+      "SELECT count() AS there FROM system.tables WHERE database = {database: String} AND name = 'legal_holds'",
+      { database },
+    );
+    if (table!.there === 0) return 0;
     const [holds] = await select<{ held: number }>(
       client,
       `SELECT count() AS held FROM ${database}.legal_holds FINAL

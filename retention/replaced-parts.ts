@@ -26,7 +26,9 @@ export class PartChanges {
    */
   async change(table: string, statement: string, mark: string): Promise<void> {
     // What is replaced does not stay for the usual 8 minutes, so that what replaces it must be on disk.
-    await this.#command(`ALTER TABLE ${this.#database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`);
+    await this.#command(
+      `ALTER TABLE ${this.#database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`,
+    );
     await this.#command(statement);
     const deadline = Date.now() + MUTATION_MS_MAX;
     for (;;) {

@@ -156,7 +156,8 @@ export const PROGRAM_ERRORS = {
     retryable: false,
   },
   ERASURE_WAITS: {
-    meaning: 'an erasure waits for something that does not end: an ingest process, an insert, a query that holds old parts',
+    meaning:
+      'an erasure waits for something that does not end: an ingest process, an insert, a query that holds old parts',
     action: 'look at what the message names, then call the command again: it goes on where it stopped',
     retryable: true,
   },
@@ -244,6 +245,11 @@ export const PROGRAM_ERRORS = {
   KEY_UNKNOWN: {
     meaning: 'no API key of this id',
     action: 'see cdrhouse keys list',
+    retryable: false,
+  },
+  REQUEST_UNKNOWN: {
+    meaning: 'no request of a person has this id',
+    action: 'see cdrhouse subject list',
     retryable: false,
   },
   INTERNAL: {

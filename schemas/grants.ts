@@ -11,6 +11,8 @@ export function grantStatements(database: string): string[] {
     `GRANT SELECT ON ${database}.* TO cdrhouse_query;`,
     `ALTER USER cdrhouse_query SETTINGS allow_ddl = 0 CONST, max_concurrent_queries_for_user = 64 CONST, log_queries = 0;`,
     `GRANT INSERT ON ${database}.lookup_journal TO cdrhouse_query;`,
+    // Certificates are the privileged user's alone to sign.
+    `REVOKE SELECT ON ${database}.signing_keys FROM cdrhouse_ingest, cdrhouse_query;`,
     `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
     `GRANT SELECT ON system.parts TO cdrhouse_retention;`,
   ];

@@ -225,6 +225,80 @@ ORDER BY (topic, partition)`,
   },
   {
     number: 3,
+    title: 'requests of persons, corrections, restrictions, objections',
+    statements: ({ database, ...context }) => {
+      const table = (name: string): string => `CREATE TABLE IF NOT EXISTS ${database}.${name}`;
+      const synced = 'SETTINGS fsync_after_insert = 1, fsync_part_directory = 1';
+      // The number itself: reads ask for it row by row. The calls that have it are kept as well.
+      const held = `
+  number String COMMENT 'as calls hold it',
+  feed LowCardinality(String) COMMENT 'of calls of this feed only; empty: of all',
+  held_from DateTime64(3, 'UTC') COMMENT 'the person held the number from here on',
+  held_to DateTime64(3, 'UTC') COMMENT 'and before this moment; 2290: to this day',
+  request_id String,`;
+      return [
+        `${table('subject_requests')} (
+  request_id String,
+  kind LowCardinality(String) COMMENT 'export, rectify, erase, restrict, lift, object, withdraw',
+  state LowCardinality(String) COMMENT 'begun, deferred, refused, done',
+  reason String,
+  number_hmacs Array(String) COMMENT 'HMAC-SHA-256 of each number, never the number',
+  hmac_key_id String COMMENT 'the key of the journal at that time',
+  feeds Array(String) COMMENT 'numbers of these feeds only; none: of all',
+  held_from DateTime64(3, 'UTC') COMMENT 'the person held the numbers from here on',
+  held_to DateTime64(3, 'UTC') COMMENT 'and before this moment; 2290: to this day',
+  asked_at DateTime64(3, 'UTC') COMMENT 'when the person asked',
+  due_at DateTime64(3, 'UTC') COMMENT 'when it must be answered',
+  begun_at DateTime64(3, 'UTC'),
+  finished_at Nullable(DateTime64(3, 'UTC')),
+  details String COMMENT 'what else was asked, as JSON without numbers',
+  certificate String COMMENT 'signed, as JSON; empty until it is finished',
+  version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY request_id ${synced}`,
+        `${table('corrections')} (
+  cdr_key UInt64,
+  start_at DateTime64(3, 'UTC') COMMENT 'as it was before',
+  request_id String,
+  calling_key UInt64 COMMENT 'as it was before',
+  new_start_at DateTime64(3, 'UTC'),
+  new_calling_key UInt64,
+  correction UInt32 COMMENT 'its number in the versions of rows',
+  field LowCardinality(String),
+  before String COMMENT 'its value, as text',
+  after String,
+  row String COMMENT 'the row of cdr as it was before, as JSON',
+  reason String,
+  corrected_at DateTime64(3, 'UTC'),
+  done UInt8 COMMENT '0: begun, the tables may not have it yet',
+  version UInt64
+) ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(start_at)
+ORDER BY (cdr_key, start_at, request_id)
+${expires('start_at', { database, ...context })}
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
+        `${table('restrictions')} (${held}
+  keep_past_term UInt8 COMMENT '1: the calls are kept until it is lifted',
+  lifted_by String COMMENT 'the request that lifted it; empty: it holds',
+  changed_at DateTime64(3, 'UTC'),
+  version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY (number, feed, held_from, held_to, request_id) ${synced}`,
+        `${table('objections')} (${held}
+  purpose LowCardinality(String) COMMENT 'for which look-ups are refused',
+  kind LowCardinality(String) COMMENT 'object, withdraw',
+  lifted_by String COMMENT 'the request that lifted it; empty: it holds',
+  changed_at DateTime64(3, 'UTC'),
+  version UInt64
+) ENGINE = ReplacingMergeTree(version) ORDER BY (number, feed, purpose, held_from, held_to, request_id) ${synced}`,
+        `${table('signing_keys')} (
+  key_id String,
+  private_key String COMMENT 'Ed25519, PKCS 8 in base64; signs certificates',
+  made_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(made_at) ORDER BY key_id ${synced}`,
+      ];
+    },
+  },
+  {
+    number: 4,
     title: 'erasure: suppressions, and which of them each writer works with',
     statements: ({ database, retentionMonths }) => [
       `CREATE TABLE IF NOT EXISTS ${database}.suppressions (
@@ -248,6 +322,16 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
 ) ENGINE = ReplacingMergeTree(reported_at)
 ORDER BY instance
 TTL reported_at + INTERVAL 1 DAY`,
+      `CREATE TABLE IF NOT EXISTS ${database}.adjustments (
+  kind LowCardinality(String) COMMENT 'swept: gone because its term was over; erased: gone by the wish of a person',
+  feed LowCardinality(String),
+  hour DateTime('UTC') COMMENT 'UTC hour of start',
+  source String COMMENT 'what took them away: the sweep_id of a sweep, the request_id of an erasure and how far it went',
+  calls UInt64,
+  at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(at)
+ORDER BY (kind, feed, hour, source)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
       // In memory: what is to be erased must not be written to disk once more. A request that is done again fills it anew.
       `CREATE TABLE IF NOT EXISTS ${database}.erasure_numbers (
   request_id String, feed String, number String, number_key UInt64, blanked String, blanked_key UInt64

@@ -10,7 +10,8 @@ import { PREFIX_DIGITS_MIN, readNumber, type NumberReading } from '../number-rea
 import { requireRole, type Caller } from '../auth.ts';
 import { goneSignal, pageRows, rangeDaysMax, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
 import type { Range } from '../cursor.ts';
-import { askedBy, hmacKeyId, numberHmac, rangeAsked, type Lookup } from '../journal.ts';
+import { hmacKeyId, numberHmac } from '../../schemas/number-hmac.ts';
+import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import {
   journalEndsSql,
   journalSql,

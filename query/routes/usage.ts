@@ -28,7 +28,7 @@ import type { CsvColumn } from '../csv.ts';
 import type { Range } from '../cursor.ts';
 import { dialedPrefixes } from '../dialed-prefixes.ts';
 import type { KnownFeeds } from '../feeds.ts';
-import type { NumberList } from '../number-keys.ts';
+import type { NumberList } from '../../schemas/number-keys.ts';
 import { readNumberList } from '../number-list.ts';
 import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';

@@ -1,6 +1,6 @@
-import { e164Key, isE164, textKey } from '../schemas/number-key.ts';
-import { deriveKey } from '../schemas/record-key.ts';
-import { sipHash24, type SipKey } from '../schemas/siphash.ts';
+import { e164Key, isE164, textKey } from './number-key.ts';
+import { deriveKey } from './record-key.ts';
+import { sipHash24, type SipKey } from './siphash.ts';
 
 /** Numbers as text, and the keys under which they can be stored. */
 export interface NumberList {

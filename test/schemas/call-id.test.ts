@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import tap from 'tap';
-import { CallIds, type CallKey } from '../../query/call-id.ts';
+import { CallIds, type CallKey } from '../../schemas/call-id.ts';
 
 const secret = Buffer.alloc(32, 7);
 const keys: fc.Arbitrary<CallKey> = fc.record(

@@ -6,7 +6,7 @@ import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import { BatchMemory } from '../../ingest/parse/batch-memory.ts';
 import { NumberReader } from '../../ingest/parse/number-text.ts';
-import { NumberKeys } from '../../query/number-keys.ts';
+import { NumberKeys } from '../../schemas/number-keys.ts';
 import { readNumber } from '../../query/number-reading.ts';
 
 const identityKey = Buffer.alloc(32, 5);

@@ -10,12 +10,17 @@ const TAIL_DIGITS = 6;
 /** What switches write where there is no number to show: these tell nothing about a person. */
 const NO_NUMBER = new Set(['', 'anonymous', 'private', 'restricted', 'withheld', 'unavailable', 'unknown']);
 
+/** Whether a text stands where there is no number to show. */
+export function tellsNothing(number: string): boolean {
+  return NO_NUMBER.has(number.toLowerCase());
+}
+
 /**
  * The number with its last four characters hidden: `+3363998****`. A number of up to four characters (`112`, extension
  * `1002`) is hidden whole. Empty and `anonymous` stay: there is nothing to hide.
  */
 export function maskNumber(number: string): string {
-  if (NO_NUMBER.has(number.toLowerCase())) return number;
+  if (tellsNothing(number)) return number;
   const characters = Array.from(number);
   return characters.length <= HIDDEN ? MASK : characters.slice(0, -HIDDEN).join('') + MASK;
 }

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import tap from 'tap';
-import { maskInside, maskNumber } from '../../query/masking.ts';
+import { maskInside, maskNumber } from '../../schemas/masking.ts';
 
 await tap.test('the last four characters are hidden', async (t) => {
   t.equal(maskNumber('+33639980001'), '+3363998****');

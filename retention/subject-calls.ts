@@ -1,0 +1,69 @@
+import { NumberKeys, type NumberList } from '../schemas/number-keys.ts';
+import { select } from './clickhouse.ts';
+import type { Subject } from './subject.ts';
+import type { SubjectContext } from './subject-requests.ts';
+
+/** Conditions of the rows of a person in the call tables, and the values that are bound to them. */
+export interface PersonSql {
+  readonly cdr: string;
+  readonly cdr_by_number: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+/** Settings of reads of the call tables: which row of a key counts is known before others are passed over. */
+export const CALL_READ_SETTINGS = {
+  do_not_merge_across_partitions_select_final: 1,
+  query_plan_optimize_lazy_final: 0,
+} as const;
+
+/** Every feed that calls can be of: those of the settings and of the ledger. */
+export async function knownFeeds({ client, database, settings }: SubjectContext): Promise<string[]> {
+  const rows = await select<{ feed: string }>(client, `SELECT DISTINCT feed FROM ${database}.ingest_ledger`);
+  return [...new Set([...settings.feeds.map(({ name }) => name), ...rows.map(({ feed }) => feed)])].sort();
+}
+
+/** The numbers of a person with all keys under which calls can stand. */
+export async function personNumbers(context: SubjectContext, subject: Subject): Promise<NumberList> {
+  const feeds = subject.feeds ?? (await knownFeeds(context));
+  return new NumberKeys(context.stored.identityKey).listOf(feeds, subject.numbers);
+}
+
+/** Rows of calls that began while the person held the number: ranges of the tables' sorting keys. */
+export function personSql(numbers: NumberList, { feeds, fromMs, toMs }: Subject): PersonSql {
+  const inTime =
+    "start_at >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC') AND start_at < fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')" +
+    (feeds === undefined ? '' : ' AND feed IN {feeds: Array(String)}');
+  return {
+    cdr: `calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)} AND ${inTime}`,
+    cdr_by_number: `number_key IN {keys: Array(UInt64)} AND if(role = 'dialed', dialed_number, displayed_caller_id) IN {texts: Array(String)} AND ${inTime}`,
+    parameters: {
+      keys: numbers.keys,
+      texts: numbers.texts,
+      from_ms: fromMs,
+      to_ms: toMs,
+      ...(feeds === undefined ? {} : { feeds }),
+    },
+  };
+}
+
+/** How many calls there are of the person by role; a call can be in several of them. */
+export async function countCalls(
+  context: SubjectContext,
+  subject: Subject,
+): Promise<{ readonly calling: number; readonly dialed: number; readonly displayed: number }> {
+  const { client, database } = context;
+  const {
+    cdr,
+    cdr_by_number: byNumber,
+    parameters,
+  } = personSql(await personNumbers(context, subject), subject);
+  const rows = await select<{ role: string; calls: number }>(
+    client,
+    `SELECT 'calling' AS role, count() AS calls FROM ${database}.cdr FINAL WHERE ${cdr}
+    UNION ALL SELECT toString(role) AS role, count() AS calls FROM ${database}.cdr_by_number FINAL WHERE ${byNumber} GROUP BY role`,
+    parameters,
+    CALL_READ_SETTINGS,
+  );
+  const of = (role: string): number => rows.find((row) => row.role === role)?.calls ?? 0;
+  return { calling: of('calling'), dialed: of('dialed'), displayed: of('displayed') };
+}

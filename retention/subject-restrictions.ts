@@ -1,0 +1,162 @@
+import { PURPOSES } from '../schemas/api.ts';
+import { CdrhouseError } from '../schemas/errors.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
+import { select } from './clickhouse.ts';
+import { countCalls } from './subject-calls.ts';
+import { readSubject, type Subject, type SubjectOptions } from './subject.ts';
+import {
+  beginRequest,
+  checkReason,
+  dryRun,
+  finishRequest,
+  openRequest,
+  withSubjects,
+  type NewRequest,
+  type SubjectContext,
+  type SubjectReport,
+} from './subject-requests.ts';
+
+/**
+ * Restriction of processing (Article 18 of the GDPR), objection (21) and withdrawal of consent (7): what the API may not
+ * show, or not for a purpose. The calls stay as they are; query/ reads these tables with every look-up.
+ */
+
+/** What every request of a person says. */
+export interface PersonAsked {
+  readonly person: SubjectOptions;
+  readonly reason: string;
+  /** When the person asked, UTC ms; undefined: now. */
+  readonly askedMs: number | undefined;
+  readonly dryRun: boolean;
+}
+
+export interface RestrictAsked extends PersonAsked {
+  /** The calls are kept until it is lifted, past their term too. */
+  readonly keepPastTerm: boolean;
+}
+
+export interface ObjectAsked extends PersonAsked {
+  readonly kind: 'object' | 'withdraw';
+  readonly purposes: readonly string[];
+}
+
+export interface LiftAsked extends PersonAsked {
+  /** Objections to these purposes are lifted; none: restrictions. */
+  readonly purposes: readonly string[];
+}
+
+/** Look-ups hide the person's calls from now on. Throws USAGE_WRONG. */
+export function restrict(settings: Settings, asked: RestrictAsked): Promise<SubjectReport> {
+  return record(settings, asked, 'restrict', { keep_past_term: asked.keepPastTerm }, 'restrictions', [
+    { keep_past_term: asked.keepPastTerm ? 1 : 0 },
+  ]);
+}
+
+/** The API refuses look-ups of the person for these purposes from now on. Throws USAGE_WRONG. */
+export function object(settings: Settings, asked: ObjectAsked): Promise<SubjectReport> {
+  const purposes = readPurposes(asked.purposes);
+  const { kind } = asked;
+  const rows = purposes.map((purpose) => ({ purpose, kind }));
+  return record(settings, asked, kind, { purposes }, 'objections', rows);
+}
+
+/** Ends restrictions, or objections, of these numbers whose time lies within the one that is named. Throws USAGE_WRONG. */
+export function lift(settings: Settings, asked: LiftAsked): Promise<SubjectReport> {
+  checkReason(asked.reason);
+  const subject = readSubject(settings, asked.person);
+  const purposes = readPurposes(asked.purposes, 0);
+  const table = purposes.length === 0 ? 'restrictions' : 'objections';
+  return withSubjects(settings, async (context) => {
+    const request: NewRequest = { ...asked, kind: 'lift', subject, details: { purposes } };
+    const open = await openRequest(context, request);
+    const holding = await heldRows(context, table, subject, purposes, '');
+    if (holding.length === 0 && open === undefined)
+      throw new CdrhouseError('USAGE_WRONG', `none of the ${table} of these numbers lies within this time`);
+    if (asked.dryRun) return dryRun('lift', { lifted: holding.length, of: table });
+    const begun = await beginRequest(context, request);
+    const changed = { lifted_by: begun.requestId, changed_at: sqlTime(Date.now()) };
+    await context.client.insert({
+      table: `${context.database}.${table}`,
+      values: holding.map((row) => ({ ...row, ...changed, version: row.version + 1 })),
+      format: 'JSONEachRow',
+    });
+    // Also those that were lifted before it was broken off.
+    const lifted = await heldRows(context, table, subject, purposes, begun.requestId);
+    return finishRequest(context, begun, 'done', { lifted: lifted.length, of: table });
+  });
+}
+
+async function record(
+  settings: Settings,
+  asked: PersonAsked,
+  kind: 'restrict' | 'object' | 'withdraw',
+  details: NewRequest['details'],
+  table: 'restrictions' | 'objections',
+  rows: readonly object[],
+): Promise<SubjectReport> {
+  checkReason(asked.reason);
+  const subject = readSubject(settings, asked.person);
+  return withSubjects(settings, async (context) => {
+    const calls = await countCalls(context, subject);
+    const result = { ...details, numbers: subject.numbers.length, calls };
+    if (asked.dryRun) return dryRun(kind, result);
+    const request = await beginRequest(context, { ...asked, kind, subject, details });
+    const common = {
+      held_from: sqlTime(subject.fromMs),
+      held_to: sqlTime(subject.toMs),
+      request_id: request.requestId,
+      lifted_by: '',
+      changed_at: sqlTime(request.begunMs),
+      version: 1,
+    };
+    const feeds = subject.feeds ?? [''];
+    await context.client.insert({
+      table: `${context.database}.${table}`,
+      // The same rows again where it was broken off behind them.
+      values: subject.numbers.flatMap((number) =>
+        feeds.flatMap((feed) => rows.map((row) => ({ number, feed, ...common, ...row }))),
+      ),
+      format: 'JSONEachRow',
+    });
+    return finishRequest(context, request, 'done', result);
+  });
+}
+
+interface HeldRow {
+  readonly version: number;
+}
+
+/** Rows of a person's time that this request lifted; an empty id: that hold. */
+function heldRows(
+  { client, database }: SubjectContext,
+  table: 'restrictions' | 'objections',
+  { numbers, feeds, fromMs, toMs }: Subject,
+  purposes: readonly string[],
+  liftedBy: string,
+): Promise<HeldRow[]> {
+  return select<HeldRow>(
+    client,
+    `SELECT * FROM ${database}.${table} FINAL
+    WHERE number IN {numbers: Array(String)} AND lifted_by = {lifted_by: String}
+      AND held_from >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC')
+      AND held_to <= fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')
+      ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'}
+      ${purposes.length === 0 ? '' : 'AND purpose IN {purposes: Array(String)}'}`,
+    {
+      numbers,
+      lifted_by: liftedBy,
+      from_ms: fromMs,
+      to_ms: toMs,
+      ...(feeds === undefined ? {} : { feeds }),
+      ...(purposes.length === 0 ? {} : { purposes }),
+    },
+  );
+}
+
+function readPurposes(purposes: readonly string[], fewest = 1): string[] {
+  const known: readonly string[] = PURPOSES;
+  if (purposes.length < fewest || purposes.some((purpose) => !known.includes(purpose)))
+    throw new CdrhouseError('USAGE_WRONG', `--purpose: some of ${known.join(', ')}`);
+  return [...new Set(purposes)].sort();
+}

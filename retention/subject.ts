@@ -1,0 +1,87 @@
+import { applyDialPlan, dialPlanOf } from '../schemas/dial-plan.ts';
+import { CdrhouseError } from '../schemas/errors.ts';
+import { isE164 } from '../schemas/number-key.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { tellsNothing } from '../schemas/masking.ts';
+
+/**
+ * The person behind numbers in a time: numbers are reassigned, so that only calls that begin in the time are theirs.
+ */
+export interface Subject {
+  /** Texts under which calls hold the numbers. */
+  readonly numbers: readonly string[];
+  /** Feeds whose numbers are meant; undefined: of all. Always given where a number is not E.164. */
+  readonly feeds: readonly string[] | undefined;
+  /** UTC ms, `[fromMs, toMs)`. */
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** The person as the command line names them. */
+export interface SubjectOptions {
+  readonly numbers: readonly string[];
+  readonly feeds: readonly string[] | undefined;
+  readonly fromMs: number;
+  /** Undefined: they hold the numbers to this day. */
+  readonly toMs: number | undefined;
+}
+
+/** The end of a time that has none: no call begins behind it. */
+export const OPEN_END_MS = Date.UTC(2290, 0, 1);
+
+/** `2026-03-01T10:00:00.000Z` */
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+const NUMBER_LENGTH_MAX = 64;
+const CONTROL = /\p{Cc}/u;
+/** Characters that people put between digits. */
+const SEPARATORS = /[\s\u00ad.()\-\u2010-\u2015\u2212]/gu;
+
+/**
+ * Reads who is meant. A number is taken as it is written and as E.164: `+…`, `00…`, or as the country of
+ * `query.default_country` dials it. What is no E.164 number (an extension, a number of a feed without a country) is
+ * another person's on another switch, so that the feeds must be named. Throws USAGE_WRONG, which repeats no number.
+ */
+export function readSubject(settings: Settings, options: SubjectOptions): Subject {
+  const { fromMs, toMs = OPEN_END_MS } = options;
+  if (fromMs >= toMs) throw new CdrhouseError('USAGE_WRONG', '--from must be before --to');
+  const known = settings.feeds.map(({ name }) => name);
+  const { feeds } = options;
+  const readings = options.numbers.map((typed) => readTyped(typed, settings.query.default_country));
+  if (readings.some(({ e164 }) => e164 === undefined) && feeds === undefined && known.length > 1) {
+    throw new CdrhouseError(
+      'USAGE_WRONG',
+      'a number that is not E.164 is another person on another switch: say --feed as well',
+    );
+  }
+  const numbers = readings.flatMap(({ texts, e164 }) =>
+    // A national text is somebody else's in a feed of another country.
+    e164 !== undefined && feeds === undefined && known.length > 1
+      ? [e164]
+      : [...texts, ...(e164 === undefined ? [] : [e164])],
+  );
+  return { numbers: [...new Set(numbers)].sort(), feeds: feeds && [...new Set(feeds)].sort(), fromMs, toMs };
+}
+
+function readTyped(
+  typed: string,
+  country: string | undefined,
+): { readonly texts: readonly string[]; readonly e164: string | undefined } {
+  const text = typed.trim();
+  if (text === '' || text.length > NUMBER_LENGTH_MAX || CONTROL.test(text) || tellsNothing(text)) {
+    throw new CdrhouseError(
+      'USAGE_WRONG',
+      `--number: 1 to ${NUMBER_LENGTH_MAX} printable characters that name a person's line`,
+    );
+  }
+  const compact = text.replace(SEPARATORS, '');
+  // A switch may write what is no number with such characters in it.
+  const texts = compact === '' ? [text] : [text, compact];
+  if (isE164(compact)) return { texts: [compact], e164: compact };
+  const planned = country === undefined ? undefined : applyDialPlan(compact, dialPlanOf(country));
+  if (planned !== undefined && isE164(planned)) return { texts: [compact], e164: planned };
+  const international = /^00[1-9][0-9]{6,14}$/.test(compact) ? `+${compact.slice(2)}` : undefined;
+  return { texts: international === undefined ? texts : [compact], e164: international };
+}

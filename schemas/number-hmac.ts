@@ -1,0 +1,11 @@
+import { createHash, createHmac } from 'node:crypto';
+
+/** Names an HMAC key without telling it. */
+export function hmacKeyId(key: Uint8Array): string {
+  return createHash('sha256').update(key).digest('hex').slice(0, 8);
+}
+
+/** What the journal and the requests of persons hold in place of a number: HMAC-SHA-256 under the journal's key. */
+export function numberHmac(key: Uint8Array, number: string): string {
+  return createHmac('sha256', key).update(number, 'utf8').digest('hex');
+}

@@ -1,0 +1,43 @@
+import tap from 'tap';
+import { OPEN_END_MS, readSubject } from '../../retention/subject.ts';
+import { checkSettings } from '../../schemas/settings.ts';
+
+const one = checkSettings({ feeds: [{ name: 'a' }], query: { default_country: 'FR' } });
+const two = checkSettings({
+  feeds: [
+    { name: 'a', topic: 'a' },
+    { name: 'b', topic: 'b' },
+  ],
+  query: { default_country: 'FR' },
+});
+const at = { fromMs: 0, toMs: undefined };
+const numbers = (settings: typeof one, typed: string, feeds?: string[]): readonly string[] =>
+  readSubject(settings, { ...at, numbers: [typed], feeds }).numbers;
+
+await tap.test('a number in any notation is its E.164 number', async (t) => {
+  for (const typed of ['+33199000001', '01 99 00 00 01', '0033 1 99 00 00 01', '+33 (1) 99-00-00-01'])
+    t.strictSame(numbers(two, typed), ['+33199000001'], typed);
+  const { feeds, fromMs, toMs } = readSubject(two, { ...at, numbers: ['+33199000001'], feeds: undefined });
+  t.strictSame({ feeds, fromMs, toMs }, { feeds: undefined, fromMs: 0, toMs: OPEN_END_MS });
+});
+
+await tap.test(
+  'with one feed, or where feeds are named, its digits as they were typed are meant too',
+  async (t) => {
+    t.strictSame(numbers(one, '0199000001'), ['+33199000001', '0199000001']);
+    t.strictSame(numbers(two, '01 99 00 00 01', ['b']), ['+33199000001', '0199000001']);
+  },
+);
+
+await tap.test('an extension is another person on another switch', async (t) => {
+  t.throws(() => numbers(two, '1002'), { code: 'USAGE_WRONG', message: /--feed/ });
+  t.strictSame(numbers(two, '1002', ['a']), ['1002']);
+  t.strictSame(numbers(one, '1002'), ['1002']);
+});
+
+await tap.test('what names nobody is refused, and not repeated', async (t) => {
+  for (const typed of ['', 'Anonymous', 'unknown', '+33\n', '1'.repeat(65)]) {
+    t.throws(() => numbers(one, typed), { code: 'USAGE_WRONG' });
+  }
+  t.throws(() => readSubject(one, { numbers: ['1'], feeds: undefined, fromMs: 2, toMs: 2 }), /--from/);
+});
