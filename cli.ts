@@ -580,6 +580,30 @@ aboutPerson(subject.command('export'))
     const asked = { ...personAsked(options), out: options.out, unmasked: options.unmasked === true };
     printSubject(await exportSubject(await readSettings(), asked), options.json);
   });
+aboutPerson(subject.command('erase'))
+  .description(
+    'delete what the person called, and blank their numbers in calls of others; what bills or a legal hold still need is deferred',
+  )
+  .action(async (options: SubjectCommandOptions) => {
+    const { erase } = await import('./retention/erase.ts');
+    printSubject(await erase(await readSettings(), personAsked(options)), options.json);
+  });
+subject
+  .command('verify')
+  .description('look again for what an erasure took away; exit 1 where something is found')
+  .requiredOption('--id <request>', 'the request')
+  .requiredOption('--number <number...>', 'the numbers, as they were named: they are not kept')
+  .option('--json', 'print the report as JSON')
+  .action(async (options: { id: string; number: string[]; json?: boolean }) => {
+    const { verifyErasure } = await import('./retention/erase.ts');
+    const report = await verifyErasure(await readSettings(), options.id, options.number);
+    if (options.json === true) print(`${JSON.stringify(report)}\n`);
+    else
+      for (const [name, value] of Object.entries(report))
+        print(`${name}  ${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
+    if (!report.verified)
+      throw new CdrhouseError('ERASURE_UNPROVEN', `request ${options.id} (${report.state}) is not verified`);
+  });
 aboutPerson(subject.command('restrict'))
   .description('keep the calls of a person, and hide them from look-ups until it is lifted')
   .option('--keep-past-term', 'keep them past the retention term too, until it is lifted')

@@ -8,6 +8,8 @@ import {
   type StoredSource,
 } from '../schemas/tables.ts';
 import { BATCHES_IN_FLIGHT_MAX, type Settings } from '../schemas/settings.ts';
+import type { Suppression, SuppressionSet } from '../schemas/suppressions.ts';
+import { readSuppressions } from './suppressions.ts';
 
 /** Insert settings that the guarantees rest on, passed explicitly because a server's profile may differ. */
 const INSERT_SETTINGS: ClickHouseSettings = {
@@ -279,6 +281,34 @@ export class IngestDatabase {
       table: `${this.#database}.ingest_heartbeats`,
       values: [...rows],
       format: 'JSONEachRow',
+      clickhouse_settings: INSERT_SETTINGS,
+    });
+  }
+
+  /** The newest version of the suppressions; 0: there are none. */
+  async suppressionsVersion(): Promise<number> {
+    const [row] = await this.rows<{ version: number }>(
+      `SELECT max(version) AS version FROM ${this.#database}.suppressions`,
+    );
+    return row?.version ?? 0;
+  }
+
+  /** All suppressions. Rejects with SUPPRESSIONS_UNREADABLE where some were made with other keys. */
+  async suppressions(keyId: string): Promise<SuppressionSet> {
+    const rows = await this.rows<Suppression & { keyId: string; version: number }>(
+      `SELECT kind, number_hash AS numberHash, key_id AS keyId, feed, version,
+        toUnixTimestamp64Milli(from_at) AS fromMs, toUnixTimestamp64Milli(to_at) AS toMs
+      FROM ${this.#database}.suppressions FINAL`,
+    );
+    return readSuppressions(rows, keyId);
+  }
+
+  /** Notes, by the server's clock, with which suppressions this writer works, or that it has ended. */
+  async reportWriter(instance: string, version: number, ended: boolean): Promise<void> {
+    await this.#client.command({
+      query: `INSERT INTO ${this.#database}.ingest_writers (instance, suppressions_version, reported_at, ended)
+        SELECT {instance: String}, {version: UInt64}, now64(3), {ended: UInt8}`,
+      query_params: { instance, version, ended: ended ? 1 : 0 },
       clickhouse_settings: INSERT_SETTINGS,
     });
   }

@@ -8,6 +8,8 @@ import type { PartitionState } from './partitions.ts';
 export interface Written {
   readonly instance: string;
   readonly nowMs: number;
+  /** Of the suppressions that the range was parsed with. */
+  readonly suppressionsVersion: number;
 }
 
 /** The row that says: offsets `[from, next)` of this partition are stored, and what they held. */
@@ -16,7 +18,7 @@ export function ledgerRow(
   feed: Feed,
   { from, next }: { readonly from: number; readonly next: number },
   counts: SourceCounts,
-  { instance, nowMs }: Written,
+  { instance, nowMs, suppressionsVersion }: Written,
 ): LedgerRow {
   const { source, clusterId, generation, correction } = partition;
   return {
@@ -34,14 +36,14 @@ export function ledgerRow(
     rejected: counts.rejected,
     suppressed: counts.suppressed,
     skipped: counts.skipped,
-    blanked: 0,
+    blanked: counts.blanked,
     rejected_by_code: counts.rejectedByCode,
     skipped_by_reason: counts.skippedByReason,
     stored_by_hour: Object.fromEntries([...counts.storedByHour].map(([hour, count]) => [hour * 3600, count])),
     zone_overlaps: counts.zoneOverlaps,
     zone_gaps: counts.zoneGaps,
     reading: feed.reading,
-    suppressions_version: 0,
+    suppressions_version: suppressionsVersion,
     message_at_max: sqlTime(counts.messageAtMax),
     instance,
     stored_at: sqlTime(nowMs),
@@ -53,7 +55,14 @@ export function ledgerRow(
 }
 
 /** A range of no length, which begins the partition's generation at the place where it goes on. */
-export function claimRow(partition: PartitionState, feed: Feed, written: Written): LedgerRow {
+export function claimRow(
+  partition: PartitionState,
+  feed: Feed,
+  written: Omit<Written, 'suppressionsVersion'>,
+): LedgerRow {
   const { position } = partition;
-  return ledgerRow(partition, feed, { from: position, next: position }, emptyCounts(), written);
+  return ledgerRow(partition, feed, { from: position, next: position }, emptyCounts(), {
+    ...written,
+    suppressionsVersion: 0,
+  });
 }

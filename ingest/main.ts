@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { isMissingTable } from '../schemas/clickhouse-errors.ts';
+import { errorCode, isMissingTable } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError, PROGRAM_ERRORS, type ProgramErrorCode } from '../schemas/errors.ts';
 import { readFeed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -21,6 +21,7 @@ import { Reachability, type Readiness } from './reachability.ts';
 import { chooseReader, type ReaderChoice } from './readers/choice.ts';
 import { untilDone, type RetryReport } from './retry.ts';
 import { emptySummary, type IngestSummary } from './summary.ts';
+import { SuppressionsWatch } from './suppressions.ts';
 import { Writer } from './writer.ts';
 
 /** How long a server may take to answer before it counts as unreachable. */
@@ -94,7 +95,7 @@ async function runProcess(
       if (untilIdle) throw new CdrhouseError('IDLE_WITH_ERRORS', 'stopped before anything was read');
       return { ...emptySummary(), reader: reader.kind };
     }
-    return await readFeeds({ settings, stored, database, metrics, log }, async (newPipeline) => {
+    return await readFeeds({ settings, stored, database, metrics, log, stop }, async (newPipeline) => {
       const joining = (): Pipeline => {
         const joined = newPipeline();
         pipeline = joined;
@@ -119,7 +120,7 @@ async function runProcess(
 /** Reads until it is stopped. Where its place in the group is lost, or no broker answers, it joins again with a new consumer. */
 async function runService(
   joining: () => Pipeline,
-  { settings, metrics, log, stop }: Pick<Wiring, 'settings' | 'metrics' | 'log'> & { stop: AbortSignal },
+  { settings, metrics, log, stop }: Pick<Wiring, 'settings' | 'metrics' | 'log' | 'stop'>,
 ): Promise<IngestSummary> {
   const pauseMsMax = settings.ingest.retry_seconds_max * 1000;
   for (let pauseMs = REJOIN_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
@@ -140,11 +141,12 @@ interface Wiring {
   readonly database: IngestDatabase;
   readonly metrics: IngestMetrics;
   readonly log: Logger;
+  readonly stop: AbortSignal;
 }
 
 /** Wires all that a pipeline needs, hands to `run` how to make one, and takes it apart again. */
 async function readFeeds<T>(
-  { settings, stored, database, metrics, log }: Wiring,
+  { settings, stored, database, metrics, log, stop }: Wiring,
   run: (newPipeline: () => Pipeline) => Promise<T>,
 ): Promise<T> {
   const slot = await claimProcessSlot(settings.kafka.group);
@@ -170,9 +172,30 @@ async function readFeeds<T>(
     metrics.retried('parse', reason);
     log.error({ code: 'PARSE_WORKER_FAILED', reason, messages }, 'a parse worker failed');
   };
-  const writer = new Writer({ database, pool, feeds, instance, pauseMsMax, report, inserted, workerFailed });
+  const suppressions = new SuppressionsWatch(database, {
+    instance,
+    identityKey: stored.identityKey,
+    failed: (error) => log.warn({ reason: errorCode(error) }, 'the suppressions could not be looked at'),
+  });
+  const writer = new Writer({
+    database,
+    pool,
+    feeds,
+    suppressions,
+    instance,
+    pauseMsMax,
+    report,
+    inserted,
+    workerFailed,
+  });
   const { instanceId } = slot;
   try {
+    await untilDone(() => suppressions.start(), {
+      what: 'read the suppressions',
+      pauseMsMax,
+      signal: stop,
+      report,
+    });
     return await run(
       () =>
         new Pipeline({
@@ -190,6 +213,7 @@ async function readFeeds<T>(
     );
   } finally {
     await pool.close();
+    await suppressions.stop();
     slot.release();
   }
 }

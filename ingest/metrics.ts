@@ -43,6 +43,12 @@ export class IngestMetrics {
     labelNames: ['feed', 'reason'] as const,
     registers: [this.#registry],
   });
+  readonly #blanked = new Counter({
+    name: 'cdrhouse_ingest_blanked_total',
+    help: 'Stored records in which the number of a person who was erased is blanked, by feed',
+    labelNames: ['feed'] as const,
+    registers: [this.#registry],
+  });
   readonly #duplicates = new Counter({
     name: 'cdrhouse_ingest_duplicates_in_batch_total',
     help: 'Accepted records that equal another one of the same batch. Duplicates of other batches collapse in the database unseen by ingest; cdrhouse_audit_elsewhere_records counts those too',
@@ -177,6 +183,7 @@ export class IngestMetrics {
       for (const result of RESULTS) this.#records.inc({ feed, result }, 0);
       for (const code of REJECT_CODES) this.#rejected.inc({ feed, code }, 0);
       this.#duplicates.inc({ feed }, 0);
+      this.#blanked.inc({ feed }, 0);
     }
   }
 
@@ -210,6 +217,7 @@ export class IngestMetrics {
       const feed = feedNames[source.feed]!;
       const counts = parsed.counts[index]!;
       for (const result of RESULTS) this.#records.inc({ feed, result }, counts[result]);
+      this.#blanked.inc({ feed }, counts.blanked);
       for (const [code, count] of Object.entries(counts.rejectedByCode))
         this.#rejected.inc({ feed, code }, count);
       for (const [reason, count] of Object.entries(counts.skippedByReason))

@@ -1,10 +1,17 @@
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
+import { NO_SUPPRESSIONS, type SuppressionSet } from '../schemas/suppressions.ts';
 import type { BlockTable } from '../schemas/tables.ts';
 import { BlockStream, PieceMemory, type Piece } from './block-stream.ts';
 import type { PackedBatch, ParseContext, ParsedBatch } from './parse/batch.ts';
-import { BEGUN, type ParseTask, type PieceAnswer, type PieceRequest } from './parse-task.ts';
+import {
+  BEGUN,
+  shareSuppressions,
+  type ParseTask,
+  type PieceAnswer,
+  type PieceRequest,
+} from './parse-task.ts';
 
 /** One thread parses faster than one process can read from Kafka; more cores want more processes. */
 const WORKERS_MAX = 2;
@@ -33,6 +40,7 @@ export class ParsePool {
   readonly #pool: Piscina<ParseTask, undefined>;
   readonly #answerMsMax: number;
   readonly #pieces = new PieceMemory();
+  #suppressions = shareSuppressions(NO_SUPPRESSIONS);
 
   constructor(context: ParseContext, { workers, batchesMax, secondsMax }: ParsePoolOptions) {
     this.#answerMsMax = secondsMax * 1000;
@@ -51,11 +59,14 @@ export class ParsePool {
   }
 
   /** Begins to parse a batch, as soon as a thread is free. The thread is taken until the parsing is closed. */
-  parse(batch: PackedBatch): Parsing {
+  parse(batch: PackedBatch, suppressions: SuppressionSet = NO_SUPPRESSIONS): Parsing {
+    if (suppressions.version !== this.#suppressions.version)
+      this.#suppressions = shareSuppressions(suppressions);
     const { port1, port2 } = new MessageChannel();
     const overdue = new AbortController();
     const parsing = new Parsing(port1, this.#pieces, this.#answerMsMax, overdue);
-    this.#pool.run({ batch, port: port2 }, { transferList: [port2], signal: overdue.signal }).then(
+    const task = { batch, port: port2, suppressions: this.#suppressions };
+    this.#pool.run(task, { transferList: [port2], signal: overdue.signal }).then(
       () => parsing.end(new Error('the parse worker has ended')),
       (error: unknown) => parsing.end(error),
     );

@@ -1,11 +1,31 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { BlockTable } from '../schemas/tables.ts';
 import type { PackedBatch } from './parse/batch.ts';
+import type { SuppressionSet } from '../schemas/suppressions.ts';
 
 /** What `parse-pool.ts` asks of a thread: parse this batch, and answer at the port until it is closed. */
 export interface ParseTask {
   readonly batch: PackedBatch;
   readonly port: MessagePort;
+  readonly suppressions: SharedSuppressions;
+}
+
+/** Suppressions in memory that threads share: a thread reads them where their version is new to it. */
+export interface SharedSuppressions {
+  readonly version: number;
+  readonly json: Uint8Array;
+}
+
+export function shareSuppressions({ version, suppressions }: SuppressionSet): SharedSuppressions {
+  const text = Buffer.from(JSON.stringify(suppressions));
+  const json = new Uint8Array(new SharedArrayBuffer(text.length));
+  json.set(text);
+  return { version, json };
+}
+
+export function sharedSuppressions({ version, json }: SharedSuppressions): SuppressionSet {
+  const suppressions = JSON.parse(Buffer.from(json).toString()) as SuppressionSet['suppressions'];
+  return { version, suppressions };
 }
 
 /** The first answer: a thread has begun with the task. Then comes what the batch holds. */

@@ -1,6 +1,12 @@
 import { workerData } from 'node:worker_threads';
 import type { BlockTable } from '../schemas/tables.ts';
-import { BEGUN, type ParseTask, type PieceAnswer, type PieceRequest } from './parse-task.ts';
+import {
+  BEGUN,
+  sharedSuppressions,
+  type ParseTask,
+  type PieceAnswer,
+  type PieceRequest,
+} from './parse-task.ts';
 import type { ParseContext } from './parse/batch.ts';
 import type { TableBlock } from './parse/blocks.ts';
 import { BatchParser } from './parse/parse-batch.ts';
@@ -12,8 +18,9 @@ const parser = new BatchParser(workerData as ParseContext);
  * Parses one batch and tells what it holds. Then each message names a table, and is answered when the next piece of its
  * block is written: so no more of a block is in memory than the network takes.
  */
-export default function parse({ batch, port }: ParseTask): Promise<void> {
+export default function parse({ batch, port, suppressions }: ParseTask): Promise<void> {
   port.postMessage(BEGUN);
+  if (suppressions.version !== parser.suppressionsVersion) parser.suppress(sharedSuppressions(suppressions));
   port.postMessage(parser.parse(batch));
   const blocks = new Map<BlockTable, TableBlock>();
   return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
-import { databaseFailure } from '../schemas/clickhouse-errors.ts';
+import { databaseFailure, errorCode } from '../schemas/clickhouse-errors.ts';
 import { requireKnownFeed, type DeadLetterFilter } from '../schemas/dead-letters.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { readFeed, type Feed } from '../schemas/feed.ts';
@@ -24,6 +24,7 @@ import {
 } from './replay-page.ts';
 import { untilDone } from './retry.ts';
 import { addToSummary, emptySummary } from './summary.ts';
+import { SuppressionsWatch, type SuppressionsUse } from './suppressions.ts';
 
 /** How long one insert may take on its way to the database. There is no lease: repeating changes nothing. */
 const INSERT_MS_MAX = 30_000;
@@ -41,7 +42,7 @@ export interface ReplayOptions {
   readonly progress: (done: number, total: number) => void;
 }
 
-/** What `dead-letters replay` prints: selected = stored + rejected + skipped + left. */
+/** What `dead-letters replay` prints: selected = stored + rejected + suppressed + skipped + left. */
 export interface ReplaySummary {
   /** Open letters that the filter found. */
   selected: number;
@@ -49,6 +50,8 @@ export interface ReplaySummary {
   /** Rejected again: they stay open. */
   rejected: number;
   rejected_by_code: Record<string, number>;
+  /** Of persons whose calls were erased: they are done with. */
+  suppressed: number;
   /** No records under today's settings, or past their term: they are done with. */
   skipped: number;
   skipped_by_reason: Record<string, number>;
@@ -91,6 +94,7 @@ class Replay {
   readonly #database: IngestDatabase;
   readonly #log: Logger;
   readonly #instance = `replay-${process.pid}`;
+  #watch: SuppressionsWatch | undefined;
   /** Unix ms, another for each page, so that ledger rows which begin at the same offset are not taken for one. */
   #generation = 0;
 
@@ -101,9 +105,25 @@ class Replay {
   }
 
   async run(): Promise<ReplaySummary> {
-    const { settings, filter, stop, progress } = this.#options;
-    const feeds = settings.feeds.map(readFeed);
+    const feeds = this.#options.settings.feeds.map(readFeed);
     const context = await this.#parseContext(feeds);
+    const watch = new SuppressionsWatch(this.#database, {
+      instance: this.#instance,
+      identityKey: context.identityKey,
+      failed: (error) =>
+        this.#log.warn({ reason: errorCode(error) }, 'the suppressions could not be looked at'),
+    });
+    this.#watch = watch;
+    await watch.start();
+    try {
+      return await this.#replay(feeds, context);
+    } finally {
+      await watch.stop();
+    }
+  }
+
+  async #replay(feeds: readonly Feed[], context: ParseContext): Promise<ReplaySummary> {
+    const { filter, stop, progress } = this.#options;
     const parser = new BatchParser(context);
     if (filter.feed !== undefined) await this.#requireKnown(filter.feed, feeds);
     const groups = await readGroups(this.#database, filter);
@@ -121,9 +141,9 @@ class Replay {
         progress(counts.consumed, selected);
       });
     }
-    const { consumed, stored, rejected, rejected_by_code, skipped, skipped_by_reason } = counts;
+    const { consumed, stored, rejected, rejected_by_code, suppressed, skipped, skipped_by_reason } = counts;
     const left = Math.max(0, selected - consumed);
-    return { selected, stored, rejected, rejected_by_code, skipped, skipped_by_reason, left };
+    return { selected, stored, rejected, rejected_by_code, suppressed, skipped, skipped_by_reason, left };
   }
 
   async #parseContext(feeds: readonly Feed[]): Promise<ParseContext> {
@@ -170,6 +190,9 @@ class Replay {
       if (page.letters.length > 0) {
         requireSameReading(page.letters, feed, source);
         const nowMs = Date.now();
+        const suppressions = this.#watch!.use();
+        parser.suppress(suppressions.set);
+        rejecting.suppress(suppressions.set);
         const parsed = parser.parse(packLetters(source, page.letters, nowMs));
         const cdr = parser.wholeBlock('cdr');
         const cdrByNumber = parser.wholeBlock('cdr_by_number');
@@ -187,6 +210,7 @@ class Replay {
             clusterId,
             feed,
             nowMs,
+            suppressions,
             ...page,
             parsed,
             accepted,
@@ -194,6 +218,7 @@ class Replay {
             blocks: { cdr, cdr_by_number: cdrByNumber, dead_letters: deadLetters },
           });
         }
+        suppressions.done();
         done(parsed);
       }
       after = page.end;
@@ -205,6 +230,7 @@ class Replay {
     readonly clusterId: string;
     readonly feed: Feed;
     readonly nowMs: number;
+    readonly suppressions: SuppressionsUse;
     readonly letters: readonly Letter[];
     readonly parsed: ParsedBatch;
     /** Those that were not rejected. */
@@ -214,7 +240,7 @@ class Replay {
     /** In `dead_letters`, those that changed. */
     readonly blocks: Readonly<Record<BlockTable, Uint8Array>>;
   }): Promise<void> {
-    const { source, clusterId, feed, nowMs, letters, parsed, accepted, changed, blocks } = page;
+    const { source, clusterId, feed, nowMs, suppressions, letters, parsed, accepted, changed, blocks } = page;
     const database = this.#database;
     this.#generation = Math.max(nowMs, this.#generation + 1);
     const generation = this.#generation;
@@ -232,13 +258,18 @@ class Replay {
     // The newest rejection of a place counts, also where this host's clock is behind that of ingest.
     const rejectedAt = changed.reduce((newest, letter) => Math.max(newest, letter.rejectedAt), seconds);
     await Promise.all([
-      this.#insertBlock('cdr', blocks.cdr, { storedAtSeconds: seconds, sources }),
-      this.#insertBlock('cdr_by_number', blocks.cdr_by_number, { storedAtSeconds: seconds, sources }),
-      this.#insertBlock('dead_letters', blocks.dead_letters, { storedAtSeconds: rejectedAt }),
+      this.#insertBlock('cdr', blocks.cdr, { storedAtSeconds: seconds, sources }, suppressions),
+      this.#insertBlock(
+        'cdr_by_number',
+        blocks.cdr_by_number,
+        { storedAtSeconds: seconds, sources },
+        suppressions,
+      ),
+      this.#insertBlock('dead_letters', blocks.dead_letters, { storedAtSeconds: rejectedAt }, suppressions),
     ]);
     const partition = { source, clusterId, generation, position: 0, stored: 0, end: 0 };
     const range = { from: letters[0]!.offset, next: letters.at(-1)!.offset + 1 };
-    const written = { instance: this.#instance, nowMs };
+    const written = { instance: this.#instance, nowMs, suppressionsVersion: suppressions.set.version };
     const row = ledgerRow(partition, feed, range, parsed.counts[0]!, written);
     await this.#insert('ingest_ledger', { storedAtSeconds: seconds }, (sending) =>
       database.insertLedger([{ ...row, kind: 'replay' }], sending),
@@ -249,10 +280,18 @@ class Replay {
       );
   }
 
-  async #insertBlock(table: BlockTable, block: Uint8Array, stored: Stored): Promise<void> {
+  async #insertBlock(
+    table: BlockTable,
+    block: Uint8Array,
+    stored: Stored,
+    suppressions: SuppressionsUse,
+  ): Promise<void> {
     if (block.length === 0) return;
     await this.#insert(table, stored, (sending) =>
-      this.#database.insertBlock(table, Readable.from([block], { objectMode: false }), sending),
+      this.#database.insertBlock(table, Readable.from([block], { objectMode: false }), {
+        ...sending,
+        deadlineMs: Math.min(sending.deadlineMs, suppressions.deadlineMs),
+      }),
     );
   }
 

@@ -9,6 +9,8 @@ export interface IngestSummary {
   rejected: number;
   rejected_by_code: Record<string, number>;
   suppressed: number;
+  /** Of the stored ones, those in which the number of a person who was erased is blanked. */
+  blanked: number;
   skipped: number;
   skipped_by_reason: Record<string, number>;
   seconds: number;
@@ -23,6 +25,7 @@ export function emptySummary(): IngestSummary {
     rejected: 0,
     rejected_by_code: {},
     suppressed: 0,
+    blanked: 0,
     skipped: 0,
     skipped_by_reason: {},
     seconds: 0,
@@ -36,6 +39,7 @@ export function addToSummary(summary: IngestSummary, parsed: ParsedBatch): void 
     summary.stored += counts.stored;
     summary.rejected += counts.rejected;
     summary.suppressed += counts.suppressed;
+    summary.blanked += counts.blanked;
     summary.skipped += counts.skipped;
     addAll(summary.rejected_by_code, counts.rejectedByCode);
     addAll(summary.skipped_by_reason, counts.skippedByReason);
@@ -48,6 +52,7 @@ export function addSummaries(sum: IngestSummary, more: IngestSummary): IngestSum
   sum.stored += more.stored;
   sum.rejected += more.rejected;
   sum.suppressed += more.suppressed;
+  sum.blanked += more.blanked;
   sum.skipped += more.skipped;
   addAll(sum.rejected_by_code, more.rejected_by_code);
   addAll(sum.skipped_by_reason, more.skipped_by_reason);

@@ -11,6 +11,7 @@ import { splitBatch, type SealedBatch } from './open-batch.ts';
 import type { ParsePool, Parsing } from './parse-pool.ts';
 import type { PackedBatch, ParsedBatch, StoredBatch } from './parse/batch.ts';
 import { pauseBefore, untilDone, type RetryReport } from './retry.ts';
+import type { SuppressionsUse, SuppressionsWatch } from './suppressions.ts';
 
 /** For a single message; a batch of several is cut in two instead. */
 const PARSE_TRIES = 3;
@@ -19,6 +20,7 @@ export interface WriterOptions {
   readonly database: IngestDatabase;
   readonly pool: ParsePool;
   readonly feeds: readonly Feed[];
+  readonly suppressions: SuppressionsWatch;
   /** Name of this process in the ledger. */
   readonly instance: string;
   readonly pauseMsMax: number;
@@ -87,15 +89,15 @@ export class Writer {
     batch: SealedBatch,
     { lease, signal, before }: WriteOrder,
   ): Promise<StoredBatch | undefined> {
-    const { database, pool, pauseMsMax, report, workerFailed } = this.#options;
+    const { database, pool, pauseMsMax, report, suppressions, workerFailed } = this.#options;
     const { packed } = batch;
     const sources = this.#sources(batch);
     const storedAtSeconds = Math.floor(packed.nowMs / 1000);
     let failedWorkers = 0;
     let step = 'parse a batch';
-    const insert = async (table: BlockTable, block: BlockStream): Promise<void> => {
+    const insert = async (use: SuppressionsUse, table: BlockTable, block: BlockStream): Promise<void> => {
       try {
-        const deadlineMs = await lease.deadline();
+        const deadlineMs = Math.min(await lease.deadline(), use.deadlineMs);
         await this.#timed(table, () =>
           database.insertBlock(table, block, { storedAtSeconds, sources, deadlineMs, signal }),
         );
@@ -108,11 +110,16 @@ export class Writer {
     const attempt = async (tried: number): Promise<StoredBatch | undefined> => {
       // Parsing again is worth it only when there is a database to write to.
       if (tried > 1) await database.reach();
-      const parsing = pool.parse(packed);
+      const use = suppressions.use();
+      const parsing = pool.parse(packed, use.set);
       try {
         const parsed = await untilAborted(parsing.parsed, signal);
-        await insertBlocks(parsing, parsed, insert, before);
-        return { ...parsed, duplicatesByFeed: parsing.duplicatesByFeed };
+        await insertBlocks(parsing, parsed, (table, block) => insert(use, table, block), before);
+        return {
+          ...parsed,
+          duplicatesByFeed: parsing.duplicatesByFeed,
+          suppressionsVersion: use.set.version,
+        };
       } catch (error) {
         if (parsing.failure !== undefined) {
           signal.throwIfAborted();
@@ -129,6 +136,7 @@ export class Writer {
         return undefined;
       } finally {
         parsing.close();
+        use.done();
       }
     };
     return untilDone(attempt, { what: () => step, pauseMsMax, signal, report });
@@ -142,9 +150,9 @@ export class Writer {
     }));
   }
 
-  async #insertLedger({ ranges, packed }: SealedBatch, parsed: ParsedBatch, order: Ownership): Promise<void> {
+  async #insertLedger({ ranges, packed }: SealedBatch, parsed: StoredBatch, order: Ownership): Promise<void> {
     const { database, feeds, instance } = this.#options;
-    const written = { instance, nowMs: packed.nowMs };
+    const written = { instance, nowMs: packed.nowMs, suppressionsVersion: parsed.suppressionsVersion };
     const rows = ranges.flatMap(({ partition, from, next }, index) =>
       from === next
         ? []

@@ -155,6 +155,24 @@ export const PROGRAM_ERRORS = {
     action: 'stop ingest, wait, and try again',
     retryable: false,
   },
+  ERASURE_WAITS: {
+    meaning:
+      'an erasure waits for something that does not end: an ingest process, an insert, a query that holds old parts',
+    action: 'look at what the message names, then call the command again: it goes on where it stopped',
+    retryable: true,
+  },
+  ERASURE_UNPROVEN: {
+    meaning: 'after an erasure something of the person is still found, or a change of the tables fails',
+    action: 'look at system.mutations of the database, then call the command again',
+    retryable: false,
+  },
+  SUPPRESSIONS_UNREADABLE: {
+    meaning:
+      'suppressions of erased numbers were made with other keys than the database has: ingest could store again what was erased',
+    action:
+      'bring back the identity_key of the table settings from the same backup as the table suppressions',
+    retryable: false,
+  },
   READING_CHANGED: {
     meaning:
       'a replay of these dead letters under other settings of the feed was broken off: stored again, they might count twice',

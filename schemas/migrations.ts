@@ -1,4 +1,5 @@
 import { DIRECTIONS, enum8, OUTCOMES, ROLES } from './record.ts';
+import { SUPPRESSION_KINDS } from './suppressions.ts';
 import { CHANGED_AT } from './tables.ts';
 
 /** What the DDL depends on. `database` is checked by the settings schema to be a plain identifier. */
@@ -295,6 +296,50 @@ SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory =
 ) ENGINE = ReplacingMergeTree(made_at) ORDER BY key_id ${synced}`,
       ];
     },
+  },
+  {
+    number: 4,
+    title: 'erasure: suppressions, and which of them each writer works with',
+    statements: ({ database, retentionMonths }) => [
+      `CREATE TABLE IF NOT EXISTS ${database}.suppressions (
+  request_id String,
+  kind ${enum8(SUPPRESSION_KINDS)} COMMENT 'drop: calls that the number made; blank: calls of others with it',
+  number_hash String COMMENT 'keyed hash of the number, never the number',
+  key_id String COMMENT 'of the keys of the hash',
+  feed String COMMENT 'of a number that is not E.164; else empty',
+  from_at DateTime64(3, 'UTC') COMMENT 'of the start of calls, inclusive',
+  to_at DateTime64(3, 'UTC') COMMENT 'exclusive',
+  version UInt64 COMMENT 'Unix us, above all that were there before'
+) ENGINE = ReplacingMergeTree(version)
+ORDER BY (request_id, kind, number_hash, feed)
+${expires('to_at', { database, retentionMonths })}
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+      `CREATE TABLE IF NOT EXISTS ${database}.ingest_writers (
+  instance String,
+  suppressions_version UInt64 COMMENT 'the oldest that anything under way was parsed with',
+  reported_at DateTime64(3, 'UTC') COMMENT 'by the clock of the database; no write begins later than 30 s after it',
+  ended UInt8
+) ENGINE = ReplacingMergeTree(reported_at)
+ORDER BY instance
+TTL reported_at + INTERVAL 1 DAY`,
+      `CREATE TABLE IF NOT EXISTS ${database}.adjustments (
+  kind LowCardinality(String) COMMENT 'swept: gone because its term was over; erased: gone by the wish of a person',
+  feed LowCardinality(String),
+  hour DateTime('UTC') COMMENT 'UTC hour of start',
+  source String COMMENT 'what took them away: the sweep_id of a sweep, the request_id of an erasure and how far it went',
+  calls UInt64,
+  at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(at)
+ORDER BY (kind, feed, hour, source)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+      // In memory: what is to be erased must not be written to disk once more. A request that is done again fills it anew.
+      `CREATE TABLE IF NOT EXISTS ${database}.erasure_numbers (
+  request_id String, feed String, number String, number_key UInt64, blanked String, blanked_key UInt64
+) ENGINE = Memory`,
+      `CREATE TABLE IF NOT EXISTS ${database}.erasure_letters (
+  request_id String, topic String, topic_id String, partition Int32, offset Int64, line UInt32, raw_hash UInt64
+) ENGINE = Memory`,
+    ],
   },
 ];
 

@@ -7,9 +7,10 @@ import type { SipKey } from './siphash.ts';
  * - `record`: the switch's own id of the record, its parts each preceded by their length;
  * - `fields`: the record's bytes as sent, without the line end;
  * - `position`: topic, partition, offset and line;
- * - `number`: a number that is not E.164 (see `number-key.ts`).
+ * - `number`: a number that is not E.164 (see `number-key.ts`);
+ * - `suppression`: a number whose calls were erased, of whatever feed (see `suppressions.ts`).
  */
-export type KeyKind = 'record' | 'fields' | 'position' | 'number';
+export type KeyKind = 'record' | 'fields' | 'position' | 'number' | 'suppression';
 
 /**
  * The SipHash key for one feed and kind, derived from the database's identity key (32 bytes, made by the

@@ -537,6 +537,19 @@ export const SettingsSchema = Type.Object(
           maximum: 1200,
           description: 'how long calls are kept; also stored in the database',
         }),
+        billing_months: Type.Integer({
+          default: 14,
+          minimum: 0,
+          maximum: 1200,
+          description:
+            'how long calls of a person who is to be erased are needed for bills and their disputes, from the start of the call; an erasure defers them',
+        }),
+        backup_days: Type.Integer({
+          default: 35,
+          minimum: 0,
+          maximum: 36_500,
+          description: 'how long backups of the database are kept; certificates of erasures name the day',
+        }),
       },
       Section,
     ),

@@ -165,6 +165,16 @@ export class BatchMemory {
     return LOAD_AT;
   }
 
+  /** Writes a text behind the arena, and gives its address. */
+  write(text: string): number {
+    const bytes = Buffer.from(text);
+    this.reserve(bytes.length);
+    const at = this.top;
+    this.bytes.set(bytes, at);
+    this.top += bytes.length;
+    return at;
+  }
+
   /** Checks that `length` bytes fit behind `top`: `prepare` must have been told. */
   reserve(length: number): void {
     if (this.top + length + OVERRUN > this.#records) throw new RangeError('the arena of a batch is full');

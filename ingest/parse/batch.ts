@@ -69,7 +69,7 @@ export function parseContextOf(
   };
 }
 
-/** Counts of one source of a batch; `records` is the sum of the four that follow. */
+/** Counts of one source of a batch; `records` is the sum of stored, rejected, suppressed and skipped. */
 export interface SourceCounts {
   messages: number;
   records: number;
@@ -77,6 +77,8 @@ export interface SourceCounts {
   rejected: number;
   suppressed: number;
   skipped: number;
+  /** Of the stored ones, those in which a number of another person is blanked. */
+  blanked: number;
   readonly rejectedByCode: Partial<Record<RejectCode, number>>;
   readonly skippedByReason: Partial<Record<SkipReason, number>>;
   /** Stored records per UTC hour of start (hours since 1970). */
@@ -103,6 +105,8 @@ export interface ParsedBatch {
 export interface StoredBatch extends ParsedBatch {
   /** Rows of `cdr` that have the key of another one of this batch, by feed. */
   readonly duplicatesByFeed: readonly number[];
+  /** Of the suppressions that it was parsed with. */
+  readonly suppressionsVersion: number;
 }
 
 /** Messages of one source as a batch: their offsets count from 0, their Kafka time is `nowMs`. */
@@ -134,6 +138,7 @@ export function emptyCounts(): SourceCounts {
     rejected: 0,
     suppressed: 0,
     skipped: 0,
+    blanked: 0,
     rejectedByCode: {},
     skippedByReason: {},
     storedByHour: new Map(),

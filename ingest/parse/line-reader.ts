@@ -106,6 +106,11 @@ export class LineReader {
     this.#toUtf8 = converterOf(feed.encoding ?? 'utf-8');
   }
 
+  /** How numbers of each role are read. */
+  get numbers(): readonly NumberReader[] {
+    return Object.values(this.#numbers);
+  }
+
   /** Forgets the head of the message before: each message is read alone. */
   beginMessage(): void {
     this.#columns.beginMessage();

@@ -1,5 +1,6 @@
 import type { RejectCode, SkipReason } from '../../schemas/errors.ts';
 import { RetentionTerm } from '../../schemas/retention-term.ts';
+import { redactNumbers, type SuppressionSet } from '../../schemas/suppressions.ts';
 import type { BlockTable } from '../../schemas/tables.ts';
 import {
   emptyCounts,
@@ -14,6 +15,7 @@ import { tableBlock, type TableBlock } from './blocks.ts';
 import { CALL } from './call-records.ts';
 import { arenaBytes, LineReader, type LinePosition } from './line-reader.ts';
 import { Rejects } from './rejects.ts';
+import { SuppressionCheck } from './suppression-check.ts';
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
@@ -34,10 +36,23 @@ export class BatchParser {
   #sources: readonly BatchSource[] = [];
   /** Address behind the messages that are loaded. */
   #arena = 0;
+  #suppressions: SuppressionCheck | undefined;
 
   constructor(context: ParseContext) {
     this.#context = context;
     this.#readers = context.feeds.map((feed) => new LineReader(feed, context.identityKey, this.#memory));
+  }
+
+  /** Of the suppressions that batches are parsed with; 0: none. */
+  get suppressionsVersion(): number {
+    return this.#suppressions?.version ?? 0;
+  }
+
+  /** Parses with these suppressions from the next batch on. */
+  suppress(set: SuppressionSet): void {
+    const { feeds, identityKey } = this.#context;
+    const names = feeds.map(({ name }) => name);
+    this.#suppressions = SuppressionCheck.of(set, { feeds: names, identityKey }, this.#memory);
   }
 
   /** What the last batch's rejects were. */
@@ -187,7 +202,11 @@ export class BatchParser {
       const wrong =
         reader.read(lineStart, this.#position) ?? reader.judgeStart(messageAtMs, this.#context.futureMsMax);
       if (wrong === undefined) this.#accept(feed, counts, term);
-      else this.#reject(wrong, reader, lineStart, source, counts, messageAtMs);
+      else {
+        if (this.#suppressions?.coversLetter(messageAtMs) === true)
+          this.#redact(this.#suppressions, feed, lineStart, messageAtMs);
+        this.#reject(wrong, reader, lineStart, source, counts, messageAtMs);
+      }
     }
     return reader.line.next;
   }
@@ -199,6 +218,15 @@ export class BatchParser {
       skip(counts, 'expired');
       return;
     }
+    if (this.#suppressions?.covers(startMs) === true) {
+      const suppressed = this.#suppressions.apply(feed, startMs);
+      if (suppressed === 'drop') {
+        counts.records++;
+        counts.suppressed++;
+        return;
+      }
+      if (suppressed === 'blanked') counts.blanked++;
+    }
     bytes[CALL.feed] = feed & 0xff;
     bytes[CALL.feed + 1] = feed >>> 8;
     words[CALL.partition >> 2] = this.#position.partition;
@@ -209,6 +237,29 @@ export class BatchParser {
     counts.stored++;
     const hour = Math.floor(startMs / HOUR_MS);
     counts.storedByHour.set(hour, (counts.storedByHour.get(hour) ?? 0) + 1);
+  }
+
+  /** Overwrites the numbers of erased persons in the line that is rejected, however they are spelt. */
+  #redact(suppressions: SuppressionCheck, feed: number, lineStart: number, messageAtMs: number): void {
+    const memory = this.#memory;
+    const reader = this.#readers[feed]!;
+    const isErased = (texts: readonly string[]): boolean => {
+      const { top } = memory;
+      for (const text of texts) {
+        memory.top = top;
+        const start = memory.write(text);
+        const end = memory.top;
+        if (suppressions.isErased(start, end, feed, messageAtMs)) return true;
+        if (text.startsWith('+')) continue;
+        for (const number of reader.numbers) {
+          number.read(start, end);
+          if (suppressions.isErased(number.start, number.end, feed, messageAtMs)) return true;
+        }
+      }
+      memory.top = top;
+      return false;
+    };
+    redactNumbers(memory.bytes.subarray(lineStart, reader.line.lineEnd), isErased);
   }
 
   #reject(

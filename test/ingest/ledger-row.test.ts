@@ -13,7 +13,7 @@ const partition = {
   stored: 10,
   end: 30,
 };
-const written = { instance: 'test', nowMs: 1_700_000_000_000 };
+const written = { instance: 'test', nowMs: 1_700_000_000_000, suppressionsVersion: 0 };
 
 await tap.test(
   'the first range has the key of its claim, so it must say all that the claim says',

@@ -1,0 +1,491 @@
+import { randomUUID } from 'node:crypto';
+import type { Json } from '../schemas/certificate.ts';
+import { CdrhouseError } from '../schemas/errors.ts';
+import { numberHmac } from '../schemas/number-hmac.ts';
+import { NumberKeys } from '../schemas/number-keys.ts';
+import { addMonths } from '../schemas/retention-term.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
+import {
+  blankedNumber,
+  suppressionHash,
+  suppressionKeys,
+  type SuppressionKind,
+} from '../schemas/suppressions.ts';
+import { select } from './clickhouse.ts';
+import { ErasedLetters } from './erase-letters.ts';
+import { CALL_TABLES, EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
+import { PartChanges } from './replaced-parts.ts';
+import { CALL_READ_SETTINGS, knownFeeds } from './subject-calls.ts';
+import type { PersonAsked } from './subject-restrictions.ts';
+import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
+import {
+  beginRequest,
+  checkReason,
+  dryRun,
+  findRequest,
+  finishRequest,
+  listRequests,
+  withSubjects,
+  writeRequest,
+  type SubjectContext,
+  type SubjectReport,
+  type SubjectRequest,
+} from './subject-requests.ts';
+import { outwaitInserts, outwaitWriters } from './writers.ts';
+
+/**
+ * Erasure (Article 17 of the GDPR; docs/decisions/0018): what the person called goes; in calls of others their number is
+ * blanked. Every step can be done again: a command that was broken off goes on when it is called again with the same
+ * arguments, or by `finishErasures`.
+ */
+
+const DAY_MS = 86_400_000;
+/** Changes of one kind are repeated while rows are found: an insert that read before may have written behind. */
+const CHANGES_MAX = 10;
+/** Tables in which something of the person stands, beside those of calls. */
+const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections'];
+
+export type EraseAsked = PersonAsked;
+
+/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
+export function erase(settings: Settings, asked: EraseAsked): Promise<SubjectReport> {
+  checkReason(asked.reason);
+  const subject = readSubject(settings, asked.person);
+  return withSubjects(settings, async (context) => {
+    if (asked.dryRun) return dryRun('erase', await new Erasure(context, undefined, subject).planned());
+    const request = await beginRequest(context, { ...asked, kind: 'erase', subject, details: {} });
+    return new Erasure(context, request, subject).run();
+  });
+}
+
+/** Goes on with every erasure that was broken off, or of which a part was deferred that is due now. */
+export function finishErasures(settings: Settings): Promise<SubjectReport[]> {
+  return withSubjects(settings, async (context) => {
+    const reports: SubjectReport[] = [];
+    for (const request of await listRequests(context, { due: true })) {
+      if (request.kind !== 'erase') continue;
+      const numbers = await numbersOf(context, request);
+      if (numbers.length === 0) continue;
+      const { feeds, fromMs, toMs } = request;
+      const subject = { numbers, feeds: feeds.length === 0 ? undefined : feeds, fromMs, toMs };
+      const erasure = new Erasure(context, request, subject);
+      if (await erasure.isDue()) reports.push(await erasure.run());
+    }
+    return reports;
+  });
+}
+
+/** What `subject verify` found. */
+export interface VerifyReport {
+  readonly request_id: string;
+  readonly state: string;
+  readonly verified: boolean;
+  readonly found: Found;
+  readonly residue: { readonly [place: string]: Json };
+}
+
+/**
+ * Looks again for what was erased. The numbers must be named, since they are not kept. Throws REQUEST_UNKNOWN,
+ * USAGE_WRONG where they are others.
+ */
+export function verifyErasure(
+  settings: Settings,
+  requestId: string,
+  typed: readonly string[],
+): Promise<VerifyReport> {
+  return withSubjects(settings, async (context) => {
+    const request = await findRequest(context, requestId);
+    if (request.kind !== 'erase')
+      throw new CdrhouseError('USAGE_WRONG', `request ${requestId} is no erasure`);
+    const feeds = request.feeds.length === 0 ? undefined : request.feeds;
+    const { fromMs, toMs } = request;
+    const subject = readSubject(settings, { numbers: typed, feeds, fromMs, toMs });
+    const hmacs = subject.numbers.map((number) => numberHmac(context.stored.journalKey, number));
+    if (hmacs.join() !== request.numberHmacs.join())
+      throw new CdrhouseError('USAGE_WRONG', 'the request is about other numbers than these');
+    return new Erasure(context, request, subject).verified();
+  });
+}
+
+/** What is left of the person in what was erased. */
+type Found = {
+  /** Rows of both call tables by the texts of numbers, markers and superseded ones included. */
+  readonly rows: number;
+  /** Rows by the keys of numbers. */
+  readonly keys: number;
+  readonly dead_letters: number;
+};
+
+class Erasure {
+  readonly #context: SubjectContext;
+  readonly #request: SubjectRequest | undefined;
+  readonly #subject: Subject;
+  readonly #changes: PartChanges;
+  readonly #letters: ErasedLetters;
+
+  /** @param request undefined: nothing is written */
+  constructor(context: SubjectContext, request: SubjectRequest | undefined, subject: Subject) {
+    this.#context = context;
+    this.#request = request;
+    this.#changes = new PartChanges(context.client, context.database);
+    // Who still holds the number begins anew with the erasure.
+    const toMs = Math.max(subject.fromMs, Math.min(subject.toMs, request?.begunMs ?? Date.now()));
+    this.#subject = { ...subject, toMs };
+    this.#letters = new ErasedLetters(context, this.#subject);
+  }
+
+  /** What would be done now. */
+  async planned(): Promise<SubjectReport['result']> {
+    const { client, database } = this.#context;
+    const spans = this.#spans(0);
+    const id = `dry-run-${randomUUID()}`;
+    await this.#fillNumbers(id);
+    try {
+      const sql = new EraseSql(database, { requestId: id, ...spans });
+      const [calls] = await select<{ own: number; others: number }>(
+        client,
+        sql.count(),
+        {},
+        CALL_READ_SETTINGS,
+      );
+      return {
+        calls_to_delete: calls!.own,
+        calls_to_blank: calls!.others,
+        dead_letters_to_redact: await this.#letters.count(),
+        ...(await this.#deferred(spans.own)),
+      };
+    } finally {
+      await this.#clearNumbers(id);
+    }
+  }
+
+  /** Whether something can be done that was not done yet. */
+  async isDue(): Promise<boolean> {
+    if (this.#request?.state !== 'deferred') return true;
+    return (await this.#heldCalls()) === 0 && this.#spans(0).own.toMs > (await this.#suppressedTo());
+  }
+
+  async run(): Promise<SubjectReport> {
+    const { database } = this.#context;
+    let request = this.#request!;
+    const { requestId } = request;
+    // The numbers stand here until it is done: look-ups hide the calls at once, and it can be finished without naming them.
+    await this.#restrict(this.#subject.fromMs);
+    const held = await this.#heldCalls();
+    if (held > 0)
+      return finishRequest(this.#context, request, 'deferred', {
+        calls_deleted: 0,
+        deferred_by: 'legal_hold',
+      });
+    const suppressedTo = await this.#suppressedTo();
+    const spans = this.#spans(request.state === 'begun' ? suppressedTo : 0, suppressedTo);
+    if (request.state === 'deferred')
+      request = await writeRequest(this.#context, {
+        ...request,
+        state: 'begun',
+        version: request.version + 1,
+      });
+    const version = await this.#suppress(spans);
+    await outwaitWriters(this.#context.client, database, version);
+    await this.#fillNumbers(requestId);
+    const sql = new EraseSql(database, { requestId, ...spans });
+    await this.#adjust(sql, spans.own);
+    await this.#changeCalls(sql);
+    const redacted = await this.#redactLetters();
+    const isDone = spans.own.toMs >= this.#subject.toMs;
+    await this.#changeOthers(spans, isDone);
+    if (!isDone) await this.#restrict(spans.own.toMs);
+    await this.#changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
+    const found = await this.#found(sql);
+    if (Object.values(found).some((rows) => rows > 0))
+      throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
+    await this.#clearNumbers(requestId);
+    return finishRequest(this.#context, request, isDone ? 'done' : 'deferred', {
+      erased: { from: isoTime(this.#subject.fromMs), to: isoTime(this.#subject.toMs) },
+      ...(await this.#adjusted()),
+      dead_letters_redacted: redacted,
+      suppressions_version: String(version),
+      ...(await this.#deferred(spans.own)),
+      found_afterwards: found,
+      residue: this.#residue(),
+    });
+  }
+
+  /** Looks again. Nothing of the tables is changed. */
+  async verified(): Promise<VerifyReport> {
+    const { requestId, state } = this.#request!;
+    await this.#fillNumbers(requestId);
+    const suppressedTo = await this.#suppressedTo();
+    const spans = this.#spans(suppressedTo, suppressedTo);
+    const found = await this.#found(new EraseSql(this.#context.database, { requestId, ...spans }));
+    await this.#clearNumbers(requestId);
+    const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
+    return { request_id: requestId, state, verified, found, residue: this.#residue() };
+  }
+
+  /**
+   * What is erased now. Own calls that the billing window still needs are left; in calls of others what is left of the
+   * number is enough to rate them.
+   * @param begunTo the end of own calls of an erasure that was broken off, which is finished as it was begun; 0: none
+   * @param doneTo what was erased before stays erased
+   */
+  #spans(begunTo: number, doneTo = 0): { readonly own: Span; readonly others: Span } {
+    const { fromMs, toMs } = this.#subject;
+    const window = addMonths(Date.now(), -this.#context.settings.retention.billing_months);
+    const billed = Math.floor(window / DAY_MS) * DAY_MS;
+    const end = begunTo > 0 ? begunTo : Math.max(doneTo, Math.min(toMs, billed));
+    return { own: { fromMs, toMs: Math.max(fromMs, end) }, others: { fromMs, toMs } };
+  }
+
+  /** How many of the person's calls wait, and until when the last of them does. */
+  async #deferred(own: Span): Promise<{ readonly [name: string]: Json }> {
+    const { toMs } = this.#subject;
+    if (own.toMs >= toMs) return {};
+    const { settings } = this.#context;
+    return {
+      deferred_by: 'billing_window',
+      deferred: { from: isoTime(own.toMs), to: isoTime(toMs) },
+      deferred_until: isoTime(addMonths(toMs, settings.retention.billing_months) + DAY_MS),
+    };
+  }
+
+  /** The end of the person's own calls that are suppressed, UTC ms; 0: none are. */
+  async #suppressedTo(): Promise<number> {
+    const { client, database } = this.#context;
+    const [row] = await select<{ to_ms: number }>(
+      client,
+      `SELECT max(toUnixTimestamp64Milli(to_at)) AS to_ms FROM ${database}.suppressions
+      WHERE request_id = {request_id: String} AND kind = 'drop'`,
+      { request_id: this.#request?.requestId ?? '' },
+    );
+    return row?.to_ms ?? 0;
+  }
+
+  /**
+   * Adds the suppressions and gives their version, which is above that of all others: who knows one as new knows all that
+   * were visible before.
+   */
+  async #suppress({ own, others }: Omit<ErasedSpans, 'requestId'>): Promise<number> {
+    const { client, database, stored } = this.#context;
+    const { requestId } = this.#request!;
+    const keys = suppressionKeys(stored.identityKey);
+    const rowsOf = (kind: SuppressionKind, { fromMs, toMs }: Span): object[] =>
+      fromMs >= toMs
+        ? []
+        : this.#subject.numbers.flatMap((number) =>
+            (this.#subject.feeds ?? ['']).map((feed) => ({
+              request_id: requestId,
+              kind,
+              number_hash: suppressionHash(keys, number),
+              key_id: keys.id,
+              feed,
+              from_at: sqlTime(fromMs),
+              to_at: sqlTime(toMs),
+            })),
+          );
+    const rows = [...rowsOf('drop', own), ...rowsOf('blank', others)];
+    for (;;) {
+      const [newest] = await select<{ version: number }>(
+        client,
+        `SELECT max(version) AS version FROM ${database}.suppressions`,
+      );
+      const us = Date.now() * 1000 + Math.floor(Math.random() * 1000);
+      const version = Math.max((newest?.version ?? 0) + 1, us);
+      await client.insert({
+        table: `${database}.suppressions`,
+        values: rows.map((row) => ({ ...row, version })),
+        format: 'JSONEachRow',
+      });
+      const [other] = await select<{ rows: number }>(
+        client,
+        `SELECT count() AS rows FROM ${database}.suppressions
+        WHERE version >= {version: UInt64} AND request_id != {request_id: String}`,
+        { version, request_id: requestId },
+      );
+      if (other!.rows === 0) return version;
+    }
+  }
+
+  /** Has look-ups hide what is not erased yet, from this moment on; the numbers stand there until all is done. */
+  async #restrict(fromMs: number): Promise<void> {
+    const { client, database } = this.#context;
+    const { requestId } = this.#request!;
+    const values = this.#subject.numbers.flatMap((number) =>
+      (this.#subject.feeds ?? ['']).map((feed) => ({
+        number,
+        feed,
+        held_from: sqlTime(fromMs),
+        held_to: sqlTime(this.#subject.toMs),
+        request_id: requestId,
+        keep_past_term: 0,
+        lifted_by: '',
+        changed_at: sqlTime(Date.now()),
+        version: 1,
+      })),
+    );
+    await client.insert({ table: `${database}.restrictions`, values, format: 'JSONEachRow' });
+  }
+
+  async #fillNumbers(requestId: string): Promise<void> {
+    const { client, database, stored } = this.#context;
+    await this.#clearNumbers(requestId);
+    const keys = new NumberKeys(stored.identityKey);
+    const feeds = this.#subject.feeds ?? (await knownFeeds(this.#context));
+    const values = feeds.flatMap((feed) =>
+      this.#subject.numbers.map((number) => {
+        const blanked = blankedNumber(number);
+        return {
+          request_id: requestId,
+          feed,
+          number,
+          number_key: keys.keyOf(feed, number),
+          blanked,
+          blanked_key: keys.keyOf(feed, blanked),
+        };
+      }),
+    );
+    await client.insert({ table: `${database}.erasure_numbers`, values, format: 'JSONEachRow' });
+  }
+
+  async #clearNumbers(requestId: string): Promise<void> {
+    const { client, database } = this.#context;
+    for (const table of ['erasure_numbers', 'erasure_letters'])
+      await client.command({
+        query: `ALTER TABLE ${database}.${table} DELETE WHERE request_id = '${requestId}'`,
+        clickhouse_settings: { mutations_sync: '1' },
+      });
+  }
+
+  /** Notes what is about to go, once: a second try would count what the first one left. */
+  async #adjust(sql: EraseSql, { toMs }: Span): Promise<void> {
+    const { client, database } = this.#context;
+    const source = `${this.#request!.requestId}/${toMs}`;
+    const [row] = await select<{ rows: number }>(
+      client,
+      `SELECT count() AS rows FROM ${database}.adjustments WHERE kind = 'erased' AND source = {source: String}`,
+      { source },
+    );
+    if (row!.rows === 0)
+      await client.command({ query: sql.adjust(source), clickhouse_settings: CALL_READ_SETTINGS });
+  }
+
+  /** What was deleted under this request, by `adjustments`. */
+  async #adjusted(): Promise<{ readonly calls_deleted: number }> {
+    const { client, database } = this.#context;
+    const [row] = await select<{ calls: number }>(
+      client,
+      `SELECT sum(calls) AS calls FROM ${database}.adjustments FINAL
+      WHERE kind = 'erased' AND startsWith(source, {source: String})`,
+      { source: `${this.#request!.requestId}/` },
+    );
+    return { calls_deleted: row?.calls ?? 0 };
+  }
+
+  async #changeCalls(sql: EraseSql): Promise<void> {
+    const { client, database } = this.#context;
+    const { requestId } = this.#request!;
+    for (let change = 1; change <= CHANGES_MAX; change++) {
+      // Markers that read before the change may still be on their way.
+      await outwaitInserts(client, database);
+      const remaining = await this.#rows(CALL_TABLES.map((table) => sql.remaining(table)));
+      if (remaining === 0) return;
+      await client.command({ query: sql.copyUnderBlankedKeys() });
+      for (const table of CALL_TABLES) await this.#changes.change(table, sql.change(table), requestId);
+    }
+    throw new CdrhouseError('ERASURE_UNPROVEN', `calls of the person are found after ${CHANGES_MAX} changes`);
+  }
+
+  async #redactLetters(): Promise<number> {
+    const { requestId } = this.#request!;
+    const redacted = await this.#letters.redact(requestId);
+    if (redacted > 0)
+      await this.#changes.change('dead_letters', this.#letters.deleteSql(requestId), requestId);
+    return redacted;
+  }
+
+  /** Takes the person out of the tables beside those of calls; in the end also what was needed to finish. */
+  async #changeOthers({ own, others }: Omit<ErasedSpans, 'requestId'>, isDone: boolean): Promise<void> {
+    const { database } = this.#context;
+    const { requestId } = this.#request!;
+    const numbers = `(SELECT number FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
+    const of = (column: string, { fromMs, toMs }: Span): string =>
+      `JSONExtractString(row, '${column}') IN ${numbers} AND toUnixTimestamp64Milli(start_at) >= ${fromMs} AND toUnixTimestamp64Milli(start_at) < ${toMs}`;
+    const corrected = [
+      of('calling_number', own),
+      of('displayed_caller_id', others),
+      of('dialed_number', others),
+    ];
+    await this.#changes.change(
+      'corrections',
+      `ALTER TABLE ${database}.corrections DELETE WHERE ${corrected.map((each) => `(${each})`).join(' OR ')}`,
+      requestId,
+    );
+    const { fromMs, toMs } = this.#subject;
+    const end = this.#request!.toMs === OPEN_END_MS ? OPEN_END_MS : toMs;
+    const inTime = `toUnixTimestamp64Milli(held_from) >= ${fromMs} AND toUnixTimestamp64Milli(held_to) <= ${end}`;
+    for (const table of ['restrictions', 'objections']) {
+      const ofPerson = isDone ? `OR (number IN ${numbers} AND ${inTime})` : '';
+      await this.#changes.change(
+        table,
+        `ALTER TABLE ${database}.${table} DELETE WHERE request_id = '${requestId}' ${ofPerson}`,
+        requestId,
+      );
+    }
+  }
+
+  async #found(sql: EraseSql): Promise<Found> {
+    return {
+      rows: await this.#rows(CALL_TABLES.map((table) => sql.remaining(table))),
+      keys: await this.#rows(CALL_TABLES.map((table) => sql.remainingKeys(table))),
+      dead_letters: await this.#letters.count(),
+    };
+  }
+
+  async #rows(queries: readonly string[]): Promise<number> {
+    let sum = 0;
+    for (const query of queries)
+      sum += (await select<{ rows: number }>(this.#context.client, query))[0]?.rows ?? 0;
+    return sum;
+  }
+
+  /** Calls of the person that a legal hold needs. */
+  async #heldCalls(): Promise<number> {
+    const { client, database } = this.#context;
+    const [table] = await select<{ there: number }>(
+      client,
+      "SELECT count() AS there FROM system.tables WHERE database = {database: String} AND name = 'legal_holds'",
+      { database },
+    );
+    if (table!.there === 0) return 0;
+    const [holds] = await select<{ held: number }>(
+      client,
+      `SELECT count() AS held FROM ${database}.legal_holds FINAL
+      WHERE hasAny(numbers, {numbers: Array(String)}) AND isNull(released_at) AND until_at > now64(3)
+        AND toUnixTimestamp64Milli(from_at) < {to_ms: Int64} AND toUnixTimestamp64Milli(to_at) > {from_ms: Int64}`,
+      { numbers: this.#subject.numbers, from_ms: this.#subject.fromMs, to_ms: this.#subject.toMs },
+    );
+    return holds?.held ?? 0;
+  }
+
+  /** Where the calls may still be, and until when. */
+  #residue(): { readonly [place: string]: Json } {
+    const { kafka, retention } = this.#context.settings;
+    const begunMs = this.#request?.begunMs ?? Date.now();
+    return {
+      kafka_until: isoTime(begunMs + kafka.topic_retention_days * DAY_MS),
+      backups_until: isoTime(begunMs + retention.backup_days * DAY_MS),
+      kept: 'keyed hashes of the numbers: suppressions, this request, the journal of look-ups',
+    };
+  }
+}
+
+/** The numbers of an erasure that is not done, as `restrictions` has them. */
+async function numbersOf({ client, database }: SubjectContext, request: SubjectRequest): Promise<string[]> {
+  const rows = await select<{ number: string }>(
+    client,
+    `SELECT DISTINCT number FROM ${database}.restrictions FINAL WHERE request_id = {request_id: String} ORDER BY number`,
+    { request_id: request.requestId },
+  );
+  return rows.map(({ number }) => number);
+}

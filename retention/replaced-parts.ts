@@ -1,0 +1,100 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CdrhouseError } from '../schemas/errors.ts';
+import { select } from './clickhouse.ts';
+import { untilNone } from './writers.ts';
+
+const POLL_MS = 100;
+const MUTATION_MS_MAX = 6 * 3_600_000;
+/** A partition that nothing is in: dropping one makes the server remove replaced parts whose time is over. */
+const NO_PARTITION = '190001';
+
+/** Changes rows of tables such that what was there before is gone from the disk. */
+export class PartChanges {
+  readonly #client: ClickHouseClient;
+  readonly #database: string;
+
+  constructor(client: ClickHouseClient, database: string) {
+    this.#client = client;
+    this.#database = database;
+  }
+
+  /**
+   * Does an ALTER that changes rows, and waits for it.
+   * @param mark a part of the statement by which it is found among those of the table
+   * Throws ERASURE_UNPROVEN where it fails.
+   */
+  async change(table: string, statement: string, mark: string): Promise<void> {
+    // What is replaced does not stay for the usual 8 minutes, so that what replaces it must be on disk.
+    await this.#command(
+      `ALTER TABLE ${this.#database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`,
+    );
+    await this.#command(statement);
+    const deadline = Date.now() + MUTATION_MS_MAX;
+    for (;;) {
+      const [row] = await select<{ running: number; failing: number }>(
+        this.#client,
+        `SELECT count() AS running, countIf(latest_fail_reason != '') AS failing FROM system.mutations
+        WHERE database = {database: String} AND table = {table: String} AND NOT is_done
+          AND position(command, {mark: String}) > 0`,
+        { database: this.#database, table, mark },
+      );
+      if (row!.running === 0) return;
+      if (row!.failing > 0 || Date.now() > deadline)
+        throw new CdrhouseError('ERASURE_UNPROVEN', `a change of ${table} fails (system.mutations)`);
+      await sleep(POLL_MS);
+    }
+  }
+
+  /**
+   * Removes all replaced parts of these tables from the disk. Throws ERASURE_WAITS where a query holds one for long.
+   */
+  async removeReplaced(tables: readonly string[]): Promise<void> {
+    const replaced = await this.#replaced(tables);
+    await this.#command('SYSTEM SYNC FILE CACHE');
+    for (const table of tables)
+      await this.#command(`ALTER TABLE ${this.#database}.${table} MODIFY SETTING old_parts_lifetime = 0`);
+    await untilNone(async () => {
+      for (const table of tables) {
+        // What is not partitioned has but one partition, which is not to be dropped.
+        const partition = await this.#emptyPartition(table);
+        if (partition !== undefined)
+          await this.#command(`ALTER TABLE ${this.#database}.${table} DROP PARTITION ${partition}`);
+      }
+      const left = new Set(await this.#replaced(tables));
+      return replaced.filter((part) => left.has(part)).length;
+    }, 'replaced parts, which a query may hold,');
+    await this.usualSettings(tables);
+  }
+
+  /** Ends what was set above, after a crash too. */
+  async usualSettings(tables: readonly string[]): Promise<void> {
+    for (const table of tables)
+      await this.#command(
+        `ALTER TABLE ${this.#database}.${table} RESET SETTING old_parts_lifetime, min_rows_to_fsync_after_merge`,
+      );
+  }
+
+  async #emptyPartition(table: string): Promise<string | undefined> {
+    const [row] = await select<{ key: string }>(
+      this.#client,
+      'SELECT partition_key AS key FROM system.tables WHERE database = {database: String} AND name = {table: String}',
+      { database: this.#database, table },
+    );
+    return row?.key === undefined || row.key === '' ? undefined : NO_PARTITION;
+  }
+
+  async #replaced(tables: readonly string[]): Promise<string[]> {
+    const rows = await select<{ part: string }>(
+      this.#client,
+      `SELECT concat(table, '/', name) AS part FROM system.parts
+      WHERE database = {database: String} AND table IN {tables: Array(String)} AND NOT active`,
+      { database: this.#database, tables },
+    );
+    return rows.map(({ part }) => part);
+  }
+
+  async #command(query: string): Promise<void> {
+    await this.#client.command({ query, clickhouse_settings: { mutations_sync: '0' } });
+  }
+}
