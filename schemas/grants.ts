@@ -12,6 +12,10 @@ export function grantStatements(database: string): string[] {
     `ALTER USER cdrhouse_query SETTINGS allow_ddl = 0 CONST, max_concurrent_queries_for_user = 64 CONST, log_queries = 0;`,
     `GRANT INSERT ON ${database}.lookup_journal TO cdrhouse_query;`,
     `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
-    `GRANT SELECT ON system.parts TO cdrhouse_retention;`,
+    ...['parts', 'detached_parts', 'mutations', 'processes', 'tables', 'part_log'].map(
+      (table) => `GRANT SELECT ON system.${table} TO cdrhouse_retention;`,
+    ),
+    // Replaced parts go at once only after all others are safe on disk; the log of parts is quoted in proofs.
+    `GRANT SYSTEM SYNC FILE CACHE, SYSTEM FLUSH LOGS ON *.* TO cdrhouse_retention;`,
   ];
 }

@@ -530,6 +530,13 @@ export const SettingsSchema = Type.Object(
           maximum: 1200,
           description: 'how long calls are kept; also stored in the database',
         }),
+        silence_days_max: Type.Integer({
+          default: 7,
+          minimum: 1,
+          maximum: 36_500,
+          description:
+            'a sweep refuses where the newest record is older than this: then the clock may be wrong, or ingest stands still',
+        }),
       },
       Section,
     ),
