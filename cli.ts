@@ -448,6 +448,35 @@ program
     if (length > 0) throw new CdrhouseError('AUDIT_DIFFERS', `${length} range(s) differ`);
   });
 
+const retention = program
+  .command('retention')
+  .description('what is kept until when, and that it is gone afterwards (docs/retention.md)');
+retention
+  .command('sweep')
+  .description('take all calls away whose term is over, with proof; exit 1 where a month had to be left')
+  .option('--dry-run', 'only say what would go')
+  .option('--trust-clock', 'nothing was sent for long, and the clock is right')
+  .option('--json', 'print the report as JSON')
+  .action(async (options: { dryRun?: boolean; trustClock?: boolean; json?: boolean }) => {
+    const { sweep, sweepFailure } = await import('./retention/sweep.ts');
+    const dryRun = options.dryRun === true;
+    const report = await sweep({
+      settings: await readSettings(),
+      programVersion: packageVersion(),
+      dryRun,
+      trustClock: options.trustClock === true,
+    });
+    if (options.json === true) print(`${JSON.stringify(report)}\n`);
+    else
+      for (const { month, kind, state, code, calls, bytes, held } of report.months)
+        print(`${month}  ${kind}  ${state}  ${calls} calls  ${bytes} bytes  ${held} held  ${code}\n`);
+    say(
+      `${report.calls} call(s) ${dryRun ? 'are due' : 'swept'} at ${report.due_at}, term ${report.term_months} months`,
+    );
+    const failure = sweepFailure(report);
+    if (failure !== undefined && !dryRun) throw failure;
+  });
+
 const keys = program.command('keys').description('API keys');
 keys
   .command('add')

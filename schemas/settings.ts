@@ -550,6 +550,13 @@ export const SettingsSchema = Type.Object(
           maximum: 36_500,
           description: 'how long backups of the database are kept; certificates of erasures name the day',
         }),
+        silence_days_max: Type.Integer({
+          default: 7,
+          minimum: 1,
+          maximum: 36_500,
+          description:
+            'a sweep refuses where the newest record is older than this: then the clock may be wrong, or ingest stands still',
+        }),
       },
       Section,
     ),
