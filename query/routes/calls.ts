@@ -17,7 +17,7 @@ import { requireRole, type Caller } from '../auth.ts';
 import { CALL_ANSWER_COLUMNS, callAnswer, maskCall, matchedAmong, matchedOf } from '../call-answer.ts';
 import { filterOf, readSearch, type CallsSearch } from '../calls-search.ts';
 import { callsSql, matchedSql, type CallRow, type CallsFilter, type MatchedRow } from '../calls-sql.ts';
-import { completenessOf, findFaults, topicsOf, type FaultRow } from '../completeness.ts';
+import { completenessOf, topicsOf, type FaultRow } from '../completeness.ts';
 import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
 import type { CsvColumn } from '../csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
@@ -186,11 +186,9 @@ async function findPage(
 ): Promise<Found> {
   const { database } = context;
   const { page, limit, range } = search;
+  const faults = await context.feeds.faultsSince(range.fromMs);
   const statement = callsSql(database.database, filter, { after: page?.after, rows: limit + 1 });
-  const [rows, faults] = await Promise.all([
-    database.calls(statement, gone),
-    findFaults(database, range, gone),
-  ]);
+  const rows = await database.calls(statement, gone);
   const isWhole = rows.length <= limit;
   const matched =
     page?.matched ?? (isWhole ? matchedOf(matchedAmong(rows)) : await findMatched(context, filter, gone));
@@ -204,11 +202,8 @@ async function findSums(
   filter: CallsFilter,
   gone: AbortSignal,
 ): Promise<Found> {
-  const [matched, faults] = await Promise.all([
-    findMatched(context, filter, gone),
-    findFaults(context.database, range, gone),
-  ]);
-  return { rows: [], faults, matched };
+  const faults = await context.feeds.faultsSince(range.fromMs);
+  return { rows: [], faults, matched: await findMatched(context, filter, gone) };
 }
 
 async function findMatched(
