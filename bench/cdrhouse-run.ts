@@ -74,6 +74,8 @@ export interface Served {
 export async function serveCdrhouse(bench: BenchServers, options: RunOptions): Promise<Served> {
   const child = start(bench, options, ['serve']);
   child.stdout.resume();
+  // Also where the bench is interrupted.
+  process.once('exit', () => child.kill('SIGKILL'));
   const url = await listeningUrl(child);
   return {
     url,

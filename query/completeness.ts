@@ -28,12 +28,10 @@ SELECT 'rejected' AS kind, toString(feed) AS name, count() AS count FROM ${from}
   return { text, parameters };
 }
 
-/** The faults of a range. */
-export function findFaults(
-  database: SelectSource,
-  { fromMs }: Range,
-  signal: AbortSignal,
-): Promise<FaultRow[]> {
+/** The faults since a moment, for `Feeds`. */
+export function findFaults(database: SelectSource, fromMs: number): Promise<FaultRow[]> {
+  // Several requests wait for it, so none of them may end it.
+  const { signal } = new AbortController();
   return database.select<FaultRow>('faults', faultsSql(database.database, fromMs), signal);
 }
 

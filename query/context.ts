@@ -15,6 +15,7 @@ import { ApiKeys, type Caller } from './auth.ts';
 import { CallIds } from '../schemas/call-id.ts';
 import type { CallsCursorPlace } from './calls-search.ts';
 import type { QueryDatabase } from './clickhouse.ts';
+import { findFaults } from './completeness.ts';
 import { Cursors } from './cursor.ts';
 import { Feeds } from './feeds.ts';
 import { JwtCallers } from './jwt.ts';
@@ -99,7 +100,7 @@ export function createContext(
     wrongKeys: new WrongKeys(settings.query.wrong_keys_per_minute),
     feeds: new Feeds(
       settings.feeds.map(({ name }) => name),
-      () => database.feedProgress(),
+      { progress: () => database.feedProgress(), faultsSince: (ms) => findFaults(database, ms) },
     ),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
     journalKeys: [journalKey, ...formerJournalKeys],

@@ -1,44 +1,76 @@
 import type { FeedProgress } from './clickhouse.ts';
+import type { FaultRow } from './completeness.ts';
 
 /** Feeds by name, and how far each is stored in UTC ms; null: nothing yet. */
 export type KnownFeeds = ReadonlyMap<string, number | null>;
 
 const FEEDS_CACHE_MS = 5000;
+const HOUR_MS = 3_600_000;
+
+/** What is read for all requests of some seconds. */
+export interface FeedsSource {
+  readonly progress: () => Promise<readonly FeedProgress[]>;
+  /** UTC ms. */
+  readonly faultsSince: (fromMs: number) => Promise<readonly FaultRow[]>;
+}
+
+interface Read {
+  readonly feeds: Promise<KnownFeeds>;
+  /** By UTC hour. */
+  readonly faults: Map<number, Promise<readonly FaultRow[]>>;
+  readonly untilMs: number;
+}
 
 /**
- * The feeds of the settings and of the ledger, which is read every few seconds only. What is told is at most that old,
- * and never beyond what is stored, because it is read before the calls are.
+ * The feeds of the settings and of the ledger, and what may be missing of them, which is read every few seconds only. What is
+ * told is at most that old, and never beyond what is stored, because it is read before the calls are.
  */
 export class Feeds {
   readonly #configured: readonly string[];
-  readonly #read: () => Promise<readonly FeedProgress[]>;
+  readonly #source: FeedsSource;
   readonly #now: () => number;
-  #cached: { readonly feeds: Promise<KnownFeeds>; readonly untilMs: number } | undefined;
+  #read: Read | undefined;
 
-  constructor(
-    configured: readonly string[],
-    read: () => Promise<readonly FeedProgress[]>,
-    now: () => number = Date.now,
-  ) {
+  constructor(configured: readonly string[], source: FeedsSource, now: () => number = Date.now) {
     this.#configured = configured;
-    this.#read = read;
+    this.#source = source;
     this.#now = now;
   }
 
   known(): Promise<KnownFeeds> {
-    if (this.#cached !== undefined && this.#cached.untilMs > this.#now()) return this.#cached.feeds;
+    return this.#current().feeds;
+  }
+
+  /**
+   * Faults since the begin of the UTC hour of a moment, so that ranges of one hour share them. They are read after the
+   * progress of the feeds: what is said to be read up to a moment is never without the faults until then.
+   */
+  async faultsSince(fromMs: number): Promise<readonly FaultRow[]> {
+    const { feeds, faults } = this.#current();
+    await feeds;
+    const hourMs = Math.floor(fromMs / HOUR_MS) * HOUR_MS;
+    const known = faults.get(hourMs);
+    if (known !== undefined) return known;
+    const found = this.#source.faultsSince(hourMs);
+    faults.set(hourMs, found);
+    found.catch(() => faults.delete(hourMs));
+    return found;
+  }
+
+  #current(): Read {
+    if (this.#read !== undefined && this.#read.untilMs > this.#now()) return this.#read;
     const feeds = this.#readKnown();
-    const cached = { feeds, untilMs: this.#now() + FEEDS_CACHE_MS };
-    this.#cached = cached;
+    const read = { feeds, faults: new Map(), untilMs: this.#now() + FEEDS_CACHE_MS };
+    this.#read = read;
     feeds.catch(() => {
-      if (this.#cached === cached) this.#cached = undefined;
+      if (this.#read === read) this.#read = undefined;
     });
-    return feeds;
+    return read;
   }
 
   async #readKnown(): Promise<KnownFeeds> {
     const feeds = new Map<string, number | null>(this.#configured.map((feed) => [feed, null]));
-    for (const { feed, readUpToMs } of await this.#read())
+    for (const { feed, readUpToMs } of await this.#source.progress())
       feeds.set(feed, readUpToMs > 0 ? readUpToMs : null);
     return feeds;
   }

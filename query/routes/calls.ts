@@ -24,7 +24,7 @@ import {
 } from '../call-answer.ts';
 import { filterOf, readSearch, type CallsSearch } from '../calls-search.ts';
 import { callsSql, matchedSql, type CallRow, type CallsFilter, type MatchedRow } from '../calls-sql.ts';
-import { completenessOf, findFaults, topicsOf, type FaultRow } from '../completeness.ts';
+import { completenessOf, topicsOf, type FaultRow } from '../completeness.ts';
 import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
 import type { CsvColumn } from '../../schemas/csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
@@ -221,10 +221,10 @@ async function findPage(
 ): Promise<Found> {
   const { database } = context;
   const { page, limit, range } = search;
+  const faults = await context.feeds.faultsSince(range.fromMs);
   const statement = callsSql(database.database, filter, { after: page?.after, rows: limit + 1 });
-  const [rows, faults, withheld] = await Promise.all([
+  const [rows, withheld] = await Promise.all([
     database.calls(statement, gone),
-    findFaults(database, range, gone),
     page?.withheld ?? countWithheld(context, filter, gone),
   ]);
   const isWhole = rows.length <= limit;
@@ -240,9 +240,9 @@ async function findSums(
   filter: CallsFilter,
   gone: AbortSignal,
 ): Promise<Found> {
-  const [matched, faults, withheld] = await Promise.all([
+  const faults = await context.feeds.faultsSince(range.fromMs);
+  const [matched, withheld] = await Promise.all([
     findMatched(context, filter, gone),
-    findFaults(context.database, range, gone),
     countWithheld(context, filter, gone),
   ]);
   return { rows: [], faults, matched, withheld };

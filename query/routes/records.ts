@@ -26,7 +26,7 @@ import {
   type RecordsFilter,
 } from '../records-sql.ts';
 import type { Term } from '../calls-sql.ts';
-import { completenessOf, findFaults, topicsOf } from '../completeness.ts';
+import { completenessOf, topicsOf } from '../completeness.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, readTime, writeTime } from '../times.ts';
 import { ZoneClock } from '../zone-clock.ts';
@@ -97,7 +97,7 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       // Before the records are read: the answer must not claim more than it can hold.
       const feeds = await context.feeds.known();
       const storedUntil = question.storedUntil ?? (await storedUntilOf(context, question, gone));
-      const faults = await findFaults(database, question.range, gone);
+      const faults = await context.feeds.faultsSince(question.range.fromMs);
       const lookup = { ...askedBy(request.id, caller, request.headers), ...lookupOf(question, format) };
       const term = { months: context.retentionMonths, nowMs: Date.now() };
       const asked = { feeds: undefined, range: question.range, zone: question.zone, term };

@@ -27,7 +27,7 @@ import {
   type QueryContext,
   type UsageCursorPlace,
 } from '../context.ts';
-import { completenessOf, findFaults, topicsOf } from '../completeness.ts';
+import { completenessOf, topicsOf } from '../completeness.ts';
 import { readControlTotals } from '../control-totals.ts';
 import type { CsvColumn } from '../../schemas/csv.ts';
 import type { Range } from '../cursor.ts';
@@ -268,7 +268,7 @@ async function sumUp(
   gone: AbortSignal,
 ): Promise<Summed> {
   const { billing, after, limit } = question;
-  const complete = await completeOf(context, question, known, gone);
+  const complete = await completeOf(context, question, known);
   const control = after === undefined ? await controlOf(context, question, known, gone) : undefined;
   const statement = statementOf(context, question, known, limit + 1);
   const { rows, totals } = await context.database.usage(statement, gone);
@@ -285,9 +285,8 @@ async function completeOf(
   context: QueryContext,
   { range, term, zone, conditions }: Question,
   known: KnownFeeds,
-  gone: AbortSignal,
 ): Promise<UsageAnswer['complete']> {
-  const faults = await findFaults(context.database, range, gone);
+  const faults = await context.feeds.faultsSince(range.fromMs);
   return completenessOf({ feeds: conditions.feeds, range, zone, term }, known, faults, topicsOf(context));
 }
 
@@ -309,7 +308,7 @@ async function openGroups(
   known: KnownFeeds,
   gone: AbortSignal,
 ): Promise<Omit<Summed, 'rows'> & { groups: AsyncGenerator<readonly UsageSumsRow[]> }> {
-  const complete = await completeOf(context, question, known, gone);
+  const complete = await completeOf(context, question, known);
   const control = await controlOf(context, question, known, gone);
   const statement = statementOf(context, question, known, undefined);
   const batches = context.database.stream<UsageSumsRow>('usage', statement, gone);

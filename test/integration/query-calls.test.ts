@@ -364,8 +364,10 @@ await tap.test('how complete the answer is', async (t) => {
     `INSERT INTO {db}.ingest_state (instance, topic, partition, state, updated_at)
      VALUES ('gone', '${partition?.topic ?? topic('paris')}', 77, 'gap', now64(3))`,
   );
-  const stopped = await client.get('/v1/calls', { number: '1002' });
-  t.match(stopped.body.complete.feeds, { paris: { gaps: 1 }, raw: { gaps: 0 } });
+  await until('the gap is told, within seconds', async () => {
+    const { complete } = (await client.get('/v1/calls', { number: '1002' })).body;
+    return complete.feeds['paris']?.gaps === 1 && complete.feeds['raw']?.gaps === 0;
+  });
 });
 
 await tap.test('what cannot be meant is refused, never ignored or cut', async (t) => {

@@ -1,11 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import tap from 'tap';
 import { Feeds } from '../../query/feeds.ts';
 
 await tap.test('feeds of the settings and of the ledger; nothing read is null', async (t) => {
-  const feeds = new Feeds(['a', 'b'], async () => [
-    { feed: 'b', readUpToMs: 5 },
-    { feed: 'old', readUpToMs: 0 },
-  ]);
+  const feeds = new Feeds(['a', 'b'], {
+    progress: async () => [
+      { feed: 'b', readUpToMs: 5 },
+      { feed: 'old', readUpToMs: 0 },
+    ],
+    faultsSince: async () => [],
+  });
   t.strictSame(
     [...(await feeds.known())],
     [
@@ -20,10 +24,13 @@ await tap.test('the ledger is read every few seconds, and again after a failure'
   let [now, asked, broken] = [0, 0, true];
   const feeds = new Feeds(
     ['a'],
-    async () => {
-      asked++;
-      if (broken) throw new Error('down');
-      return [];
+    {
+      progress: async () => {
+        asked++;
+        if (broken) throw new Error('down');
+        return [];
+      },
+      faultsSince: async () => [],
     },
     () => now,
   );
@@ -35,4 +42,34 @@ await tap.test('the ledger is read every few seconds, and again after a failure'
   now = 5001;
   await feeds.known();
   t.equal(asked, 3);
+});
+
+await tap.test('faults are read behind the progress, once for an hour and some seconds', async (t) => {
+  let [now, broken] = [0, true];
+  const asked: string[] = [];
+  const feeds = new Feeds(
+    [],
+    {
+      progress: async () => {
+        await sleep(1);
+        asked.push('progress');
+        return [];
+      },
+      faultsSince: async (ms) => {
+        asked.push(String(ms));
+        if (broken) throw new Error('down');
+        return [{ kind: 'rejected', name: 'a', count: '1' }];
+      },
+    },
+    () => now,
+  );
+  await t.rejects(feeds.faultsSince(1), { message: 'down' });
+  broken = false;
+  const found = await Promise.all([0, 1, 3_599_999, 3_600_000].map(async (ms) => feeds.faultsSince(ms)));
+  t.equal(found.length, 4);
+  t.match(found[0], [{ count: '1' }]);
+  t.strictSame(asked, ['progress', '0', '0', '3600000']);
+  now = 5000;
+  await feeds.faultsSince(2);
+  t.strictSame(asked.slice(4), ['progress', '0']);
 });
