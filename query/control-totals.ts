@@ -27,6 +27,11 @@ interface LiveRow {
   readonly live: string;
 }
 
+interface ErasedRow {
+  readonly feed: string;
+  readonly erased: string;
+}
+
 interface MarkersRow {
   readonly feed: string;
   readonly corrected: string;
@@ -65,6 +70,19 @@ FROM ${database}.cdr FINAL
 WHERE ${conditions.join('\n  AND ')}
 GROUP BY feed`;
   return { text, parameters: { ...rangeParameters(hours, term), feeds } };
+}
+
+/** By feed: calls of the hours that erasures took away. */
+function erasedSql(database: string, { hours, feeds }: ControlQuestion): Statement {
+  const text = `SELECT feed, sum(calls) AS erased
+FROM ${database}.adjustments FINAL
+WHERE kind = 'erased' AND hour >= toDateTime({hour_from: UInt32}, 'UTC') AND hour < toDateTime({hour_to: UInt32}, 'UTC')
+  AND feed IN {feeds: Array(String)}
+GROUP BY feed`;
+  return {
+    text,
+    parameters: { hour_from: hourSeconds(hours.fromMs), hour_to: hourSeconds(hours.toMs), feeds },
+  };
 }
 
 /**
@@ -107,9 +125,10 @@ export async function readControlTotals(
   const question = { hours, term, feeds };
   const { database } = source;
   const accepted = await source.select<AcceptedRow>('ledger', acceptedSql(database, question), signal);
-  const [live, markers] = await Promise.all([
+  const [live, markers, erased] = await Promise.all([
     source.select<LiveRow>('live calls', liveSql(database, question), signal),
     source.select<MarkersRow>('markers', markersSql(database, question), signal),
+    source.select<ErasedRow>('erased calls', erasedSql(database, question), signal),
   ]);
   const mayHaveExpired = reachesTerm(hours, term);
   return {
@@ -121,28 +140,36 @@ export async function readControlTotals(
       return {
         feed,
         read_up_to: writeMoment(known.get(feed) ?? null, zone),
-        ...balance(ofFeed(accepted), ofFeed(live), ofFeed(markers), mayHaveExpired),
+        ...balance(ofFeed(accepted), ofFeed(live), ofFeed(markers), ofFeed(erased), mayHaveExpired),
         since_start: feedCounts(ofFeed(accepted)),
       };
     }),
   };
 }
 
-/** accepted + not_in_ledger = live + duplicates + removed, where the retention term took nothing. */
+/** accepted + not_in_ledger = live + duplicates + removed + erased, where the retention term took nothing. */
 function balance(
   accepted: Pick<AcceptedRow, 'accepted'> | undefined,
   live: LiveRow | undefined,
   markers: MarkersRow | undefined,
+  erased: ErasedRow | undefined,
   mayHaveExpired: boolean,
 ): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
   const removed = BigInt(markers?.removed ?? 0);
-  const rest = BigInt(accepted?.accepted ?? 0) - BigInt(live?.live ?? 0) - removed;
+  const gone = BigInt(accepted?.accepted ?? 0) - BigInt(live?.live ?? 0) - removed;
+  const rest = gone - erasedOf(gone, BigInt(erased?.erased ?? 0));
   return {
     accepted: accepted?.accepted ?? '0',
     live: live?.live ?? '0',
     duplicates: mayHaveExpired ? null : String(rest > 0n ? rest : 0n),
     corrected: markers?.corrected ?? '0',
     removed: String(removed),
+    erased: String(gone - rest),
     not_in_ledger: String(rest < 0n ? -rest : 0n),
   };
+}
+
+/** What was erased and is read from the topic again is suppressed, and no longer among the accepted. */
+function erasedOf(gone: bigint, erased: bigint): bigint {
+  return gone < 0n ? 0n : gone < erased ? gone : erased;
 }

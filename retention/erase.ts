@@ -232,9 +232,10 @@ class Erasure {
    */
   #spans(begunTo: number, doneTo = 0): { readonly own: Span; readonly others: Span } {
     const { fromMs, toMs } = this.#subject;
-    const window = addMonths(Date.now(), -this.#context.settings.retention.billing_months);
-    const billed = Math.floor(window / DAY_MS) * DAY_MS;
-    const end = begunTo > 0 ? begunTo : Math.max(doneTo, Math.min(toMs, billed));
+    const months = this.#context.settings.retention.billing_months;
+    // Whole days: a second run on the same day has nothing to do.
+    const billed = Math.floor(addMonths(Date.now(), -months) / DAY_MS) * DAY_MS;
+    const end = begunTo > 0 ? begunTo : Math.max(doneTo, months === 0 ? toMs : Math.min(toMs, billed));
     return { own: { fromMs, toMs: Math.max(fromMs, end) }, others: { fromMs, toMs } };
   }
 

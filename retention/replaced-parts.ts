@@ -55,12 +55,8 @@ export class PartChanges {
     for (const table of tables)
       await this.#command(`ALTER TABLE ${this.#database}.${table} MODIFY SETTING old_parts_lifetime = 0`);
     await untilNone(async () => {
-      for (const table of tables) {
-        // What is not partitioned has but one partition, which is not to be dropped.
-        const partition = await this.#emptyPartition(table);
-        if (partition !== undefined)
-          await this.#command(`ALTER TABLE ${this.#database}.${table} DROP PARTITION ${partition}`);
-      }
+      for (const table of tables)
+        await this.#command(`ALTER TABLE ${this.#database}.${table} DROP PARTITION ID '${NO_PARTITION}'`);
       const left = new Set(await this.#replaced(tables));
       return replaced.filter((part) => left.has(part)).length;
     }, 'replaced parts, which a query may hold,');
@@ -73,15 +69,6 @@ export class PartChanges {
       await this.#command(
         `ALTER TABLE ${this.#database}.${table} RESET SETTING old_parts_lifetime, min_rows_to_fsync_after_merge`,
       );
-  }
-
-  async #emptyPartition(table: string): Promise<string | undefined> {
-    const [row] = await select<{ key: string }>(
-      this.#client,
-      'SELECT partition_key AS key FROM system.tables WHERE database = {database: String} AND name = {table: String}',
-      { database: this.#database, table },
-    );
-    return row?.key === undefined || row.key === '' ? undefined : NO_PARTITION;
   }
 
   async #replaced(tables: readonly string[]): Promise<string[]> {

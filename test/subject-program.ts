@@ -29,3 +29,26 @@ export async function killedAt(
   await running.ended;
   await hold.release();
 }
+
+/** Erases what a number did from 2025 to May 2026. */
+export function eraseCommand(number: string): string[] {
+  return [
+    ...['subject', 'erase', '--number', number, '--from', '2025-01-01T00:00:00Z'],
+    ...['--to', '2026-06-01T00:00:00Z', '--reason', 'asked for it', '--json'],
+  ];
+}
+
+/** Calls of a number in that time, calls of others with it, and records that cannot be read. */
+export function personLines(
+  number: string,
+  name: string,
+): { readonly own: string[]; readonly others: string[]; readonly bad: string[] } {
+  const other = '+33199660098';
+  const line = (calling: string, dialed: string, id: string): string =>
+    `${calling},${calling},${dialed},2025-03-01T10:00:00.000Z,60,50,${name}-${id},answered,`;
+  return {
+    own: [line(number, other, 'own-1'), line(number, other, 'own-2')],
+    others: [line(other, number, 'others-1'), line(other, number, 'others-2')],
+    bad: [`${number},${number},${other},never,60`],
+  };
+}

@@ -599,6 +599,7 @@ await tap.test('control totals of the hours, with duplicates in the ledger and a
       live: String(live),
       duplicates: String(accepted.filter(inHours).length - live),
       removed: '0',
+      erased: '0',
       not_in_ledger: '0',
       since_start: {
         consumed: String(first.length + second.length + twice.length + 3 + 1 + 2 + 5 + 4),

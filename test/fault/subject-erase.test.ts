@@ -1,0 +1,88 @@
+import tap, { type Test } from 'tap';
+import { type Installation, SESSION, until } from '../cdrhouse-program.ts';
+import { filesWith, writePlainly } from '../erased-traces.ts';
+import { eraseCommand, personLines, type ToldReport } from '../subject-program.ts';
+import { testServers } from '../test-servers.ts';
+import { ClickhouseProxy, insertsInto, type Matches } from './clickhouse-proxy.ts';
+import { callLines, house, readAll } from './harness.ts';
+import { Sender } from './topic.ts';
+
+const servers = testServers(import.meta.url);
+const ERASED = '+33199660017';
+const DIGITS = ['99660017'];
+const ERASE = eraseCommand(ERASED);
+
+async function contents(installation: Installation): Promise<object[]> {
+  const call = 'call_id, calling_number, displayed_caller_id, dialed_number';
+  return [
+    ...(await installation.rows<object>(
+      `SELECT calling_key AS key, ${call} FROM {db}.cdr FINAL ORDER BY ALL`,
+    )),
+    ...(await installation.rows<object>(
+      `SELECT number_key AS key, role, ${call} FROM {db}.cdr_by_number FINAL ORDER BY ALL`,
+    )),
+    ...(await installation.rows<object>('SELECT raw FROM {db}.dead_letters FINAL ORDER BY ALL')),
+    ...(await installation.rows<object>(
+      'SELECT kind, feed, hour, sum(calls) AS calls FROM {db}.adjustments FINAL GROUP BY ALL ORDER BY ALL',
+    )),
+    ...(await installation.rows<object>('SELECT number FROM {db}.restrictions FINAL')),
+    ...(await installation.rows<object>(
+      "SELECT table, create_table_query LIKE '%old_parts_lifetime%' AS changed FROM system.tables WHERE database = '{db}' AND changed",
+    )),
+  ];
+}
+
+async function erasable(t: Test, index: number): Promise<Installation> {
+  const installation = await house(t, servers, index, {
+    client: SESSION,
+    partitions: 1,
+    environment: { CDRHOUSE_RETENTION_BILLING_MONTHS: '1' },
+  });
+  await writePlainly(installation);
+  const { own, others, bad } = personLines(ERASED, 'a');
+  const sender = await Sender.connect(t, servers.kafka);
+  const lines = [...own, ...others, ...bad, ...callLines(7, 20)];
+  await sender.send(
+    installation.database,
+    lines.map((line) => ({ partition: 0, value: Buffer.from(line), timestampMs: Date.UTC(2025, 2, 2) })),
+  );
+  await readAll(installation);
+  return installation;
+}
+
+/** A statement that changes rows of this table. */
+function alters(table: string): Matches {
+  return ({ statement }) => statement.includes('ALTER TABLE') && statement.includes(`.${table} DELETE WHERE`);
+}
+
+await tap.test('killed at every step and called again, the end is that of an undisturbed run', async (t) => {
+  const [undisturbed, disturbed] = await Promise.all([erasable(t, 0), erasable(t, 1)]);
+  t.match(await undisturbed.json<ToldReport>(...ERASE), { state: 'done', result: { calls_deleted: 2 } });
+  const direct = disturbed.environment['CDRHOUSE_CLICKHOUSE_URL']!;
+  const steps: readonly (readonly ['before' | 'after', string, Matches])[] = [
+    ['after', 'suppressions', insertsInto('suppressions')],
+    ['after', 'adjustments', insertsInto('adjustments')],
+    ['after', 'copies', insertsInto('cdr_by_number')],
+    ['after', 'cdr', alters('cdr')],
+    ['before', 'cdr_by_number', alters('cdr_by_number')],
+    ['after', 'redacted letters', insertsInto('dead_letters')],
+    ['after', 'letters', alters('dead_letters')],
+    ['before', 'the request', ({ table, body }) => table === 'subject_requests' && body.includes('done')],
+  ];
+  for (const [when, step, matches] of steps) {
+    const proxy = await ClickhouseProxy.start(t, direct);
+    const hold = proxy.hold(when, matches);
+    disturbed.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+    const running = disturbed.start(...ERASE);
+    disturbed.environment['CDRHOUSE_CLICKHOUSE_URL'] = direct;
+    await until(`the step ${step}`, () => hold.count() > 0 || running.child.exitCode !== null);
+    t.equal(running.child.exitCode, null, `killed ${when} ${step}`);
+    running.child.kill('SIGKILL');
+    await running.ended;
+    await hold.release();
+  }
+  const told = await disturbed.json<ToldReport>(...ERASE);
+  t.match(told, { state: 'done', result: { calls_deleted: 2 } });
+  t.strictSame(await contents(disturbed), await contents(undisturbed));
+  t.strictSame(await filesWith(disturbed, ERASED, DIGITS), []);
+});

@@ -1,0 +1,229 @@
+import tap, { type Test } from 'tap';
+import { isSigned } from '../../schemas/certificate.ts';
+import { Installation, SESSION, whenIdle } from '../cdrhouse-program.ts';
+import { filesWith, writePlainly } from '../erased-traces.ts';
+import { readAll } from '../fault/harness.ts';
+import type { ToldReport } from '../subject-program.ts';
+import { testServers } from '../test-servers.ts';
+
+const servers = testServers(import.meta.url);
+const ERASED = '+33199770017';
+/** What of the number must not be found anywhere, however it is spelt. */
+const DIGITS = ['99770017', '99 77 00 17', '99-77-00-17', '99.77.00.17'];
+const [OTHER, THIRD] = ['+33199770098', '+33199770099'] as const;
+const FROM = '2025-01-01T00:00:00Z';
+const TO = '2026-01-01T00:00:00Z';
+
+/** A call that is known by its id. */
+function call(
+  id: string,
+  [calling, displayed, dialed]: readonly [string, string, string],
+  start: string,
+): string {
+  return `${calling},${displayed},${dialed},${start},60,50,${id},answered,`;
+}
+
+const KEPT = [
+  call('other', [OTHER, OTHER, THIRD], '2025-03-01T10:00:00Z'),
+  call('dialed', [OTHER, OTHER, ERASED], '2025-03-01T11:00:00Z'),
+  call('displayed', [OTHER, ERASED, THIRD], '2025-04-01T11:00:00Z'),
+  call('both', [THIRD, ERASED, ERASED], '2025-04-02T11:00:00Z'),
+];
+const OWN = [
+  call('own', [ERASED, ERASED, OTHER], '2025-03-01T12:00:00Z'),
+  call('own-shown', [ERASED, THIRD, OTHER], '2025-05-01T12:00:00Z'),
+  call('own-self', [ERASED, ERASED, ERASED], '2025-06-01T12:00:00Z'),
+];
+/** Records that cannot be read, with the number in several spellings. */
+const REJECTED = [ERASED, '0199770017', '0033199770017', '01 99 77 00 17', '+33-1-99-77-00-17'].flatMap(
+  (spelling, i) => [
+    `${spelling},${spelling},${OTHER},never-${i},60`,
+    `${OTHER},${OTHER},${spelling},2025-03-01T10:00:00Z,-${i}`,
+  ],
+);
+const OTHERS_REJECTED = `${OTHER},${OTHER},${THIRD},never,60`;
+
+async function installed(
+  t: Test,
+  index: number,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Installation> {
+  const feed = { name: 'pbx', topic: servers.databases[index], country: 'FR' };
+  const installation = new Installation(
+    t,
+    servers,
+    index,
+    { feeds: [feed], kafka: { client: SESSION } },
+    environment,
+  );
+  const { code, stderr } = await installation.run('migrate');
+  if (code !== 0) throw new Error(stderr);
+  await writePlainly(installation);
+  return installation;
+}
+
+/** Sends lines and reads them, in an insert of their own. */
+async function stored(installation: Installation, ...lines: readonly string[]): Promise<void> {
+  const path = installation.write(`${Date.now()}.csv`, `${lines.join('\n')}\n`);
+  await installation.json('ship', '--again', '--json', path);
+  await readAll(installation);
+}
+
+async function ids(installation: Installation): Promise<string[]> {
+  const rows = await installation.rows<{ call_id: string }>(
+    'SELECT call_id FROM {db}.cdr FINAL ORDER BY call_id',
+  );
+  return rows.map(({ call_id }) => call_id);
+}
+
+/** Every row of the tables that is read, without what differs from one installation to the other. */
+async function contents(installation: Installation): Promise<object[]> {
+  const call = 'call_id, calling_number, displayed_caller_id, dialed_number, start_at, duration_ms';
+  return [
+    ...(await installation.rows<object>(
+      `SELECT calling_key AS key, 'calling' AS role, ${call} FROM {db}.cdr FINAL ORDER BY ALL`,
+    )),
+    ...(await installation.rows<object>(
+      `SELECT number_key AS key, role, ${call} FROM {db}.cdr_by_number FINAL ORDER BY ALL`,
+    )),
+    ...(await installation.rows<object>('SELECT code, raw FROM {db}.dead_letters FINAL ORDER BY ALL')),
+  ];
+}
+
+const ERASE = [
+  'subject',
+  'erase',
+  '--number',
+  ERASED,
+  '--from',
+  FROM,
+  '--to',
+  TO,
+  '--reason',
+  'asked for it',
+];
+
+/** The messages of dead letters are as new as the test, so that their time is as well. */
+const OPEN = ['subject', 'erase', '--number', ERASED, '--from', FROM, '--reason', 'asked for it', '--json'];
+
+await tap.test('nothing of the person is left, on disk either, and nothing comes back', async (t) => {
+  const installation = await installed(t, 0, { CDRHOUSE_RETENTION_BILLING_MONTHS: '0' });
+  await stored(installation, ...KEPT.slice(0, 2), ...OWN.slice(0, 1), ...REJECTED, OTHERS_REJECTED);
+  await stored(installation, ...KEPT.slice(2), ...OWN.slice(1));
+  // Parts that were merged, and those that they came from.
+  await installation.statement('OPTIMIZE TABLE {db}.cdr PARTITION 202503 FINAL');
+  t.not((await filesWith(installation, ERASED, DIGITS)).length, 0, 'the search finds what is there');
+
+  const dry = await installation.json<ToldReport>(...OPEN, '--dry-run');
+  t.match(dry, {
+    request_id: null,
+    state: 'dry_run',
+    result: { calls_to_delete: 3, calls_to_blank: 3, dead_letters_to_redact: REJECTED.length },
+  });
+  t.equal((await ids(installation)).length, KEPT.length + OWN.length, 'a dry run changes nothing');
+
+  const told = await installation.json<ToldReport>(...OPEN);
+  t.match(told, {
+    state: 'done',
+    result: {
+      calls_deleted: 3,
+      dead_letters_redacted: REJECTED.length,
+      found_afterwards: { rows: 0, keys: 0, dead_letters: 0 },
+    },
+  });
+  t.ok(isSigned(told.certificate!));
+  t.notMatch(JSON.stringify(told), /99770017/);
+  t.strictSame(await ids(installation), ['both', 'dialed', 'displayed', 'other']);
+  t.strictSame(await filesWith(installation, ERASED, DIGITS), []);
+
+  const after = await contents(installation);
+  t.match(
+    await installation.rows(
+      "SELECT displayed_caller_id, dialed_number FROM {db}.cdr FINAL WHERE call_id = 'both'",
+    ),
+    [{ displayed_caller_id: '+331997', dialed_number: '+331997' }],
+    'what is left is what the call is rated by',
+  );
+  const [letter] = await installation.rows<{ raw: string }>(
+    `SELECT raw FROM {db}.dead_letters FINAL WHERE raw LIKE '%,never,%'`,
+  );
+  t.equal(letter?.raw, OTHERS_REJECTED, 'records of others are as they were');
+
+  const topic = servers.databases[0]!;
+  const rewound = await whenIdle(installation, 'ingest', 'rewind', '--topic', topic, '--to-offset', '0');
+  t.equal(rewound.code, 0);
+  const again = await readAll(installation);
+  t.match(again, { suppressed: 3, blanked: 3, rejected: REJECTED.length + 1 });
+  t.strictSame(await contents(installation), after, 'read from the start, the same is there');
+  t.strictSame(await filesWith(installation, ERASED, DIGITS), []);
+  const ledger = await installation.rows<Record<string, string>>(
+    'SELECT sum(suppressed) AS suppressed, sum(blanked) AS blanked, min(suppressions_version) > 0 AS known FROM {db}.ingest_ledger FINAL WHERE suppressed > 0',
+  );
+  t.match(ledger, [{ suppressed: '3', blanked: '3', known: 1 }]);
+
+  await installation.json('dead-letters', 'replay', '--json');
+  t.strictSame(await contents(installation), after, 'a replay of dead letters brings nothing back');
+  const verified = ['subject', 'verify', '--id', told.request_id!, '--number', ERASED, '--json'];
+  t.match(await installation.json(...verified), { verified: true });
+  t.equal((await installation.run(...verified.slice(0, 5), OTHER)).code, 2, 'other numbers are refused');
+
+  await installation.statement(
+    `INSERT INTO {db}.cdr (calling_key, calling_number, start_at, feed, cdr_key, version) VALUES (1, '${ERASED}', '2025-03-01', 'pbx', 1, 1)`,
+  );
+  const { code, stderr } = await installation.run(...verified);
+  t.equal(code, 1, 'a row that someone brought back is found');
+  t.match(stderr, 'ERASURE_UNPROVEN');
+});
+
+await tap.test(
+  'what bills need is deferred, restricted meanwhile, and finished when it is due',
+  async (t) => {
+    const installation = await installed(t, 1, { CDRHOUSE_RETENTION_BILLING_MONTHS: '600' });
+    const before = call('before', [ERASED, ERASED, OTHER], '2024-12-31T23:59:59Z');
+    const behind = call('behind', [OTHER, OTHER, ERASED], '2026-01-01T00:00:00Z');
+    await stored(installation, ...KEPT, ...OWN, before, behind);
+    const told = await installation.json<ToldReport>(...ERASE, '--json');
+    t.match(told, {
+      state: 'deferred',
+      result: {
+        calls_deleted: 0,
+        deferred_by: 'billing_window',
+        deferred: { from: '2025-01-01T00:00:00.000Z' },
+      },
+    });
+    t.strictSame(
+      await installation.rows(
+        `SELECT call_id FROM {db}.cdr FINAL WHERE calling_number = '${ERASED}' ORDER BY call_id`,
+      ),
+      ['before', 'own', 'own-self', 'own-shown'].map((call_id) => ({ call_id })),
+      'own calls are whole',
+    );
+    t.strictSame(
+      await installation.rows(
+        `SELECT call_id FROM {db}.cdr FINAL WHERE calling_number != '${ERASED}' AND '${ERASED}' IN (dialed_number, displayed_caller_id)`,
+      ),
+      [{ call_id: 'behind' }],
+      'of calls of others only that of the next holder has the number',
+    );
+    t.match(await installation.rows(`SELECT number, request_id, lifted_by FROM {db}.restrictions FINAL`), [
+      { number: ERASED, request_id: told.request_id, lifted_by: '' },
+    ]);
+
+    installation.environment['CDRHOUSE_RETENTION_BILLING_MONTHS'] = '1';
+    const finished = await installation.json<ToldReport>(...ERASE, '--json');
+    t.match(finished, { request_id: told.request_id, state: 'done', result: { calls_deleted: 3 } });
+    t.strictSame(await ids(installation), ['before', 'behind', 'both', 'dialed', 'displayed', 'other']);
+    t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);
+    t.equal((await installation.run('audit')).code, 0);
+  },
+);
+
+await tap.test('ingest refuses suppressions that its keys cannot check', async (t) => {
+  const installation = await installed(t, 2);
+  await installation.statement(
+    `INSERT INTO {db}.suppressions VALUES ('x', 'drop', repeat('0', 32), 'another', '', '2025-01-01', '2026-01-01', 1)`,
+  );
+  const { code, stderr } = await installation.run('ingest', '--until-idle');
+  t.equal(code, 1);
+  t.match(stderr, 'SUPPRESSIONS_UNREADABLE');
+});
