@@ -1,5 +1,12 @@
 import type { ControlRow, ControlTotals } from '../schemas/api.ts';
-import { rangeConditions, rangeParameters, reachesTerm, type Statement, type Term } from './calls-sql.ts';
+import {
+  moment,
+  rangeConditions,
+  rangeParameters,
+  reachesTerm,
+  type Statement,
+  type Term,
+} from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
 import type { KnownFeeds } from './feeds.ts';
@@ -25,6 +32,13 @@ interface AcceptedRow extends FeedCountsRow {
 interface LiveRow {
   readonly feed: string;
   readonly live: string;
+  /** Past their term, and not swept yet: nobody reads them, and they are still there. */
+  readonly overdue: string;
+}
+
+interface SweptRow {
+  readonly feed: string;
+  readonly swept: string;
 }
 
 interface MarkersRow {
@@ -47,24 +61,37 @@ function acceptedSql(database: string, { hours, feeds }: ControlQuestion): State
 FROM ${countedLedger(database)}
 WHERE feed IN {feeds: Array(String)}
 GROUP BY feed`;
-  return {
-    text,
-    parameters: { hour_from: hourSeconds(hours.fromMs), hour_to: hourSeconds(hours.toMs), feeds },
-  };
+  return { text, parameters: { ...hourParameters(hours), feeds } };
+}
+
+function hourParameters({ fromMs, toMs }: Range): Record<string, number> {
+  return { hour_from: hourSeconds(fromMs), hour_to: hourSeconds(toMs) };
 }
 
 function hourSeconds(ms: number): number {
   return Math.min(Math.max(0, ms / 1000), HOUR_SECONDS_MAX);
 }
 
-/** By feed: calls of the hours that are read now. */
+/** By feed: calls of the hours that are read now, and those past their term that are still there. */
 function liveSql(database: string, { hours, term, feeds }: ControlQuestion): Statement {
-  const conditions = [...rangeConditions(hours, term), 'feed IN {feeds: Array(String)}'];
-  const text = `SELECT feed, count() AS live
+  const isLive = reachesTerm(hours, term)
+    ? `addMonths(start_at, {term_months: UInt32}) > ${moment('now_ms')}`
+    : 'true';
+  const text = `SELECT feed, countIf(${isLive}) AS live, countIf(NOT ${isLive}) AS overdue
 FROM ${database}.cdr FINAL
-WHERE ${conditions.join('\n  AND ')}
+WHERE start_at >= ${moment('from_ms')} AND start_at < ${moment('to_ms')} AND feed IN {feeds: Array(String)}
 GROUP BY feed`;
-  return { text, parameters: { ...rangeParameters(hours, term), feeds } };
+  return { text, parameters: { ...rangeParameters(hours, term), from_ms: hours.fromMs, feeds } };
+}
+
+/** By feed: calls of the hours that sweeps took away. */
+function sweptSql(database: string, { hours, feeds }: ControlQuestion): Statement {
+  const text = `SELECT feed, sum(calls) AS swept
+FROM ${database}.adjustments FINAL
+WHERE kind = 'swept' AND hour >= toDateTime({hour_from: UInt32}, 'UTC') AND hour < toDateTime({hour_to: UInt32}, 'UTC')
+  AND feed IN {feeds: Array(String)}
+GROUP BY feed`;
+  return { text, parameters: { ...hourParameters(hours), feeds } };
 }
 
 /**
@@ -107,11 +134,13 @@ export async function readControlTotals(
   const question = { hours, term, feeds };
   const { database } = source;
   const accepted = await source.select<AcceptedRow>('ledger', acceptedSql(database, question), signal);
-  const [live, markers] = await Promise.all([
+  const [live, markers, swept] = await Promise.all([
     source.select<LiveRow>('live calls', liveSql(database, question), signal),
     source.select<MarkersRow>('markers', markersSql(database, question), signal),
+    source.select<SweptRow>('swept calls', sweptSql(database, question), signal),
   ]);
-  const mayHaveExpired = reachesTerm(hours, term);
+  // What ClickHouse's own TTL takes, a month later than a sweep should have, is counted nowhere.
+  const mayHaveExpired = reachesTerm(hours, { ...term, months: term.months + 1 });
   return {
     from: writeTime(hours.fromMs, zone),
     to: writeTime(hours.toMs, zone),
@@ -121,28 +150,49 @@ export async function readControlTotals(
       return {
         feed,
         read_up_to: writeMoment(known.get(feed) ?? null, zone),
-        ...balance(ofFeed(accepted), ofFeed(live), ofFeed(markers), mayHaveExpired),
+        ...balance({
+          accepted: ofFeed(accepted)?.accepted,
+          live: ofFeed(live)?.live,
+          overdue: ofFeed(live)?.overdue,
+          corrected: ofFeed(markers)?.corrected,
+          removed: ofFeed(markers)?.removed,
+          swept: ofFeed(swept)?.swept,
+          mayHaveExpired,
+        }),
         since_start: feedCounts(ofFeed(accepted)),
       };
     }),
   };
 }
 
-/** accepted + not_in_ledger = live + duplicates + removed, where the retention term took nothing. */
-function balance(
-  accepted: Pick<AcceptedRow, 'accepted'> | undefined,
-  live: LiveRow | undefined,
-  markers: MarkersRow | undefined,
-  mayHaveExpired: boolean,
-): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
-  const removed = BigInt(markers?.removed ?? 0);
-  const rest = BigInt(accepted?.accepted ?? 0) - BigInt(live?.live ?? 0) - removed;
+interface Counted {
+  readonly accepted: string | undefined;
+  readonly live: string | undefined;
+  readonly overdue: string | undefined;
+  readonly corrected: string | undefined;
+  readonly removed: string | undefined;
+  readonly swept: string | undefined;
+  readonly mayHaveExpired: boolean;
+}
+
+/** accepted + not_in_ledger = live + duplicates + removed + swept, where all that is past its term is swept. */
+function balance({
+  accepted = '0',
+  live = '0',
+  overdue = '0',
+  corrected = '0',
+  removed = '0',
+  swept = '0',
+  mayHaveExpired,
+}: Counted): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
+  const rest = BigInt(accepted) - BigInt(live) - BigInt(overdue) - BigInt(removed) - BigInt(swept);
   return {
-    accepted: accepted?.accepted ?? '0',
-    live: live?.live ?? '0',
+    accepted,
+    live,
     duplicates: mayHaveExpired ? null : String(rest > 0n ? rest : 0n),
-    corrected: markers?.corrected ?? '0',
-    removed: String(removed),
+    corrected,
+    removed,
+    swept,
     not_in_ledger: String(rest < 0n ? -rest : 0n),
   };
 }

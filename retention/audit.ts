@@ -40,9 +40,11 @@ export interface AuditReport {
   readonly found: number;
   /** Beside these: records that were rejected, and that a replay of dead letters stored at their place. */
   readonly replayed: number;
+  /** Records that sweeps took away from the tables because their term was over. */
+  readonly swept: number;
   /**
    * The rest: duplicates that collapsed into a record at another place, or records that are gone from both
-   * tables. Without re-sent records and expired months it must be 0; `strict` says that it must.
+   * tables. Without re-sent records it must be 0; `strict` says that it must.
    */
   readonly elsewhere: number;
   readonly differences: readonly AuditDifference[];
@@ -50,7 +52,7 @@ export interface AuditReport {
   readonly conflicts: readonly Conflicts[];
 }
 
-type PartitionReport = Omit<AuditReport, 'conflicts'>;
+type PartitionReport = Omit<AuditReport, 'conflicts' | 'swept'>;
 
 interface LedgerRow {
   readonly topic: string;
@@ -61,6 +63,8 @@ interface LedgerRow {
   readonly from: number;
   readonly next: number;
   readonly stored: number;
+  /** Of the stored those of hours that had begun to be due at the newest sweep: they may be gone. */
+  readonly due: number;
   readonly rejected: number;
   /** Unix seconds. */
   readonly storedAt: number;
@@ -95,8 +99,13 @@ export async function audit(
     const reports: PartitionReport[] = [];
     for (const of of partitions.values())
       reports.push(await auditPartition(client, database, { rows: of, ledger, strict: options.strict }));
+    const total = sum(reports);
+    const swept = await readSwept(client, database, [...new Set(rows.map(({ feed }) => feed))]);
     return {
-      ...sum(reports),
+      ...total,
+      swept,
+      // What was swept may have come from a topic of before that is not audited.
+      elsewhere: Math.max(0, total.elsewhere - swept),
       conflicts: await findConflicts(client, database, feedsInQuestion(settings, rows)),
     };
   });
@@ -236,17 +245,40 @@ function judge(
   if ((dead?.rows ?? 0) !== row.rejected) return 'dead_letters_differ';
   const asRead = (cdr?.rows ?? 0) - (cdr?.replayed ?? 0);
   if (asRead > row.stored) return 'too_many';
-  return strict && asRead < row.stored ? 'too_few' : undefined;
+  return strict && asRead + row.due < row.stored ? 'too_few' : undefined;
 }
 
 async function readLedger(client: ClickHouseClient, database: string): Promise<LedgerRow[]> {
-  // Offsets and counts are far below 2^53.
+  const [newest] = await select<{ term: number; due: number }>(
+    client,
+    `SELECT argMax(term_months, due_at) AS term, toUnixTimestamp(toDateTime(max(due_at), 'UTC')) AS due
+     FROM ${database}.retention_proofs FINAL WHERE state = 'done'`,
+  );
+  // Offsets and counts are far below 2^53. The last hour that had begun to be due may be gone in part.
   return select<LedgerRow>(
     client,
     `SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected,
+        arraySum(arrayMap((hour, calls) -> if(addMonths(hour, {term: UInt32}) <= toDateTime({due: UInt32}, 'UTC'), calls, 0),
+          mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS due,
         toUnixTimestamp(toDateTime(stored_at, 'UTC')) AS storedAt
       FROM ${database}.ingest_ledger FINAL WHERE kind = 'read' ORDER BY topic, partition, generation, from_offset`,
+    { ...newest },
   );
+}
+
+/** Calls of these feeds that sweeps took away. */
+async function readSwept(
+  client: ClickHouseClient,
+  database: string,
+  feeds: readonly string[],
+): Promise<number> {
+  const [row] = await select<{ swept: number }>(
+    client,
+    `SELECT sum(calls) AS swept FROM ${database}.adjustments FINAL
+     WHERE kind = 'swept' AND feed IN {feeds: Array(String)}`,
+    { feeds },
+  );
+  return row!.swept;
 }
 
 async function rowsByRange(
