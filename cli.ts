@@ -468,6 +468,49 @@ retention
     if (failure !== undefined && !dryRun) throw failure;
   });
 retention
+  .command('status')
+  .description('what is kept until when: calls by month, other tables, and what Kafka keeps by itself')
+  .option('--json', 'print as JSON')
+  .action(async (options: { json?: boolean }) => {
+    const settings = await readSettings();
+    const [{ retentionStatus, topicStatus }, { feedCopies }] = await Promise.all([
+      import('./retention/status.ts'),
+      import('./ingest/kafka-metadata.ts'),
+    ]);
+    const status = await retentionStatus(settings);
+    const bounds = {
+      months: status.term_months,
+      nowMs: Date.parse(status.at),
+      topicDays: settings.kafka.topic_retention_days,
+    };
+    // What the database says is worth saying while Kafka is away.
+    const topics = await feedCopies(settings, 10_000).then(
+      (copies) => copies.map((copy) => topicStatus(copy, bounds)),
+      (error: unknown) => {
+        if (!(error instanceof CdrhouseError)) throw error;
+        sayError(error);
+        return null;
+      },
+    );
+    if (options.json === true) {
+      print(`${JSON.stringify({ ...status, topics })}\n`);
+      return;
+    }
+    for (const month of status.months)
+      print(
+        `${month.month}  ${month.calls} calls  ${month.bytes} bytes  ${month.parts} parts  ${month.oldest_start ?? '-'} to ${month.newest_start ?? '-'}  due ${month.due_at}  overdue ${month.overdue_calls}, ${month.overshoot_days} days  ${month.delayed_by.join('; ')}\n`,
+      );
+    for (const { table, rows, bytes, oldest, overshoot_days } of status.tables)
+      print(
+        `${table}  ${rows} rows  ${bytes} bytes  oldest ${oldest ?? '-'}  overdue ${overshoot_days} days\n`,
+      );
+    for (const { topic, retention_ms, oldest_record, warning } of topics ?? [])
+      print(
+        `topic ${topic}  retention.ms ${retention_ms}  oldest ${oldest_record ?? '-'}${warning === null ? '' : `  ${warning}`}\n`,
+      );
+    if (status.clock !== null) say(`a sweep would refuse: CLOCK_WRONG: ${status.clock}`);
+  });
+retention
   .command('term')
   .description('change how long calls are kept, in the database; the settings of all services follow by hand')
   .requiredOption('--months <n>', 'the new term', wholeNumber(1, 1200))

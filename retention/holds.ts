@@ -87,7 +87,7 @@ export function listHolds(settings: Settings): Promise<ListedHold[]> {
     );
     const calls = new Map(kept.map((row) => [row.hold_id, row.calls]));
     const now = sqlTime(Date.now());
-    return (await readHolds(client, database)).map(({ version: _, ...hold }) => ({
+    return (await readHolds(client, database)).map(({ version: _version, ...hold }) => ({
       ...hold,
       state: hold.released_at !== null ? 'released' : hold.until_at <= now ? 'over' : 'in force',
       calls: calls.get(hold.hold_id) ?? 0,

@@ -1,4 +1,5 @@
 import tap from 'tap';
+import type { RetentionStatus, TopicStatus } from '../../retention/status.ts';
 import type { SweepReport } from '../../retention/sweep.ts';
 import type { UsageAnswer } from '../../schemas/api.ts';
 import { addMonths } from '../../schemas/retention-term.ts';
@@ -68,6 +69,40 @@ await tap.test('a shorter term: the dry run says what would go, and then it may'
   const ingest = await installation.run('ingest', '--until-idle');
   t.match([ingest.code, ingest.stderr], [1, /RETENTION_DIFFERS/], 'services follow by hand');
   installation.environment['CDRHOUSE_RETENTION_MONTHS'] = String(TERM);
+});
+
+await tap.test('the status says what is overdue, and how long Kafka keeps', async (t) => {
+  const status = await installation.json<RetentionStatus & { topics: TopicStatus[] }>(
+    'retention',
+    'status',
+    '--json',
+  );
+  const overdue = CALLS.filter((call) => !KEPT.includes(call));
+  t.match(status, { term_months: TERM, clock: null });
+  t.equal(
+    status.months.reduce((sum, { calls }) => sum + calls, 0),
+    CALLS.length,
+  );
+  t.equal(
+    status.months.reduce((sum, { overdue_calls }) => sum + overdue_calls, 0),
+    overdue.length,
+  );
+  const [oldest] = status.months;
+  t.match(oldest, { oldest_start: new Date(CALLS[0]!.startMs).toISOString(), delayed_by: ['not swept yet'] });
+  const days = Math.floor((NOW - addMonths(CALLS[0]!.startMs, TERM)) / DAY_MS);
+  t.ok(oldest!.overshoot_days >= days && oldest!.overshoot_days <= days + 1);
+  t.equal(status.overshoot_days, oldest!.overshoot_days);
+  t.match(status.months.at(-1), { overdue_calls: 0, overshoot_days: 0, delayed_by: [] });
+  t.match(
+    status.tables.find(({ table }) => table === 'ingest_ledger'),
+    { term_months: null, overshoot_days: 0 },
+  );
+  t.match(
+    status.tables.find(({ table }) => table === 'dead_letters'),
+    { term_months: TERM, rows: 0, oldest: null },
+  );
+  t.match(status.topics, [{ topic: servers.databases[0], retention_ms: 14 * DAY_MS, warning: null }]);
+  t.ok(Date.parse(status.topics[0]!.oldest_record!) >= NOW - 1000, 'its oldest record was sent just now');
 });
 
 await tap.test('sweep beside ingest: what comes late is expired, and is not stored', async (t) => {
