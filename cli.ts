@@ -468,6 +468,19 @@ retention
     if (failure !== undefined && !dryRun) throw failure;
   });
 retention
+  .command('run')
+  .description('the service: a sweep at its start and once a day, metrics')
+  .action(async () => {
+    const { runRetention } = await import('./retention/main.ts');
+    await runRetention({
+      settings: await readSettings(),
+      programVersion: packageVersion(),
+      stop: stopSignal(),
+      say,
+      report: sayError,
+    });
+  });
+retention
   .command('status')
   .description('what is kept until when: calls by month, other tables, and what Kafka keeps by itself')
   .option('--json', 'print as JSON')

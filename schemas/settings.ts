@@ -530,6 +530,17 @@ export const SettingsSchema = Type.Object(
           maximum: 1200,
           description: 'how long calls are kept; also stored in the database',
         }),
+        metrics_host: Type.String({
+          default: '127.0.0.1',
+          minLength: 1,
+          description: 'address of /metrics and /healthz of retention run',
+        }),
+        metrics_port: Type.Integer({
+          default: 9465,
+          minimum: 0,
+          maximum: 65_535,
+          description: 'its port; 0: none',
+        }),
         silence_days_max: Type.Integer({
           default: 7,
           minimum: 1,
