@@ -42,9 +42,11 @@ export interface AuditReport {
   readonly replayed: number;
   /** Records that erasures took away from the tables by the wish of a person. */
   readonly erased: number;
+  /** Records that sweeps took away from the tables because their term was over. */
+  readonly swept: number;
   /**
    * The rest: duplicates that collapsed into a record at another place, or records that are gone from both
-   * tables. Without re-sent records and expired months it must be 0; `strict` says that it must.
+   * tables. Without re-sent records it must be 0; `strict` says that it must.
    */
   readonly elsewhere: number;
   readonly differences: readonly AuditDifference[];
@@ -52,7 +54,7 @@ export interface AuditReport {
   readonly conflicts: readonly Conflicts[];
 }
 
-type PartitionReport = Omit<AuditReport, 'conflicts' | 'erased'>;
+type PartitionReport = Omit<AuditReport, 'conflicts' | 'swept' | 'erased'>;
 
 interface LedgerRow {
   readonly topic: string;
@@ -63,8 +65,8 @@ interface LedgerRow {
   readonly from: number;
   readonly next: number;
   readonly stored: number;
-  /** Of the stored so many, at most, that an erasure can have taken away: as many as it took of their hours. */
-  readonly erasable: number;
+  /** Of the stored so many, at most, that sweeps and erasures can have taken away: as many as went of their hours. */
+  readonly gone: number;
   readonly rejected: number;
   /** Unix seconds. */
   readonly storedAt: number;
@@ -100,12 +102,12 @@ export async function audit(
     for (const of of partitions.values())
       reports.push(await auditPartition(client, database, { rows: of, ledger, strict: options.strict }));
     const total = sum(reports);
-    const erased = await readErased(client, database, [...new Set(rows.map(({ feed }) => feed))]);
+    const gone = await readAdjustments(client, database, [...new Set(rows.map(({ feed }) => feed))]);
     return {
       ...total,
-      erased,
-      // What was erased may have come from a topic of before that is not audited.
-      elsewhere: Math.max(0, total.elsewhere - erased),
+      ...gone,
+      // What went may have come from a topic of before that is not audited.
+      elsewhere: Math.max(0, total.elsewhere - gone.swept - gone.erased),
       conflicts: await findConflicts(client, database, feedsInQuestion(settings, rows)),
     };
   });
@@ -245,7 +247,7 @@ function judge(
   if ((dead?.rows ?? 0) !== row.rejected) return 'dead_letters_differ';
   const asRead = (cdr?.rows ?? 0) - (cdr?.replayed ?? 0);
   if (asRead > row.stored) return 'too_many';
-  return strict && asRead + row.erasable < row.stored ? 'too_few' : undefined;
+  return strict && asRead + row.gone < row.stored ? 'too_few' : undefined;
 }
 
 async function readLedger(client: ClickHouseClient, database: string): Promise<LedgerRow[]> {
@@ -253,31 +255,31 @@ async function readLedger(client: ClickHouseClient, database: string): Promise<L
   return select<LedgerRow>(
     client,
     `SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected,
-        arraySum(arrayMap((hour, calls) -> least(calls, erased[hour]), mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS erasable,
+        arraySum(arrayMap((hour, calls) -> least(calls, taken[hour]), mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS gone,
         toUnixTimestamp(toDateTime(stored_at, 'UTC')) AS storedAt
       FROM (SELECT * FROM ${database}.ingest_ledger FINAL) AS ledger
       LEFT JOIN (
-        SELECT toString(feed) AS feed, mapFromArrays(groupArray(hour), groupArray(calls)) AS erased
-        FROM (SELECT feed, hour, sum(calls) AS calls FROM ${database}.adjustments FINAL WHERE kind = 'erased' GROUP BY feed, hour)
+        SELECT toString(feed) AS feed, mapFromArrays(groupArray(hour), groupArray(calls)) AS taken
+        FROM (SELECT feed, hour, sum(calls) AS calls FROM ${database}.adjustments FINAL GROUP BY feed, hour)
         GROUP BY feed
-      ) AS erasures USING (feed)
+      ) AS adjusted USING (feed)
       WHERE kind = 'read' ORDER BY topic, partition, generation, from_offset`,
   );
 }
 
-/** Calls of these feeds that erasures took away. */
-async function readErased(
+/** Calls of these feeds that sweeps and erasures took away. */
+async function readAdjustments(
   client: ClickHouseClient,
   database: string,
   feeds: readonly string[],
-): Promise<number> {
-  const [row] = await select<{ erased: number }>(
+): Promise<{ swept: number; erased: number }> {
+  const [row] = await select<{ swept: number; erased: number }>(
     client,
-    `SELECT sum(calls) AS erased FROM ${database}.adjustments FINAL
-     WHERE kind = 'erased' AND feed IN {feeds: Array(String)}`,
+    `SELECT sumIf(calls, kind = 'swept') AS swept, sumIf(calls, kind = 'erased') AS erased
+     FROM ${database}.adjustments FINAL WHERE feed IN {feeds: Array(String)}`,
     { feeds },
   );
-  return row!.erased;
+  return row!;
 }
 
 async function rowsByRange(

@@ -24,7 +24,6 @@ export function clockFault(
   { hostMs, databaseMs, ledgerMs, recordMs }: ClockReadings,
   silenceDaysMax: number,
 ): string | undefined {
-  const shown = (ms: number): string => new Date(ms).toISOString();
   if (Math.abs(databaseMs - hostMs) > DIFFERENCE_MS_MAX)
     return `the database says ${shown(databaseMs)}, this host ${shown(hostMs)}`;
   if (ledgerMs !== undefined && ledgerMs > databaseMs + DIFFERENCE_MS_MAX)
@@ -32,6 +31,15 @@ export function clockFault(
   if (recordMs !== undefined && databaseMs - recordMs > silenceDaysMax * DAY_MS)
     return `the database says ${shown(databaseMs)}, the newest record is of ${shown(recordMs)}`;
   return undefined;
+}
+
+function shown(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** Of no rows the maximum is 1970. */
+function known(ms: number | undefined): number | undefined {
+  return ms === undefined || ms <= 0 ? undefined : ms;
 }
 
 /** Throws CLOCK_WRONG; gives the database's time, UTC ms. */
@@ -50,9 +58,6 @@ export async function checkClock(
       (SELECT toUnixTimestamp64Milli(max(message_at_max)) FROM ${database}.ingest_ledger) AS message,
       (SELECT toUnixTimestamp64Milli(max(start_at)) FROM ${database}.cdr) AS start`,
   );
-  // Of no rows the maximum is 1970.
-  const known = (ms: number | undefined): number | undefined =>
-    ms === undefined || ms <= 0 ? undefined : ms;
   const databaseMs = now!.ms;
   const fault = clockFault(
     {

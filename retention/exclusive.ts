@@ -57,46 +57,53 @@ async function acquire(client: ClickHouseClient, database: string): Promise<Lock
 /** Undefined where another one has it. */
 async function tryAcquire(client: ClickHouseClient, id: string): Promise<Lock | undefined> {
   const mark = randomUUID();
-  const ended = new AbortController();
+  const release = new AbortController();
   const lost = new AbortController();
-  let failure: unknown;
-  const running = client
-    .command({
-      query: `SELECT '${mark}', sleepEachRow(${BEAT_SECONDS}) FROM numbers(${DAY_MS / 1000 / BEAT_SECONDS}) FORMAT Null`,
-      query_id: id,
-      clickhouse_settings: {
-        readonly: '2',
-        cancel_http_readonly_queries_on_client_close: 1,
-        max_block_size: '1',
-        max_execution_time: 0,
-      },
-      abort_signal: ended.signal,
-    })
-    .then(
-      () => new Error('the lock has ended'),
-      (error: unknown) => error,
-    )
-    .then((error) => {
-      failure = error;
-      lost.abort(new CdrhouseError('RETENTION_BUSY', 'the lock was lost while it was held', error));
-    });
-  while (failure === undefined) {
-    const [row] = await select<{ running: number }>(
-      client,
-      'SELECT count() AS running FROM system.processes WHERE query_id = {id: String} AND position(query, {mark: String}) > 0 AND position(query, {this: String}) = 0',
-      { id, mark, this: 'system.processes' },
-    );
-    if (row?.running === 1) {
+  const running = hold(client, { id, mark, signal: release.signal }).catch((error: unknown) => {
+    lost.abort(new CdrhouseError('RETENTION_BUSY', 'the lock was lost', error));
+    return error;
+  });
+  while (!lost.signal.aborted) {
+    if (await isHeld(client, id, mark))
       return {
         lost: lost.signal,
         release: async () => {
-          ended.abort();
+          release.abort();
           await running;
         },
       };
-    }
     await sleep(POLL_MS);
   }
+  const failure = await running;
   if (errorCode(failure) === ALREADY_RUNNING) return undefined;
   throw failure;
+}
+
+/** Runs the query that is the lock; ends with an error only. */
+async function hold(
+  client: ClickHouseClient,
+  { id, mark, signal }: { readonly id: string; readonly mark: string; readonly signal: AbortSignal },
+): Promise<never> {
+  await client.command({
+    query: `SELECT '${mark}', sleepEachRow(${BEAT_SECONDS}) FROM numbers(${DAY_MS / 1000 / BEAT_SECONDS}) FORMAT Null`,
+    query_id: id,
+    clickhouse_settings: {
+      readonly: '2',
+      cancel_http_readonly_queries_on_client_close: 1,
+      max_block_size: '1',
+      max_execution_time: 0,
+    },
+    abort_signal: signal,
+  });
+  throw new Error('the lock has ended by itself');
+}
+
+/** True where the query of this lock runs, not that of another holder. */
+async function isHeld(client: ClickHouseClient, id: string, mark: string): Promise<boolean> {
+  const [row] = await select<{ running: number }>(
+    client,
+    'SELECT count() AS running FROM system.processes WHERE query_id = {id: String} AND position(query, {mark: String}) > 0',
+    { id, mark },
+  );
+  return row!.running > 0;
 }

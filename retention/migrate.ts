@@ -70,6 +70,12 @@ export async function storedSettings(
   );
 }
 
+/** The term that the database has, whatever the settings say. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW. */
+export async function storedTerm(client: ClickHouseClient, database: string): Promise<number> {
+  checkSchemaVersion(await newestMigration(client, database));
+  return Number((await readSettings(client, database)).get(STORED_SETTINGS.retentionMonths));
+}
+
 async function checkServerVersion(client: ClickHouseClient): Promise<void> {
   const result = await client.query({ query: 'SELECT version() AS version', format: 'JSONEachRow' });
   const [row] = await result.json<{ version: string }>();

@@ -38,6 +38,8 @@ export interface SweepOptions {
   readonly programVersion: string;
   /** Only says what would go. */
   readonly dryRun: boolean;
+  /** Of a dry run: under this term instead of the stored one, months. */
+  readonly months?: number;
   /** Nothing was sent for long, and an operator knows that the clock is right. */
   readonly trustClock: boolean;
 }
@@ -172,8 +174,8 @@ class Sweep {
   }
 
   async #term(): Promise<DueTerm> {
-    const { settings, trustClock } = this.#options;
-    const { retentionMonths } = await storedSettings(this.#client, settings);
+    const { settings, trustClock, months } = this.#options;
+    const retentionMonths = months ?? (await storedSettings(this.#client, settings)).retentionMonths;
     const dueMs = await checkClock(this.#client, this.#database, {
       silenceDaysMax: settings.retention.silence_days_max,
       trusted: trustClock,

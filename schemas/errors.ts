@@ -255,6 +255,11 @@ export const PROGRAM_ERRORS = {
     action: 'look at retention_proofs and at the mutations of the database, then sweep again',
     retryable: false,
   },
+  SWEEP_UNFINISHED: {
+    meaning: 'a sweep was broken off in the middle, under the term that is to be changed',
+    action: 'run cdrhouse retention sweep, which finishes it, and try again',
+    retryable: false,
+  },
   RETENTION_BUSY: {
     meaning: 'another retention command (sweep, hold, release, term) is at work on this database',
     action: 'wait until it has ended, and try again',

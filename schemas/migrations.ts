@@ -21,11 +21,20 @@ export interface Migration {
 /** Oldest ClickHouse that has what the tables and inserts need. */
 export const CLICKHOUSE_VERSION_MIN = '26.3';
 
+/** Tables whose rows have a term, and the column from which it runs. */
+export const TERM_COLUMNS = {
+  cdr: 'start_at',
+  cdr_by_number: 'start_at',
+  dead_letters: 'message_at',
+  dead_letter_marks: 'message_at',
+  lookup_journal: 'at',
+} as const;
+
 /**
  * The TTL stands one month behind the term: it is the backstop, the sweep drops on the day. Arithmetic in
  * DateTime64, since a 32-bit time wraps in 2106.
  */
-const expires = (column: string, { retentionMonths }: MigrationContext): string =>
+export const expires = (column: string, { retentionMonths }: Omit<MigrationContext, 'database'>): string =>
   `TTL ${column} + INTERVAL ${retentionMonths + 1} MONTH`;
 
 /** Columns that both call tables hold, in the order of `CALL_COLUMNS` in `ingest/parse/blocks.ts`. */
@@ -208,7 +217,7 @@ ORDER BY key_id`,
 ) ENGINE = ReplacingMergeTree(marked_at)
 PARTITION BY toYYYYMM(message_at)
 ORDER BY (topic, topic_id, partition, offset, line)
-${expires('message_at', { database, ...context })}
+${expires('message_at', context)}
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
       `CREATE TABLE IF NOT EXISTS ${database}.ingest_heartbeats (
   topic LowCardinality(String),
@@ -282,7 +291,7 @@ ORDER BY (topic, partition)`,
 ) ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start_at)
 ORDER BY (cdr_key, start_at, request_id)
-${expires('start_at', { database, ...context })}
+${expires('start_at', context)}
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
         `${table('restrictions')} (${held}
   keep_past_term UInt8 COMMENT '1: the calls are kept until it is lifted',
@@ -320,7 +329,7 @@ SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory =
   version UInt64 COMMENT 'Unix us, above all that were there before'
 ) ENGINE = ReplacingMergeTree(version)
 ORDER BY (request_id, kind, number_hash, feed)
-${expires('to_at', { database, retentionMonths })}
+${expires('to_at', { retentionMonths })}
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
       `CREATE TABLE IF NOT EXISTS ${database}.ingest_writers (
   instance String,

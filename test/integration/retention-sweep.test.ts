@@ -132,7 +132,7 @@ await tap.test('two at the same time, and what comes late', async (t) => {
     [0, 0],
   );
   const reports = both.map(({ stdout }) => JSON.parse(stdout) as SweepReport);
-  t.strictSame(reports.map(({ calls }) => calls).sort(), [0, gone.length], 'one of them did it');
+  t.strictSame(new Set(reports.map(({ calls }) => calls)), new Set([0, gone.length]), 'one of them did it');
   t.strictSame(await adjustments(store), adjustmentsOf(gone), 'counted once');
   for (const table of TABLES) t.strictSame(await storedIds(store, table), idsOf(kept), table);
 

@@ -1,5 +1,6 @@
 import tap from 'tap';
 import { clockFault } from '../../retention/clock.ts';
+import { topicStatus } from '../../retention/status.ts';
 import { monthDue, monthRange, planSweep } from '../../retention/sweep-plan.ts';
 
 const at = (text: string): number => Date.parse(text);
@@ -41,4 +42,16 @@ await tap.test('a clock is wrong by this host, by the ledger, by the newest reco
     undefined,
     'nothing is stored',
   );
+});
+
+await tap.test("Kafka's copy is warned about where it outlives the promise", async (t) => {
+  const nowMs = at('2026-11-28T00:00:00Z');
+  const day = 86_400_000;
+  const warning = (retentionMs: number, oldestMs?: number): string | null =>
+    topicStatus({ topic: 'cdr', retentionMs, oldestMs }, { months: 36, nowMs, topicDays: 14 }).warning;
+  t.equal(warning(14 * day, nowMs - 13 * day), null);
+  t.match(warning(15 * day), /topic_retention_days/);
+  t.match(warning(1097 * day), /longer than 36 months/);
+  t.match(warning(-1), /longer than 36 months/);
+  t.match(warning(14 * day, at('2023-11-27T00:00:00Z')), /term is over/, 'an old segment that is not closed');
 });
