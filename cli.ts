@@ -585,10 +585,9 @@ aboutPerson(subject.command('rectify'))
   });
 aboutPerson(subject.command('restrict'))
   .description('keep the calls of a person, and hide them from look-ups until it is lifted')
-  .option('--keep-past-term', 'keep them past the retention term too, until it is lifted')
-  .action(async (options: SubjectCommandOptions & { keepPastTerm?: boolean }) => {
+  .action(async (options: SubjectCommandOptions) => {
     const { restrict } = await import('./retention/subject-restrictions.ts');
-    const asked = { ...personAsked(options), keepPastTerm: options.keepPastTerm === true };
+    const asked = { ...personAsked(options), keepPastTerm: false };
     printSubject(await restrict(await readSettings(), asked), options.json);
   });
 for (const [kind, text] of [
