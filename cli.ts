@@ -776,12 +776,25 @@ subject
     if (!report.verified)
       throw new CdrhouseError('ERASURE_UNPROVEN', `request ${options.id} (${report.state}) is not verified`);
   });
+aboutPerson(subject.command('rectify'))
+  .description('correct one field of one call of a person; the old value is kept as evidence')
+  .requiredOption('--call <id>', 'id of the call, from any answer of the API or an export')
+  .requiredOption(
+    '--field <name>',
+    'what is wrong: calling_number, start, duration …; a wrong one lists them',
+  )
+  .requiredOption('--value <text>', 'as it must be: a number as calls hold it, seconds, ISO 8601 with a zone')
+  .action(async (options: SubjectCommandOptions & { call: string; field: string; value: string }) => {
+    const { rectifyCall } = await import('./retention/subject-rectify.ts');
+    const { call, field, value } = options;
+    const asked = { ...personAsked(options), call, field, value };
+    printSubject(await rectifyCall(await readSettings(), asked), options.json);
+  });
 aboutPerson(subject.command('restrict'))
   .description('keep the calls of a person, and hide them from look-ups until it is lifted')
-  .option('--keep-past-term', 'keep them past the retention term too, until it is lifted')
-  .action(async (options: SubjectCommandOptions & { keepPastTerm?: boolean }) => {
+  .action(async (options: SubjectCommandOptions) => {
     const { restrict } = await import('./retention/subject-restrictions.ts');
-    const asked = { ...personAsked(options), keepPastTerm: options.keepPastTerm === true };
+    const asked = { ...personAsked(options), keepPastTerm: false };
     printSubject(await restrict(await readSettings(), asked), options.json);
   });
 for (const [kind, text] of [

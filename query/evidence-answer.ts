@@ -17,7 +17,7 @@ export function writeEvidence(
   zone: string,
   isHidden: (number: string) => boolean,
 ): { data: CallAnswer; evidence: CallEvidence } {
-  const { row, source, corrections, replaced, otherContents, otherCalls, hasIds, letters } = found;
+  const { row, source, corrections, replaced, rectified, otherContents, otherCalls, hasIds, letters } = found;
   const seconds = (value: number): string => writeTime(value * 1000, zone);
   const shown = (each: StoredRow): CallAnswer => maskCall(callAnswer(context, each, zone), isHidden);
   const stored = (each: StoredRow) => ({
@@ -44,15 +44,24 @@ export function writeEvidence(
         stored_by: source === undefined ? null : source.kind === 'read' ? 'ingest' : 'replay',
       },
       reading: readingOf(context, row, source),
-      corrections: [...numbers]
-        .sort((a, b) => Number(a) - Number(b))
-        .map((number) => ({
-          at: seconds(Number(number)),
+      corrections: [
+        ...[...numbers].map((number) => ({
+          second: Number(number),
           reason: corrections.some((each) => String(each) === number)
             ? 'read again under other settings of the feed'
             : 'not recorded',
-          before: replaced.filter(({ correction }) => correction === number).map(stored),
+          field: null,
+          before: replaced.filter(({ correction }) => correction === number),
         })),
+        ...rectified.map(({ corrected_s: second, reason, field, before }) => ({
+          second,
+          reason,
+          field,
+          before: [before],
+        })),
+      ]
+        .sort((a, b) => a.second - b.second)
+        .map(({ second, before, ...rest }) => ({ at: seconds(second), ...rest, before: before.map(stored) })),
       conflicts: {
         other_content: otherContents.map(stored),
         other_calls: otherCalls.map(stored),

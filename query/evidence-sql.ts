@@ -36,6 +36,18 @@ export interface SourceRangeRow {
   readonly stored_s: number;
 }
 
+/** A correction of this call alone (docs/decisions/0017). */
+export interface RectifiedRow {
+  /** Unix seconds. */
+  readonly corrected_s: number;
+  /** Its number in versions of rows. */
+  readonly correction: number;
+  readonly field: string;
+  readonly reason: string;
+  /** The row as it was before, as JSON. */
+  readonly row: string;
+}
+
 /** A record that was rejected. */
 export interface LetterRow {
   readonly line: number;
@@ -142,6 +154,17 @@ WHERE topic IN (SELECT DISTINCT topic FROM ${ledger} WHERE feed = {feed: String}
   AND (next_offset > {source_offset: Int64} OR corrected_until > {source_offset: Int64})
 ORDER BY stored_at LIMIT 1000`,
     parameters: placeParameters(row),
+  };
+}
+
+/** Corrections of a call alone, the first first. */
+export function rectifiedSql(database: string, row: StoredRow): Statement {
+  return {
+    text: `SELECT toUnixTimestamp(toDateTime(corrected_at, 'UTC')) AS corrected_s, correction, field, reason, row
+FROM ${database}.corrections FINAL
+WHERE cdr_key = {cdr_key: UInt64} AND done = 1
+ORDER BY correction LIMIT ${EVIDENCE_ROWS_MAX}`,
+    parameters: { cdr_key: row.cdr_key },
   };
 }
 

@@ -1,4 +1,5 @@
 import { hasRecordIds } from '../schemas/feed.ts';
+import { batchMoment, correctionOf } from '../schemas/tables.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { CallKey } from '../schemas/call-id.ts';
 import type { Statement } from './calls-sql.ts';
@@ -10,8 +11,10 @@ import {
   relatedRowsSql,
   rowsOfPlaceSql,
   sourceRangesSql,
+  rectifiedSql,
   storedRowsSql,
   type LetterRow,
+  type RectifiedRow,
   type SourceRangeRow,
   type StoredRow,
 } from './evidence-sql.ts';
@@ -30,6 +33,8 @@ export interface FoundCall {
   readonly corrections: readonly number[];
   /** Rows that a correction took away, which this call was. */
   readonly replaced: readonly StoredRow[];
+  /** Corrections of this call alone, with the row before. */
+  readonly rectified: readonly Rectified[];
   /** Records with the same id and other content that do not count. */
   readonly otherContents: readonly StoredRow[];
   /** Other calls with the same id, which count as well. */
@@ -37,6 +42,11 @@ export interface FoundCall {
   /** Whether ids of the switch make records of this feed one, so that there can be conflicts. */
   readonly hasIds: boolean;
   readonly letters: readonly LetterRow[];
+}
+
+/** A correction of one call. */
+export interface Rectified extends RectifiedRow {
+  readonly before: StoredRow;
 }
 
 type Select = <Row>(what: string, statement: Statement) => Promise<Row[]>;
@@ -55,10 +65,12 @@ export async function findCall(
   const select: Select = (what, statement) => database.select(what, statement, gone);
   const row = (await liveRow(select, name, key)) ?? (await successor(select, name, key));
   if (row === undefined || addMonths(Number(row.start_ms), retentionMonths) <= Date.now()) return undefined;
-  const [ranges, sameKey] = await Promise.all([
+  const [ranges, sameKey, rectified] = await Promise.all([
     select<SourceRangeRow>('ledger', sourceRangesSql(name, row)),
     select<StoredRow>('stored rows', storedRowsSql(name, keyOf(row))),
+    select<RectifiedRow>('corrections', rectifiedSql(name, row)),
   ]);
+  const alone = new Set(rectified.map(({ correction }) => String(correction)));
   const source = sourceOf(row, ranges);
   const feed = context.settings.feeds.find(({ name: each }) => each === row.feed);
   // Of a feed that does not stand in the settings nobody knows.
@@ -74,12 +86,30 @@ export async function findCall(
     row,
     source,
     corrections,
-    replaced: [...sameKey, ...related].filter(({ is_deleted: deleted }) => deleted === 1),
+    replaced: [...sameKey, ...related].filter(
+      ({ is_deleted: deleted, correction }) => deleted === 1 && !alone.has(correction),
+    ),
+    rectified: rectified.map((each) => ({ ...each, before: rowBefore(each) })),
     otherContents: sameKey.filter((each) => isOtherContent(row, each)),
     otherCalls: await liveOf(select, name, others),
     hasIds,
     letters:
       source === undefined ? [] : await select<LetterRow>('dead letters', lettersSql(name, source, row)),
+  };
+}
+
+/** What was noted of a row is what the database gave, with other names for times. */
+function rowBefore({ row }: RectifiedRow): StoredRow {
+  const noted = JSON.parse(row) as StoredRow & { readonly start_at: string; readonly version: string };
+  const version = BigInt(noted.version);
+  const batch = batchMoment(version);
+  return {
+    ...noted,
+    start_ms: String(Date.parse(`${noted.start_at.replace(' ', 'T')}Z`)),
+    stored_s: batch,
+    batch_s: batch,
+    correction: String(correctionOf(version)),
+    is_deleted: 1,
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Settings } from '../schemas/settings.ts';
+import { undoneRequests } from './subject-rectify.ts';
 import { isoTime, OPEN_END_MS } from './subject.ts';
 import { findRequest, listRequests, withSubjects, type SubjectRequest } from './subject-requests.ts';
 
@@ -6,6 +7,7 @@ import { findRequest, listRequests, withSubjects, type SubjectRequest } from './
 export interface ListedRequest {
   readonly request_id: string;
   readonly kind: string;
+  /** `undone`: a correction whose call was read again since, under other settings of its feed. */
   readonly state: string;
   readonly reason: string;
   /** How many numbers it names; they are stored as keyed hashes. */
@@ -23,9 +25,11 @@ export interface ListedRequest {
   readonly details: SubjectRequest['details'];
 }
 
+const FINISHED = new Set(['done', 'refused']);
+
 /**
  * Requests of persons, those first that must be answered first.
- * @param due only those that are not finished
+ * @param due only those for which something is to be done
  */
 export function subjectList(
   settings: Settings,
@@ -33,7 +37,9 @@ export function subjectList(
 ): Promise<ListedRequest[]> {
   return withSubjects(settings, async (context) => {
     const nowMs = Date.now();
-    return (await listRequests(context, options)).map((request) => listed(request, nowMs));
+    const undone = await undoneRequests(context);
+    const requests = (await listRequests(context)).map((request) => listed(request, undone, nowMs));
+    return options.due ? requests.filter(({ state }) => !FINISHED.has(state)) : requests;
   });
 }
 
@@ -44,16 +50,19 @@ export function subjectShow(
 ): Promise<ListedRequest & { readonly certificate: object | null }> {
   return withSubjects(settings, async (context) => {
     const request = await findRequest(context, requestId);
-    return { ...listed(request, Date.now()), certificate: request.certificate ?? null };
+    return {
+      ...listed(request, await undoneRequests(context), Date.now()),
+      certificate: request.certificate ?? null,
+    };
   });
 }
 
-function listed(request: SubjectRequest, nowMs: number): ListedRequest {
+function listed(request: SubjectRequest, undone: ReadonlySet<string>, nowMs: number): ListedRequest {
   const { finishedMs, toMs } = request;
   return {
     request_id: request.requestId,
     kind: request.kind,
-    state: request.state,
+    state: undone.has(request.requestId) ? 'undone' : request.state,
     reason: request.reason,
     numbers: request.numberHmacs.length,
     number_hmacs: request.numberHmacs,

@@ -256,11 +256,8 @@ export async function findRequest(context: SubjectContext, requestId: string): P
 }
 
 /** Requests, those first that must be answered first. */
-export function listRequests(
-  context: SubjectContext,
-  { due }: { readonly due: boolean },
-): Promise<SubjectRequest[]> {
-  return readRequests(context, due ? "state IN ('begun', 'deferred')" : '1', {});
+export function listRequests(context: SubjectContext): Promise<SubjectRequest[]> {
+  return readRequests(context, '1', {});
 }
 
 /**

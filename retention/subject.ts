@@ -70,7 +70,7 @@ function readTyped(
   country: string | undefined,
 ): { readonly texts: readonly string[]; readonly e164: string | undefined } {
   const text = typed.trim();
-  if (text === '' || text.length > NUMBER_LENGTH_MAX || CONTROL.test(text) || tellsNothing(text)) {
+  if (text === '' || text.length > NUMBER_LENGTH_MAX || CONTROL.test(typed) || tellsNothing(text)) {
     throw new CdrhouseError(
       'USAGE_WRONG',
       `--number: 1 to ${NUMBER_LENGTH_MAX} printable characters that name a person's line`,

@@ -327,6 +327,7 @@ const CallEvidence = Type.Object({
     Type.Object({
       at: Type.String(),
       reason: Type.String(),
+      field: nullable<string>('string', 'the one that was corrected; null: the record was read again'),
       before: Type.Array(StoredCall, { description: 'what was stored before, as far as it is kept' }),
     }),
   ),

@@ -286,6 +286,17 @@ export const PROGRAM_ERRORS = {
     action: 'compare the clocks of this machine and of the database, then run it again',
     retryable: false,
   },
+  CORRECTION_OPEN: {
+    meaning: 'another correction of the same call was begun and is not finished',
+    action: 'call its command again (cdrhouse subject list --due has its request), then this one',
+    retryable: false,
+  },
+  CORRECTION_UNDONE: {
+    meaning:
+      'a call was read again under other settings of its feed while it was corrected; nothing was corrected',
+    action: 'when ingest has read it, look for its id and correct it again if it is still wrong',
+    retryable: false,
+  },
   REQUEST_UNKNOWN: {
     meaning: 'no request of a person has this id',
     action: 'see cdrhouse subject list',

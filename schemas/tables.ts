@@ -109,6 +109,16 @@ export function ingestVersion(storedAtSeconds: number): number {
  */
 export const BATCH_MOMENT = '(4294967295 - bitAnd(version, 4294967295))';
 
+/** The same of a version at hand. */
+export function batchMoment(version: bigint): number {
+  return 0xffff_ffff - Number(version & 0xffff_ffffn);
+}
+
+/** The correction under which a row of this version is stored; 0: none. */
+export function correctionOf(version: bigint): number {
+  return Number(version >> 32n);
+}
+
 /**
  * SQL of the version of a correction's delete markers. What is stored under the correction adds its
  * `ingestVersion`: it wins over the markers, and among itself the first wins. The number is beyond 2^53, so

@@ -1,5 +1,7 @@
 import type { Test } from 'tap';
+import { addKey } from '../retention/keys.ts';
 import type { SignedCertificate } from '../schemas/certificate.ts';
+import type { Settings } from '../schemas/settings.ts';
 import { type Installation, until } from './cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from './fault/clickhouse-proxy.ts';
 
@@ -9,6 +11,19 @@ export interface ToldReport {
   readonly state: string;
   readonly result: Readonly<Record<string, unknown>>;
   readonly certificate: SignedCertificate | null;
+}
+
+/** A new API key with these roles. */
+export async function tokenOf(settings: Settings, ...roles: string[]): Promise<string> {
+  const { token } = await addKey(settings, {
+    roles,
+    label: '',
+    expiresAt: undefined,
+    shared: false,
+    requestsPerMinute: undefined,
+    addresses: [],
+  });
+  return token;
 }
 
 /** Kills a command with SIGKILL when its insert into this table is about to happen, or has. */

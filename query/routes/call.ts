@@ -96,7 +96,8 @@ async function restrictedNumbers(
   );
   if (own.some((each) => each.purpose === '')) throw new Problem('CALL_WITHHELD', '');
   if (own.some((each) => each.purpose === purpose)) throw objectedProblem(purpose);
-  const calls = [found.row, ...found.replaced, ...found.otherContents, ...found.otherCalls];
+  const before = found.rectified.map((each) => each.before);
+  const calls = [found.row, ...found.replaced, ...before, ...found.otherContents, ...found.otherCalls];
   return new Set(
     numbers.filter((number) =>
       held.some((each) => each.purpose === '' && calls.some((call) => isHeld(each, number, call))),
@@ -105,8 +106,9 @@ async function restrictedNumbers(
 }
 
 /** Everyone whose call is shown. */
-function numbersOf({ row, replaced, otherContents, otherCalls }: FoundCall): string[] {
-  const numbers = [row, ...replaced, ...otherContents, ...otherCalls].flatMap((each) => [
+function numbersOf({ row, replaced, rectified, otherContents, otherCalls }: FoundCall): string[] {
+  const before = rectified.map((each) => each.before);
+  const numbers = [row, ...replaced, ...before, ...otherContents, ...otherCalls].flatMap((each) => [
     each.calling_number,
     each.displayed_caller_id,
     each.dialed_number,

@@ -9,9 +9,9 @@ import { isSigned, type SignedCertificate } from '../../schemas/certificate.ts';
 import { unguardText } from '../../schemas/csv.ts';
 import { loadSettings } from '../../settings-loader.ts';
 import { Installation } from '../cdrhouse-program.ts';
-import { killedAt } from '../subject-program.ts';
+import { killedAt, tokenOf } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
-import { addKey, CallsClient, serve } from './calls-client.ts';
+import { CallsClient, serve } from './calls-client.ts';
 
 /** `subject export` over calls that were shipped and ingested: what is told of a person, and what is not. */
 const servers = testServers(import.meta.url);
@@ -72,7 +72,7 @@ await installation.json('ship', '--feed', 'pbx', file);
 await installation.json('ingest', '--until-idle');
 const client = new CallsClient(
   await serve(tap, installation),
-  await addKey(installation, 'disputes', 'disputes:prefix'),
+  await tokenOf(settings, 'disputes', 'disputes:prefix'),
 );
 const range = { from: `${year}-03-01`, to: `${year}-04-01` };
 for (const number of ['0199000001', '+331990*', '0199000009'])

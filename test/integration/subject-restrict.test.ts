@@ -2,8 +2,9 @@ import tap from 'tap';
 import { lift, object, restrict } from '../../retention/subject-restrictions.ts';
 import { loadSettings } from '../../settings-loader.ts';
 import { Installation } from '../cdrhouse-program.ts';
+import { tokenOf } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
-import { addKey, CallsClient, serve, type ToldCall } from './calls-client.ts';
+import { CallsClient, serve, type ToldCall } from './calls-client.ts';
 
 /** What the API shows while the calls of a number are restricted, or its holder objected to a purpose. */
 const servers = testServers(import.meta.url);
@@ -43,7 +44,7 @@ await installation.json('ship', '--feed', 'pbx', file);
 await installation.json('ingest', '--until-idle');
 const url = await serve(tap, installation);
 const client = async (...roles: string[]): Promise<CallsClient> =>
-  new CallsClient(url, await addKey(installation, ...roles));
+  new CallsClient(url, await tokenOf(settings, ...roles));
 const agent = await client('disputes', 'disputes:unmasked', 'disputes:prefix', 'billing');
 const officer = await client('disputes', 'disputes:unmasked', 'billing', 'privacy');
 
@@ -144,7 +145,7 @@ await tap.test('records hide and mask the same; what changed too; usage counts a
     `${url}/v1/records?${new URLSearchParams({ ...range, format: 'ndjson' }).toString()}`,
     {
       headers: {
-        authorization: `Bearer ${await addKey(installation, 'billing')}`,
+        authorization: `Bearer ${await tokenOf(settings, 'billing')}`,
         'case-id': 'C',
         purpose: 'billing',
       },
@@ -188,7 +189,7 @@ await tap.test('an objection: that purpose is refused, for that number and time 
     `${url}/v1/calls?${new URLSearchParams({ number: PERSON, ...range }).toString()}`,
     {
       headers: {
-        authorization: `Bearer ${await addKey(installation, 'disputes')}`,
+        authorization: `Bearer ${await tokenOf(settings, 'disputes')}`,
         'case-id': 'C',
         purpose: 'support',
       },
