@@ -7,6 +7,8 @@ import type { Settings } from '../schemas/settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
 
 const DAY_MS = 86_400_000;
+/** Longest that work may take, and that a lock outlives a holder whose end a proxy hides from the server. */
+const LOCK_SECONDS_MAX = 43_200;
 /** How often the server looks whether the holder is still there. */
 const BEAT_SECONDS = 0.1;
 const POLL_MS = 50;
@@ -68,6 +70,13 @@ async function tryAcquire(client: ClickHouseClient, id: string): Promise<Lock | 
       return {
         lost: lost.signal,
         release: async () => {
+          // Closing the connection would do, unless a proxy is between that keeps its own.
+          await client
+            .command({
+              query: 'KILL QUERY WHERE query_id = {id: String} AND position(query, {mark: String}) > 0 SYNC',
+              query_params: { id, mark },
+            })
+            .catch(() => undefined);
           release.abort();
           await running;
         },
@@ -85,7 +94,7 @@ async function hold(
   { id, mark, signal }: { readonly id: string; readonly mark: string; readonly signal: AbortSignal },
 ): Promise<never> {
   await client.command({
-    query: `SELECT '${mark}', sleepEachRow(${BEAT_SECONDS}) FROM numbers(${DAY_MS / 1000 / BEAT_SECONDS}) FORMAT Null`,
+    query: `SELECT '${mark}', sleepEachRow(${BEAT_SECONDS}) FROM numbers(${LOCK_SECONDS_MAX / BEAT_SECONDS}) FORMAT Null`,
     query_id: id,
     clickhouse_settings: {
       readonly: '2',

@@ -42,7 +42,6 @@ const POINTS: readonly Point[] = [
   { name: 'a month gone from cdr only', when: 'after', at: says(/cdr DROP PARTITION 2/) },
   { name: 'gone, not proven', when: 'before', at: proof(3) },
   { name: 'days gone from cdr only', when: 'after', at: says(/cdr DELETE IN PARTITION/) },
-  { name: 'days gone, replaced parts on disk', when: 'before', at: says(/^SYSTEM SYNC/) },
   { name: 'the settings of a table changed', when: 'after', at: says(/old_parts_lifetime = 0/) },
 ];
 

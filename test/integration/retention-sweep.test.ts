@@ -24,13 +24,23 @@ const servers = testServers(import.meta.url);
 const NOW = Date.now();
 const TERM = 36;
 const CALLS = monthsOfCalls(NOW, 40, TERM);
+/** Where two months and some days are enough. */
+const SHORT_TERM = 2;
+const FEW = monthsOfCalls(NOW, 4, SHORT_TERM);
 const TABLES = ['cdr', 'cdr_by_number'] as const;
 
-async function made(t: Test, index: number): Promise<{ store: CallStore; installation: Installation }> {
+async function made(
+  t: Test,
+  index: number,
+  termMonths = TERM,
+): Promise<{ store: CallStore; installation: Installation }> {
   const store = new CallStore(t, servers, index);
-  await store.create(TERM);
+  await store.create(termMonths);
   await keepUntilSwept(store);
-  return { store, installation: new Installation(t, servers, index, {}) };
+  return {
+    store,
+    installation: new Installation(t, servers, index, {}, { CDRHOUSE_RETENTION_MONTHS: String(termMonths) }),
+  };
 }
 
 /** Rows of both tables that are past the term at the moment of a sweep, read or not. */
@@ -42,31 +52,28 @@ async function overdueRows(store: CallStore, dueAt: string): Promise<number> {
 }
 
 await tap.test(
-  'what is due by the SQL is due by the code, on each day of 40 months and at month ends',
+  'what is due by the SQL is due by the code, each day of 40 months and at month ends',
   async (t) => {
-    const { store } = await made(t, 0);
-    await store.store(CALLS, versionAt(1));
+    const { admin } = new CallStore(t, servers, 0);
+    const starts = CALLS.map(({ startMs }) => startMs);
     const hour = 3_600_000;
-    const moments = [
-      '2027-02-28T10:00:00.000Z',
-      '2027-02-28T09:59:59.999Z',
-      '2027-03-01T00:00:00.000Z',
-      '2028-02-29T10:00:00.000Z',
-    ];
-    for (const dueMs of [
-      ...moments.map((text) => Date.parse(text)),
-      NOW,
-      NOW - 17 * hour,
-      NOW + 92 * 24 * hour,
-    ]) {
+    const moments = ['2027-02-28T10:00:00.000Z', '2027-02-28T09:59:59.999Z', '2028-02-29T10:00:00.000Z'];
+    for (const dueMs of [...moments.map((text) => Date.parse(text)), NOW, NOW - 17 * hour]) {
       for (const months of [1, 12, 36]) {
-        const rows = await select<{ id: string }>(
-          store.admin,
-          `SELECT toString(cdr_key) AS id FROM ${store.database}.cdr WHERE ${dueCondition({ months, dueMs })}`,
+        const rows = await select<{ ms: number }>(
+          admin,
+          `SELECT toUnixTimestamp64Milli(start_at) AS ms
+         FROM (SELECT fromUnixTimestamp64Milli(arrayJoin({starts: Array(Int64)}), 'UTC') AS start_at)
+         WHERE ${dueCondition({ months, dueMs })}`,
+          { starts },
         );
         const term = new RetentionTerm(months, dueMs);
-        const expected = CALLS.filter(({ startMs }) => term.isExpired(startMs));
-        t.strictSame(rows.map(({ id }) => id).sort(), idsOf(expected), `${months} at ${sqlTime(dueMs)}`);
+        const expected = starts.filter((startMs) => term.isExpired(startMs));
+        t.strictSame(
+          rows.map(({ ms }) => ms),
+          expected,
+          `${months} at ${sqlTime(dueMs)}`,
+        );
       }
     }
   },
@@ -122,10 +129,10 @@ await tap.test('40 months, a term of 36: what is due is gone to the day, nothing
 });
 
 await tap.test('two at the same time, and what comes late', async (t) => {
-  const { store, installation } = await made(t, 2);
-  await store.store(CALLS, versionAt(1));
-  const kept = keptOf(CALLS, TERM, NOW);
-  const gone = CALLS.filter((call) => !kept.includes(call));
+  const { store, installation } = await made(t, 2, SHORT_TERM);
+  await store.store(FEW, versionAt(1));
+  const kept = keptOf(FEW, SHORT_TERM, NOW);
+  const gone = FEW.filter((call) => !kept.includes(call));
   const both = await Promise.all([1, 2].map(() => installation.run('retention', 'sweep', '--json')));
   t.strictSame(
     both.map(({ code }) => code),
@@ -148,11 +155,11 @@ await tap.test('two at the same time, and what comes late', async (t) => {
 });
 
 await tap.test('a month whose tables differ stays, the others go', async (t) => {
-  const { store, installation } = await made(t, 3);
-  await store.store(CALLS, versionAt(1));
-  const kept = keptOf(CALLS, TERM, NOW);
-  const odd = CALLS[0]!;
-  const ofOddMonth = CALLS.filter(({ startMs }) => monthOf(startMs) === monthOf(odd.startMs));
+  const { store, installation } = await made(t, 3, SHORT_TERM);
+  await store.store(FEW, versionAt(1));
+  const kept = keptOf(FEW, SHORT_TERM, NOW);
+  const odd = FEW[0]!;
+  const ofOddMonth = FEW.filter(({ startMs }) => monthOf(startMs) === monthOf(odd.startMs));
   await store.admin.command({
     query: `ALTER TABLE ${store.database}.cdr_by_number DELETE WHERE cdr_key = ${odd.cdrKey}`,
     clickhouse_settings: { mutations_sync: '1' },
@@ -175,7 +182,6 @@ await tap.test('a clock that does not fit', async (t) => {
   const silent = await installation.run('retention', 'sweep', '--json');
   t.match([silent.code, silent.stderr], [1, /CLOCK_WRONG: .*newest record/]);
   t.strictSame(await storedIds(store, 'cdr'), idsOf(old));
-  t.equal((await installation.run('retention', 'sweep', '--dry-run')).code, 1, 'a dry run says so too');
   await store.insert('ingest_ledger', [{ topic: 'x', stored_at: sqlTime(NOW + 900_000) }]);
   const behind = await installation.run('retention', 'sweep', '--trust-clock');
   t.match([behind.code, behind.stderr], [1, /CLOCK_WRONG: .*ledger/]);
