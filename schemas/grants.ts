@@ -14,6 +14,10 @@ export function grantStatements(database: string): string[] {
     // Certificates are the privileged user's alone to sign.
     `REVOKE SELECT ON ${database}.signing_keys FROM cdrhouse_ingest, cdrhouse_query;`,
     `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
-    `GRANT SELECT ON system.parts TO cdrhouse_retention;`,
+    ...['parts', 'mutations', 'processes', 'tables'].map(
+      (table) => `GRANT SELECT ON system.${table} TO cdrhouse_retention;`,
+    ),
+    // Replaced parts go at once only after those that replace them are safe on disk.
+    `GRANT SYSTEM SYNC FILE CACHE ON *.* TO cdrhouse_retention;`,
   ];
 }

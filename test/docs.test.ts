@@ -75,6 +75,7 @@ const emptyAudit = {
   accepted: 0,
   found: 0,
   replayed: 0,
+  erased: 0,
   elsewhere: 0,
   differences: [],
   conflicts: [],
