@@ -32,8 +32,8 @@ export async function killedAt(
 
 /** Erases what a number did from 2025 to May 2026. */
 export function eraseCommand(number: string): string[] {
-  const [from, to] = ['2025-01-01T00:00:00Z', '2026-06-01T00:00:00Z'];
-  const person = ['--number', number, '--from', from!, '--to', to!];
+  const [from, to] = ['2025-01-01T00:00:00Z', '2026-06-01T00:00:00Z'] as const;
+  const person = ['--number', number, '--from', from, '--to', to];
   return ['subject', 'erase', ...person, '--reason', 'asked for it', '--json'];
 }
 
