@@ -7,6 +7,7 @@ import {
   type DeadLetterFilter,
   type DeadLetterState,
 } from './schemas/dead-letters.ts';
+import type { SweepReport } from './retention/sweep.ts';
 import { CdrhouseError, REJECT_CODES } from './schemas/errors.ts';
 import type { SubjectReport } from './retention/subject-requests.ts';
 import type { Settings } from './schemas/settings.ts';
@@ -441,12 +442,183 @@ program
         for (const records of places) print(`  ${records.join('  ')}\n`);
       }
       say(
-        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters`,
+        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.swept} swept, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters`,
       );
     }
     const { length } = report.differences;
     if (length > 0) throw new CdrhouseError('AUDIT_DIFFERS', `${length} range(s) differ`);
   });
+
+const retention = program
+  .command('retention')
+  .description('what is kept until when, and that it is gone afterwards (docs/retention.md)');
+retention
+  .command('sweep')
+  .description('take all calls away whose term is over, with proof; exit 1 where a month had to be left')
+  .option('--dry-run', 'only say what would go')
+  .option('--trust-clock', 'nothing was sent for long, and the clock is right')
+  .option('--json', 'print the report as JSON')
+  .action(async (options: SweepCommandOptions) => {
+    const { sweep, sweepFailure } = await import('./retention/sweep.ts');
+    const dryRun = options.dryRun === true;
+    const trustClock = options.trustClock === true;
+    const settings = await readSettings();
+    const report = await sweep({ settings, programVersion: packageVersion(), dryRun, trustClock });
+    printSweep(report, options);
+    const failure = sweepFailure(report);
+    if (failure !== undefined && !dryRun) throw failure;
+  });
+retention
+  .command('run')
+  .description('the service: a sweep at its start and once a day, metrics')
+  .action(async () => {
+    const { runRetention } = await import('./retention/main.ts');
+    await runRetention({
+      settings: await readSettings(),
+      programVersion: packageVersion(),
+      stop: stopSignal(),
+      say,
+      report: sayError,
+    });
+  });
+retention
+  .command('status')
+  .description('what is kept until when: calls by month, other tables, and what Kafka keeps by itself')
+  .option('--json', 'print as JSON')
+  .action(async (options: { json?: boolean }) => {
+    const settings = await readSettings();
+    const [{ retentionStatus, topicStatus }, { feedCopies }] = await Promise.all([
+      import('./retention/status.ts'),
+      import('./ingest/kafka-metadata.ts'),
+    ]);
+    const status = await retentionStatus(settings);
+    const bounds = {
+      months: status.term_months,
+      nowMs: Date.parse(status.at),
+      topicDays: settings.kafka.topic_retention_days,
+    };
+    // What the database says is worth saying while Kafka is away.
+    const topics = await feedCopies(settings, 10_000).then(
+      (copies) => copies.map((copy) => topicStatus(copy, bounds)),
+      (error: unknown) => {
+        if (!(error instanceof CdrhouseError)) throw error;
+        sayError(error);
+        return null;
+      },
+    );
+    if (options.json === true) {
+      print(`${JSON.stringify({ ...status, topics })}\n`);
+      return;
+    }
+    for (const month of status.months)
+      print(
+        `${month.month}  ${month.calls} calls  ${month.bytes} bytes  ${month.parts} parts  ${month.oldest_start ?? '-'} to ${month.newest_start ?? '-'}  due ${month.due_at}  overdue ${month.overdue_calls}, ${month.overshoot_days} days  ${month.delayed_by.join('; ')}\n`,
+      );
+    for (const { table, rows, bytes, oldest, overshoot_days } of status.tables)
+      print(
+        `${table}  ${rows} rows  ${bytes} bytes  oldest ${oldest ?? '-'}  overdue ${overshoot_days} days\n`,
+      );
+    for (const { topic, retention_ms, oldest_record, warning } of topics ?? [])
+      print(
+        `topic ${topic}  retention.ms ${retention_ms}  oldest ${oldest_record ?? '-'}${warning === null ? '' : `  ${warning}`}\n`,
+      );
+    if (status.clock !== null) say(`a sweep would refuse: CLOCK_WRONG: ${status.clock}`);
+  });
+retention
+  .command('term')
+  .description('change how long calls are kept, in the database; the settings of all services follow by hand')
+  .requiredOption('--months <n>', 'the new term', wholeNumber(1, 1200))
+  .option('--dry-run', 'only say what the next sweep would take away under it')
+  .option('--trust-clock', 'of a dry run: nothing was sent for long, and the clock is right')
+  .option('--json', 'print the report as JSON')
+  .action(async ({ months, ...options }: SweepCommandOptions & { months: number }) => {
+    const settings = await readSettings();
+    if (options.dryRun === true) {
+      const { sweep } = await import('./retention/sweep.ts');
+      const trustClock = options.trustClock === true;
+      const report = await sweep({
+        settings,
+        programVersion: packageVersion(),
+        dryRun: true,
+        trustClock,
+        months,
+      });
+      printSweep(report, options);
+      return;
+    }
+    const { changeTerm } = await import('./retention/term.ts');
+    const changed = await changeTerm(settings, months);
+    if (options.json === true) print(`${JSON.stringify(changed)}\n`);
+    say(
+      `the term was ${changed.months_before} months and is ${months}: set retention.months to ${months} for all services and restart them`,
+    );
+  });
+retention
+  .command('hold')
+  .description('keep copies of the calls of a number for a legal duty, past their term too')
+  .requiredOption(
+    '--number <number...>',
+    'as it is stored (+33…, or as sent); several notations may be given',
+  )
+  .requiredOption('--from <time>', 'first start, ISO 8601', moment)
+  .requiredOption('--to <time>', 'starts before this one', moment)
+  .requiredOption('--reason <text>', 'why, and by whose order')
+  .requiredOption('--until <time>', 'when the hold ends by itself', moment)
+  .option('--json', 'print as JSON')
+  .action(
+    async (options: {
+      number: string[];
+      from: number;
+      to: number;
+      reason: string;
+      until: number;
+      json?: boolean;
+    }) => {
+      const { createHold } = await import('./retention/holds.ts');
+      const { number: numbers, from, to, reason, until } = options;
+      const hold = { numbers, fromMs: from, toMs: to, reason, untilMs: until };
+      const made = await createHold(await readSettings(), hold);
+      print(options.json === true ? `${JSON.stringify(made)}\n` : `${made.hold_id}\n`);
+      say(`${made.calls} call(s) are held now; what comes later and fits is kept by the sweep`);
+    },
+  );
+retention
+  .command('holds')
+  .description('the legal holds with their numbers (personal data)')
+  .option('--json', 'print as JSON')
+  .action(async (options: { json?: boolean }) => {
+    const { listHolds } = await import('./retention/holds.ts');
+    const holds = await listHolds(await readSettings());
+    if (options.json === true) print(`${JSON.stringify(holds)}\n`);
+    else
+      for (const { hold_id, state, numbers, from_at, to_at, until_at, calls, reason } of holds)
+        print(
+          `${hold_id}  ${state}  ${numbers.join(',')}  ${from_at} to ${to_at}  until ${until_at}  ${calls} calls  ${reason}\n`,
+        );
+  });
+retention
+  .command('release')
+  .description('end a legal hold; what is overdue goes with the next sweep')
+  .argument('<hold-id>')
+  .requiredOption('--reason <text>', 'why, and by whose order')
+  .action(async (holdId: string, { reason }: { reason: string }) => {
+    const { releaseHold } = await import('./retention/holds.ts');
+    await releaseHold(await readSettings(), holdId, reason);
+    say(`hold ${holdId} is released`);
+  });
+interface SweepCommandOptions {
+  readonly dryRun?: boolean;
+  readonly trustClock?: boolean;
+  readonly json?: boolean;
+}
+function printSweep(report: SweepReport, { dryRun, json }: SweepCommandOptions): void {
+  if (json === true) print(`${JSON.stringify(report)}\n`);
+  else
+    for (const { month, kind, state, code, calls, bytes, held } of report.months)
+      print(`${month}  ${kind}  ${state}  ${calls} calls  ${bytes} bytes  ${held} held  ${code}\n`);
+  const verb = dryRun === true ? 'are due' : 'swept';
+  say(`${report.calls} call(s) ${verb} at ${report.due_at}, term ${report.term_months} months`);
+}
 
 const keys = program.command('keys').description('API keys');
 keys

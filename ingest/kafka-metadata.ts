@@ -14,6 +14,28 @@ const SASL_MECHANISMS: readonly string[] = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA
 const RETRIES = 3;
 const RETRY_MS = 250;
 
+/** As the protocol numbers them. */
+const TOPIC_RESOURCE = 2;
+
+/** What Kafka keeps of a topic by itself. */
+export interface TopicCopy {
+  readonly topic: string;
+  /** -1: for ever. */
+  readonly retentionMs: number;
+  /** Timestamp of the oldest record, UTC ms; undefined: it has none. */
+  readonly oldestMs: number | undefined;
+}
+
+/** How long Kafka keeps the feeds' topics. Throws KAFKA_UNREACHABLE, SETTINGS_INVALID. */
+export async function feedCopies({ kafka, feeds }: Settings, requestMs: number): Promise<TopicCopy[]> {
+  const metadata = new KafkaMetadata(kafka, requestMs);
+  try {
+    return await metadata.topicCopies([...new Set(feeds.map(({ topic }) => topic))]);
+  } finally {
+    await metadata.close();
+  }
+}
+
 /**
  * The ids of cluster and topics and the size of a group, asked by a client of its own in JavaScript: for the plain
  * reader, since neither node-rdkafka's API nor its statistics tell them. It connects with the first question.
@@ -78,6 +100,48 @@ export class KafkaMetadata {
         ),
       );
       return { members: members.length, assigned };
+    });
+  }
+
+  /** What Kafka keeps of topics by itself, without those that do not exist. */
+  topicCopies(topics: readonly string[]): Promise<TopicCopy[]> {
+    return this.#asked('how long topics are kept', async (admin) => {
+      const all = new Set(await admin.listTopics());
+      const existing = topics.filter((topic) => all.has(topic));
+      if (existing.length === 0) return [];
+      const configs = await admin.describeConfigs({
+        resources: existing.map((resourceName) => ({
+          resourceType: TOPIC_RESOURCE,
+          resourceName,
+          configurationKeys: ['retention.ms'],
+        })),
+      });
+      const metadata = await admin.metadata({ topics: existing, forceUpdate: true });
+      const oldest = await admin.listOffsets({
+        topics: existing.map((name) => ({
+          name,
+          partitions: Array.from(
+            { length: metadata.topics.get(name)!.partitionsCount },
+            (_, partitionIndex) => ({
+              partitionIndex,
+              // The first record of this time or a later one.
+              timestamp: 0n,
+            }),
+          ),
+        })),
+      });
+      return existing.map((topic) => {
+        const retention = configs.find(({ resourceName }) => resourceName === topic)?.configs[0]?.value;
+        const times = oldest
+          .find(({ name }) => name === topic)!
+          .partitions.map(({ timestamp }) => Number(timestamp))
+          .filter((ms) => ms >= 0);
+        return {
+          topic,
+          retentionMs: Number(retention ?? -1),
+          oldestMs: times.length === 0 ? undefined : Math.min(...times),
+        };
+      });
     });
   }
 

@@ -1,5 +1,12 @@
 import type { ControlRow, ControlTotals } from '../schemas/api.ts';
-import { rangeConditions, rangeParameters, reachesTerm, type Statement, type Term } from './calls-sql.ts';
+import {
+  moment,
+  rangeConditions,
+  rangeParameters,
+  reachesTerm,
+  type Statement,
+  type Term,
+} from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
 import type { KnownFeeds } from './feeds.ts';
@@ -25,10 +32,13 @@ interface AcceptedRow extends FeedCountsRow {
 interface LiveRow {
   readonly feed: string;
   readonly live: string;
+  /** Past their term, and not swept yet: nobody reads them, and they are still there. */
+  readonly overdue: string;
 }
 
-interface ErasedRow {
+interface AdjustedRow {
   readonly feed: string;
+  readonly swept: string;
   readonly erased: string;
 }
 
@@ -52,37 +62,37 @@ function acceptedSql(database: string, { hours, feeds }: ControlQuestion): State
 FROM ${countedLedger(database)}
 WHERE feed IN {feeds: Array(String)}
 GROUP BY feed`;
-  return {
-    text,
-    parameters: { hour_from: hourSeconds(hours.fromMs), hour_to: hourSeconds(hours.toMs), feeds },
-  };
+  return { text, parameters: { ...hourParameters(hours), feeds } };
+}
+
+function hourParameters({ fromMs, toMs }: Range): Record<string, number> {
+  return { hour_from: hourSeconds(fromMs), hour_to: hourSeconds(toMs) };
 }
 
 function hourSeconds(ms: number): number {
   return Math.min(Math.max(0, ms / 1000), HOUR_SECONDS_MAX);
 }
 
-/** By feed: calls of the hours that are read now. */
+/** By feed: calls of the hours that are read now, and those past their term that are still there. */
 function liveSql(database: string, { hours, term, feeds }: ControlQuestion): Statement {
-  const conditions = [...rangeConditions(hours, term), 'feed IN {feeds: Array(String)}'];
-  const text = `SELECT feed, count() AS live
+  const isLive = reachesTerm(hours, term)
+    ? `addMonths(start_at, {term_months: UInt32}) > ${moment('now_ms')}`
+    : 'true';
+  const text = `SELECT feed, countIf(${isLive}) AS live, countIf(NOT ${isLive}) AS overdue
 FROM ${database}.cdr FINAL
-WHERE ${conditions.join('\n  AND ')}
+WHERE start_at >= ${moment('from_ms')} AND start_at < ${moment('to_ms')} AND feed IN {feeds: Array(String)}
 GROUP BY feed`;
-  return { text, parameters: { ...rangeParameters(hours, term), feeds } };
+  return { text, parameters: { ...rangeParameters(hours, term), from_ms: hours.fromMs, feeds } };
 }
 
-/** By feed: calls of the hours that erasures took away. */
-function erasedSql(database: string, { hours, feeds }: ControlQuestion): Statement {
-  const text = `SELECT feed, sum(calls) AS erased
+/** By feed: calls of the hours that sweeps and erasures took away. */
+function adjustedSql(database: string, { hours, feeds }: ControlQuestion): Statement {
+  const text = `SELECT feed, sumIf(calls, kind = 'swept') AS swept, sumIf(calls, kind = 'erased') AS erased
 FROM ${database}.adjustments FINAL
-WHERE kind = 'erased' AND hour >= toDateTime({hour_from: UInt32}, 'UTC') AND hour < toDateTime({hour_to: UInt32}, 'UTC')
+WHERE hour >= toDateTime({hour_from: UInt32}, 'UTC') AND hour < toDateTime({hour_to: UInt32}, 'UTC')
   AND feed IN {feeds: Array(String)}
 GROUP BY feed`;
-  return {
-    text,
-    parameters: { hour_from: hourSeconds(hours.fromMs), hour_to: hourSeconds(hours.toMs), feeds },
-  };
+  return { text, parameters: { ...hourParameters(hours), feeds } };
 }
 
 /**
@@ -125,12 +135,13 @@ export async function readControlTotals(
   const question = { hours, term, feeds };
   const { database } = source;
   const accepted = await source.select<AcceptedRow>('ledger', acceptedSql(database, question), signal);
-  const [live, markers, erased] = await Promise.all([
+  const [live, markers, adjusted] = await Promise.all([
     source.select<LiveRow>('live calls', liveSql(database, question), signal),
     source.select<MarkersRow>('markers', markersSql(database, question), signal),
-    source.select<ErasedRow>('erased calls', erasedSql(database, question), signal),
+    source.select<AdjustedRow>('adjustments', adjustedSql(database, question), signal),
   ]);
-  const mayHaveExpired = reachesTerm(hours, term);
+  // What ClickHouse's own TTL takes, a month later than a sweep should have, is counted nowhere.
+  const mayHaveExpired = reachesTerm(hours, { ...term, months: term.months + 1 });
   return {
     from: writeTime(hours.fromMs, zone),
     to: writeTime(hours.toMs, zone),
@@ -140,31 +151,55 @@ export async function readControlTotals(
       return {
         feed,
         read_up_to: writeMoment(known.get(feed) ?? null, zone),
-        ...balance(ofFeed(accepted), ofFeed(live), ofFeed(markers), ofFeed(erased), mayHaveExpired),
+        ...balance({
+          accepted: ofFeed(accepted)?.accepted,
+          live: ofFeed(live)?.live,
+          overdue: ofFeed(live)?.overdue,
+          corrected: ofFeed(markers)?.corrected,
+          removed: ofFeed(markers)?.removed,
+          swept: ofFeed(adjusted)?.swept,
+          erased: ofFeed(adjusted)?.erased,
+          mayHaveExpired,
+        }),
         since_start: feedCounts(ofFeed(accepted)),
       };
     }),
   };
 }
 
-/** accepted + not_in_ledger = live + duplicates + removed + erased, where the retention term took nothing. */
-function balance(
-  accepted: Pick<AcceptedRow, 'accepted'> | undefined,
-  live: LiveRow | undefined,
-  markers: MarkersRow | undefined,
-  erased: ErasedRow | undefined,
-  mayHaveExpired: boolean,
-): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
-  const removed = BigInt(markers?.removed ?? 0);
-  const gone = BigInt(accepted?.accepted ?? 0) - BigInt(live?.live ?? 0) - removed;
-  const rest = gone - erasedOf(gone, BigInt(erased?.erased ?? 0));
+interface Counted {
+  readonly accepted: string | undefined;
+  readonly live: string | undefined;
+  readonly overdue: string | undefined;
+  readonly corrected: string | undefined;
+  readonly removed: string | undefined;
+  readonly swept: string | undefined;
+  readonly erased: string | undefined;
+  readonly mayHaveExpired: boolean;
+}
+
+/** accepted + not_in_ledger = live + duplicates + removed + swept + erased, where all that is past its term is swept. */
+function balance({
+  accepted = '0',
+  live = '0',
+  overdue = '0',
+  corrected = '0',
+  removed = '0',
+  swept = '0',
+  erased = '0',
+  mayHaveExpired,
+}: Counted): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
+  const gone = BigInt(accepted) - BigInt(live) - BigInt(overdue) - BigInt(removed) - BigInt(swept);
+  const explained = erasedOf(gone, BigInt(erased));
+  const rest = gone - explained;
   return {
-    accepted: accepted?.accepted ?? '0',
-    live: live?.live ?? '0',
+    accepted,
+    live,
     duplicates: mayHaveExpired ? null : String(rest > 0n ? rest : 0n),
-    corrected: markers?.corrected ?? '0',
-    removed: String(removed),
-    erased: String(gone - rest),
+    corrected,
+    removed,
+    swept,
+    erased: String(explained),
     not_in_ledger: String(rest < 0n ? -rest : 0n),
   };
 }

@@ -9,13 +9,14 @@ import type { Settings } from '../schemas/settings.ts';
 export async function withRetentionClient<T>(
   settings: Settings,
   work: (client: ClickHouseClient) => Promise<T>,
+  requestTimeoutMs = settings.clickhouse.request_timeout_s * 1000,
 ): Promise<T> {
   const client = createClient({
     url: settings.clickhouse.url,
     username: settings.retention.clickhouse_user ?? settings.clickhouse.user,
     password: settings.retention.clickhouse_password ?? settings.clickhouse.password,
     application: 'cdrhouse-retention',
-    request_timeout: settings.clickhouse.request_timeout_s * 1000,
+    request_timeout: requestTimeoutMs,
     clickhouse_settings: { log_queries: 0, async_insert: 0 },
     log: { level: 127 },
   });
@@ -27,6 +28,17 @@ export async function withRetentionClient<T>(
     await client.close();
   }
 }
+
+/**
+ * For reads with FINAL of the call tables: partitions by themselves, since start_at is in every key; which row of a key
+ * is the newest must be known before conditions on other columns pass rows over.
+ */
+export const FINAL_SETTINGS = {
+  do_not_merge_across_partitions_select_final: 1,
+  use_skip_indexes_if_final: 0,
+  optimize_move_to_prewhere_if_final: 0,
+  query_plan_optimize_lazy_final: 0,
+} satisfies ClickHouseSettings;
 
 /** Rows of a query. 64-bit integers must be below 2^53. */
 export async function select<T>(

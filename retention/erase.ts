@@ -14,8 +14,11 @@ import {
 } from '../schemas/suppressions.ts';
 import { select } from './clickhouse.ts';
 import { ErasedLetters } from './erase-letters.ts';
-import { CALL_TABLES, EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
+import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
+import { exclusively } from './exclusive.ts';
+import { coverHeld } from './held-calls.ts';
 import { PartChanges } from './replaced-parts.ts';
+import { CALL_TABLES } from './sweep-sql.ts';
 import { CALL_READ_SETTINGS, knownFeeds } from './subject-calls.ts';
 import type { PersonAsked } from './subject-restrictions.ts';
 import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
@@ -166,8 +169,13 @@ class Erasure {
     return (await this.#heldCalls()) === 0 && this.#spans(0).own.toMs > (await this.#suppressedTo());
   }
 
-  async run(): Promise<SubjectReport> {
-    const { database } = this.#context;
+  /** Does what can be done now, while no sweep, hold or other erasure is at work. Throws RETENTION_BUSY. */
+  run(): Promise<SubjectReport> {
+    return exclusively(this.#context.settings, (lost) => this.#run(lost));
+  }
+
+  async #run(lost: AbortSignal): Promise<SubjectReport> {
+    const { client, database } = this.#context;
     let request = this.#request!;
     const { requestId } = request;
     // The numbers stand here until it is done: look-ups hide the calls at once, and it can be finished without naming them.
@@ -187,9 +195,12 @@ class Erasure {
         version: request.version + 1,
       });
     const version = await this.#suppress(spans);
-    await outwaitWriters(this.#context.client, database, version);
+    await outwaitWriters(client, database, version);
     await this.#fillNumbers(requestId);
     const sql = new EraseSql(database, { requestId, ...spans });
+    lost.throwIfAborted();
+    // A hold on a number of somebody else may need a call as it was.
+    const kept = await coverHeld(client, database, { nowMs: Date.now(), condition: sql.any });
     await this.#adjust(sql, spans.own);
     await this.#changeCalls(sql);
     const redacted = await this.#redactLetters();
@@ -205,6 +216,7 @@ class Erasure {
       erased: { from: isoTime(this.#subject.fromMs), to: isoTime(this.#subject.toMs) },
       ...(await this.#adjusted()),
       dead_letters_redacted: redacted,
+      copies_under_legal_holds_of_others: kept,
       suppressions_version: String(version),
       ...(await this.#deferred(spans.own)),
       found_afterwards: found,
@@ -453,16 +465,10 @@ class Erasure {
   /** Calls of the person that a legal hold needs. */
   async #heldCalls(): Promise<number> {
     const { client, database } = this.#context;
-    const [table] = await select<{ there: number }>(
-      client,
-      "SELECT count() AS there FROM system.tables WHERE database = {database: String} AND name = 'legal_holds'",
-      { database },
-    );
-    if (table!.there === 0) return 0;
     const [holds] = await select<{ held: number }>(
       client,
       `SELECT count() AS held FROM ${database}.legal_holds FINAL
-      WHERE hasAny(numbers, {numbers: Array(String)}) AND isNull(released_at) AND until_at > now64(3)
+      WHERE hasAny(numbers, {numbers: Array(String)}) AND released_at IS NULL AND until_at > now64(3)
         AND toUnixTimestamp64Milli(from_at) < {to_ms: Int64} AND toUnixTimestamp64Milli(to_at) > {from_ms: Int64}`,
       { numbers: this.#subject.numbers, from_ms: this.#subject.fromMs, to_ms: this.#subject.toMs },
     );

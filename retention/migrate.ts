@@ -10,8 +10,9 @@ import {
   STORED_SETTINGS,
   type MigrationContext,
 } from '../schemas/migrations.ts';
+import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { checkSchemaVersion } from '../schemas/stored-settings.ts';
+import { checkSchemaVersion, readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
 
 export interface MigrationReport {
   /** Numbers and titles of what ran now; empty where nothing had to be done. */
@@ -55,6 +56,24 @@ export async function migrateDatabase(
     applied.push(`${migration.number} ${migration.title}`);
   }
   return { applied, schemaVersion: Math.max(before, SCHEMA_VERSION) };
+}
+
+/** What `migrate` stored. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW, RETENTION_DIFFERS. */
+export async function storedSettings(
+  client: ClickHouseClient,
+  { clickhouse: { database }, retention: { months } }: Settings,
+): Promise<StoredSettings> {
+  return readStoredSettings(
+    await readSettings(client, database),
+    await newestMigration(client, database),
+    months,
+  );
+}
+
+/** The term that the database has, whatever the settings say. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW. */
+export async function storedTerm(client: ClickHouseClient, database: string): Promise<number> {
+  checkSchemaVersion(await newestMigration(client, database));
+  return Number((await readSettings(client, database)).get(STORED_SETTINGS.retentionMonths));
 }
 
 async function checkServerVersion(client: ClickHouseClient): Promise<void> {

@@ -478,10 +478,11 @@ export const ControlRow = Type.Object({
   live: count('calls of the hours that are read now'),
   duplicates: nullable<string>(
     'string',
-    'accepted - live - removed - erased; null where the retention term may have removed some',
+    'accepted - live - removed - swept - erased, without what is past its term and about to be swept; null where ClickHouse itself may have dropped some',
   ),
   corrected: count('calls that another reading of the feed replaced'),
   removed: count('calls that feeds reload --remove-gone took away'),
+  swept: count('calls that went because their term was over'),
   erased: count('accepted calls that were erased by the wish of a person'),
   not_in_ledger: count('calls beyond what was accepted: the ledger row of their batch is about to come'),
   since_start: Type.Object(feedCounts),

@@ -236,6 +236,40 @@ export const PROGRAM_ERRORS = {
     action: 'look at the ranges that audit lists; ingest rewind reads a range again while Kafka holds it',
     retryable: false,
   },
+  CLOCK_WRONG: {
+    meaning:
+      'the clock by which calls would be judged overdue does not fit this host, the ledger or the newest record',
+    action:
+      'mend the clock of the database or of this host; where nothing was sent for long and the clock is right, repeat with --trust-clock or raise retention.silence_days_max',
+    retryable: false,
+  },
+  SWEEP_TABLES_DIFFER: {
+    meaning: 'cdr and cdr_by_number hold other calls of what is due, so that nothing of that month was swept',
+    action:
+      'cdrhouse audit says which ranges differ; mend that (a detached part, a restored table) and sweep again',
+    retryable: false,
+  },
+  SWEEP_UNPROVEN: {
+    meaning:
+      'after a sweep something is not as its proof must say: overdue calls are left, or others are gone',
+    action: 'look at retention_proofs and at the mutations of the database, then sweep again',
+    retryable: false,
+  },
+  SWEEP_UNFINISHED: {
+    meaning: 'a sweep was broken off in the middle, under the term that is to be changed',
+    action: 'run cdrhouse retention sweep, which finishes it, and try again',
+    retryable: false,
+  },
+  RETENTION_BUSY: {
+    meaning: 'another retention command (sweep, hold, release, term) is at work on this database',
+    action: 'wait until it has ended, and try again',
+    retryable: true,
+  },
+  HOLD_UNKNOWN: {
+    meaning: 'no legal hold of this id is in force',
+    action: 'see cdrhouse retention holds',
+    retryable: false,
+  },
   ADDRESS_UNUSABLE: {
     meaning:
       'a service cannot listen on its address: another program has the port, or the host is not this one',

@@ -14,10 +14,10 @@ export function grantStatements(database: string): string[] {
     // Certificates are the privileged user's alone to sign.
     `REVOKE SELECT ON ${database}.signing_keys FROM cdrhouse_ingest, cdrhouse_query;`,
     `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
-    ...['parts', 'mutations', 'processes', 'tables'].map(
+    ...['parts', 'detached_parts', 'mutations', 'processes', 'tables', 'part_log'].map(
       (table) => `GRANT SELECT ON system.${table} TO cdrhouse_retention;`,
     ),
-    // Replaced parts go at once only after those that replace them are safe on disk.
-    `GRANT SYSTEM SYNC FILE CACHE ON *.* TO cdrhouse_retention;`,
+    // Replaced parts go at once only after all others are safe on disk; the log of parts is quoted in proofs.
+    `GRANT SYSTEM SYNC FILE CACHE, SYSTEM FLUSH LOGS ON *.* TO cdrhouse_retention;`,
   ];
 }

@@ -543,6 +543,24 @@ export const SettingsSchema = Type.Object(
           maximum: 36_500,
           description: 'how long backups of the database are kept; certificates of erasures name the day',
         }),
+        metrics_host: Type.String({
+          default: '127.0.0.1',
+          minLength: 1,
+          description: 'address of /metrics and /healthz of retention run',
+        }),
+        metrics_port: Type.Integer({
+          default: 9465,
+          minimum: 0,
+          maximum: 65_535,
+          description: 'its port; 0: none',
+        }),
+        silence_days_max: Type.Integer({
+          default: 7,
+          minimum: 1,
+          maximum: 36_500,
+          description:
+            'a sweep refuses where the newest record is older than this: then the clock may be wrong, or ingest stands still',
+        }),
       },
       Section,
     ),

@@ -8,6 +8,7 @@ import { IngestMetrics } from '../ingest/metrics.ts';
 import { ShipMetrics } from '../ingest/ship/metrics.ts';
 import { QueryMetrics } from '../query/metrics.ts';
 import { auditRegistry } from '../retention/audit-metrics.ts';
+import { RetentionMetrics } from '../retention/metrics.ts';
 import { HTTP_PROBLEMS, PROGRAM_ERRORS, REJECT_MEANINGS } from '../schemas/errors.ts';
 import { listFeedSettings, listSettings } from '../schemas/settings.ts';
 import { alertRules } from './prometheus.ts';
@@ -75,6 +76,7 @@ const emptyAudit = {
   accepted: 0,
   found: 0,
   replayed: 0,
+  swept: 0,
   erased: 0,
   elsewhere: 0,
   differences: [],
@@ -86,6 +88,7 @@ const TABLES: Record<string, Record<string, string>> = {
     ingest: await metricsTable(new IngestMetrics().current()),
     group: await metricsTable(groupRegistry),
     audit: await metricsTable(auditRegistry(emptyAudit, { nowMs: 0 })),
+    retention: await metricsTable(new RetentionMetrics().registry),
     query: await metricsTable(new QueryMetrics().registry),
     ship: await metricsTable(new ShipMetrics().registry),
     alerts: alertsTable(),

@@ -20,6 +20,7 @@ import { recreateTopic, Sender } from './topic.ts';
 const servers = testServers(import.meta.url);
 const topicOf = (feed: string): string => `${servers.databases[0]}.${feed}`;
 const port = await freePort();
+const retentionPort = await freePort();
 
 const folder = mkdtempSync(join(tmpdir(), 'cdrhouse-alerts-'));
 tap.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -46,7 +47,10 @@ const installation = await house(tap, servers, 0, {
       topic_partitions: 1,
     },
   },
-  environment: { CDRHOUSE_INGEST_METRICS_PORT: String(port) },
+  environment: {
+    CDRHOUSE_INGEST_METRICS_PORT: String(port),
+    CDRHOUSE_RETENTION_METRICS_PORT: String(retentionPort),
+  },
 });
 installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = clickhouse.url;
 installation.environment['CDRHOUSE_KAFKA_BROKERS'] = kafka.brokers;
@@ -54,11 +58,25 @@ const sender = await Sender.connect(tap, servers.kafka);
 const prometheus = await Prometheus.start(tap, fasterRules(), {
   cdrhouse: `127.0.0.1:${port}`,
   node: auditTarget,
+  retention: `127.0.0.1:${retentionPort}`,
   slow: slowTarget,
 });
 /** Names of the alerts that have fired. */
 const seen = new Set<string>();
 let ingest: Running;
+let retention: Running;
+
+/** Starts retention, which sweeps at once. */
+async function startRetention(): Promise<void> {
+  retention = installation.start('retention', 'run');
+  tap.teardown(() => retention.child.kill('SIGKILL'));
+  await until('the first sweep', () => retention.stderr().includes('swept '));
+}
+
+async function endRetention(): Promise<void> {
+  retention.child.kill('SIGTERM');
+  tap.equal((await retention.ended).code, 0);
+}
 
 /** The alert of this name once it fires. */
 async function fires(name: string): Promise<Alert> {
@@ -96,12 +114,14 @@ async function audit(): Promise<number | null> {
 await tap.test('the rules are valid', async (t) => {
   const path = join(folder, 'alerts.yml');
   writeFileSync(path, alertRules());
-  t.match(await promtool('check', 'rules', path), /SUCCESS: 12 rules found/);
+  t.match(await promtool('check', 'rules', path), /SUCCESS: 15 rules found/);
 });
 
-await tap.test('no ingest, no audit', async (t) => {
+await tap.test('no ingest, no audit, no retention', async (t) => {
   await fires('CdrhouseIngestAbsent');
   await fires('CdrhouseAuditMissing');
+  await fires('CdrhouseRetentionMissing');
+  await startRetention();
   ingest = startIngest(tap, installation);
   t.equal(await audit(), 0);
   await calm();
@@ -116,6 +136,20 @@ await tap.test('bad records', async (t) => {
   await sender.send(topicOf('steady'), load.since(10));
   t.equal((await fires('CdrhouseIngestRejects')).labels['feed'], 'steady');
   t.strictSame(await firing(), ['CdrhouseIngestRejects'], 'and no other');
+});
+
+await tap.test('a call that is overdue, and may not go', async (t) => {
+  await endRetention();
+  await installation.statement(
+    `INSERT INTO {db}.cdr (start_at, cdr_key, version) VALUES (now64(3) - INTERVAL 36 MONTH - INTERVAL 5 DAY, 1, 1)`,
+  );
+  await startRetention();
+  t.equal((await fires('CdrhouseRetentionUnproven')).labels['code'], 'SWEEP_TABLES_DIFFER');
+  t.match((await fires('CdrhouseRetentionOverdue')).annotations, { summary: /kept [4-6] days/ });
+  await endRetention();
+  await installation.statement('ALTER TABLE {db}.cdr DELETE WHERE cdr_key = 1 SETTINGS mutations_sync = 1');
+  await startRetention();
+  await calm();
 });
 
 await tap.test('ClickHouse is out of reach, while an ingest elsewhere reads slowly', async (t) => {

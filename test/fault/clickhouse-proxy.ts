@@ -22,6 +22,8 @@ export interface Answer {
 export interface Change {
   readonly headers?: Readonly<Record<string, string>>;
   readonly parameters?: Readonly<Record<string, string>>;
+  /** The server sees it when the client goes away; else what was sent is done to its end. */
+  readonly whileClientIsThere?: boolean;
 }
 
 /** A range that an insert into the ledger speaks of; a claim has no length. */
@@ -125,7 +127,7 @@ export class Exchange {
     this.#outgoing.socket?.resetAndDestroy();
   }
 
-  #open({ headers, parameters }: Change): ReturnType<typeof request> {
+  #open({ headers, parameters, whileClientIsThere }: Change): ReturnType<typeof request> {
     const url = new URL(this.#incoming.url ?? '/', this.#target);
     for (const [name, value] of Object.entries(parameters ?? {})) url.searchParams.set(name, value);
     const passed = Object.fromEntries(
@@ -133,11 +135,13 @@ export class Exchange {
         ([name]) => !['connection', 'transfer-encoding', 'content-length', 'host'].includes(name),
       ),
     );
-    return request(url, {
+    const sent = request(url, {
       method: this.#incoming.method ?? 'GET',
       agent: this.#agent,
       headers: { ...passed, ...headers, 'content-length': this.body.length },
     });
+    if (whileClientIsThere === true) this.#outgoing.once('close', () => sent.destroy());
+    return sent;
   }
 }
 

@@ -202,6 +202,22 @@ export const NUMBERS = [
   '',
 ];
 
+/** A call at a moment, different for each index. */
+export function callAt(startMs: number, index: number): StoredCall {
+  const pick = (offset: number): string => NUMBERS[(index * 7 + offset) % NUMBERS.length]!;
+  return {
+    cdrKey: (2n ** 63n + BigInt(index) * 1_000_003n).toString(),
+    startMs,
+    calling: pick(0),
+    displayed: index % 3 === 0 ? pick(1) : pick(0),
+    dialed: pick(3),
+    durationMs: 1000 + index,
+    talkMs: null,
+    outcome: 'answered',
+    feed: index % 2 === 0 ? 'alpha' : 'beta',
+  };
+}
+
 /** Calls among few numbers, so that every role and every meeting of numbers occurs; some at the same moment. */
 export function someCalls(count: number, fromMs: number, toMs: number, seed: number): StoredCall[] {
   const random = seeded(seed);

@@ -1,0 +1,247 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { CdrhouseError } from '../schemas/errors.ts';
+import { TERM_COLUMNS } from '../schemas/migrations.ts';
+import { addMonths } from '../schemas/retention-term.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { checkClock } from './clock.ts';
+import { FINAL_SETTINGS, select, withRetentionClient } from './clickhouse.ts';
+import { storedTerm } from './migrate.ts';
+import { readProofs } from './proofs.ts';
+import { monthDue } from './sweep-plan.ts';
+import { CALL_TABLES, dueCondition } from './sweep-sql.ts';
+
+const DAY_MS = 86_400_000;
+
+/** What is kept of a month of starts (UTC, YYYYMM). Times are ISO 8601 in UTC. */
+export interface MonthStatus {
+  readonly month: number;
+  readonly calls: number;
+  /** Of both tables on disk. */
+  readonly bytes: number;
+  readonly parts: number;
+  /** Null where no call is left, only delete markers. */
+  readonly oldest_start: string | null;
+  readonly newest_start: string | null;
+  /** When its first moment is due, and when all of it is. */
+  readonly due_from: string;
+  readonly due_at: string;
+  readonly overdue_calls: number;
+  /** Days since the oldest call was due; 0: none is. */
+  readonly overshoot_days: number;
+  /** Why overdue calls are still there. */
+  readonly delayed_by: readonly string[];
+}
+
+/** What is kept in a table beside the calls. */
+export interface TableStatus {
+  readonly table: string;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly oldest: string | null;
+  /** Null: it has none, see docs/retention.md. */
+  readonly term_months: number | null;
+  readonly overshoot_days: number;
+}
+
+export interface RetentionStatus {
+  readonly at: string;
+  readonly term_months: number;
+  /** What a sweep would say of the clock; null: it is right. */
+  readonly clock: string | null;
+  readonly overshoot_days: number;
+  readonly months: readonly MonthStatus[];
+  readonly tables: readonly TableStatus[];
+}
+
+/** What Kafka keeps of a topic by itself. */
+export interface TopicStatus {
+  readonly topic: string;
+  /** -1: for ever. */
+  readonly retention_ms: number;
+  readonly oldest_record: string | null;
+  readonly warning: string | null;
+}
+
+/** Tables beside those of the calls: from when the age of a row counts. */
+const TABLES = {
+  dead_letters: TERM_COLUMNS.dead_letters,
+  dead_letter_marks: TERM_COLUMNS.dead_letter_marks,
+  lookup_journal: TERM_COLUMNS.lookup_journal,
+  ingest_ledger: 'stored_at',
+  adjustments: 'at',
+  retention_proofs: 'begun_at',
+  legal_holds: 'created_at',
+  cdr_held: 'start_at',
+} as const;
+
+/** What is kept until when, and what is overdue. Changes nothing. */
+export function retentionStatus(settings: Settings): Promise<RetentionStatus> {
+  const { database } = settings.clickhouse;
+  return withRetentionClient(settings, async (client) => {
+    const months = await storedTerm(client, database);
+    const nowMs = Date.now();
+    const clock = await clockOf(client, settings);
+    const monthRows = await readMonths(client, database, { months, dueMs: nowMs });
+    const tables = await readTables(client, database, { months, dueMs: nowMs });
+    return {
+      at: new Date(nowMs).toISOString(),
+      term_months: months,
+      clock,
+      overshoot_days: Math.max(0, ...monthRows.map(({ overshoot_days }) => overshoot_days)),
+      months: clock === null ? monthRows : monthRows.map((row) => delayed(row, 'CLOCK_WRONG')),
+      tables,
+    };
+  });
+}
+
+/** What is to be said of Kafka's copies: it must not keep longer than the calls are promised to be kept. */
+export function topicStatus(
+  copy: { readonly topic: string; readonly retentionMs: number; readonly oldestMs: number | undefined },
+  {
+    months,
+    nowMs,
+    topicDays,
+  }: { readonly months: number; readonly nowMs: number; readonly topicDays: number },
+): TopicStatus {
+  const { topic, retentionMs, oldestMs } = copy;
+  return {
+    topic,
+    retention_ms: retentionMs,
+    oldest_record: isoOf(oldestMs),
+    warning: topicWarning(),
+  };
+
+  function topicWarning(): string | null {
+    if (oldestMs !== undefined && addMonths(oldestMs, months) <= nowMs)
+      return 'holds records whose term is over';
+    if (retentionMs < 0 || retentionMs > nowMs - addMonths(nowMs, -months))
+      return `keeps records longer than ${months} months: lower its retention.ms`;
+    return retentionMs > topicDays * DAY_MS
+      ? `keeps records longer than kafka.topic_retention_days (${topicDays}) says`
+      : null;
+  }
+}
+
+async function clockOf(
+  client: ClickHouseClient,
+  { clickhouse, retention }: Settings,
+): Promise<string | null> {
+  try {
+    await checkClock(client, clickhouse.database, {
+      silenceDaysMax: retention.silence_days_max,
+      trusted: false,
+    });
+    return null;
+  } catch (error) {
+    if (error instanceof CdrhouseError && error.code === 'CLOCK_WRONG') return error.message;
+    throw error;
+  }
+}
+
+interface Term {
+  readonly months: number;
+  readonly dueMs: number;
+}
+
+interface CallsOfMonth {
+  readonly month: number;
+  readonly calls: number;
+  readonly oldest: number;
+  readonly newest: number;
+  readonly overdue: number;
+}
+
+async function readMonths(client: ClickHouseClient, database: string, term: Term): Promise<MonthStatus[]> {
+  const parts = await select<{ month: number; bytes: number; parts: number }>(
+    client,
+    `SELECT toUInt32(partition) AS month, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts
+     WHERE database = {database: String} AND table IN {tables: Array(String)} AND active GROUP BY month ORDER BY month`,
+    { database, tables: CALL_TABLES },
+  );
+  const calls = await select<CallsOfMonth>(
+    client,
+    `SELECT toYYYYMM(start_at) AS month, count() AS calls, toUnixTimestamp64Milli(min(start_at)) AS oldest,
+       toUnixTimestamp64Milli(max(start_at)) AS newest, countIf(${dueCondition(term)}) AS overdue
+     FROM ${database}.cdr FINAL GROUP BY month`,
+    {},
+    FINAL_SETTINGS,
+  );
+  const detached = await select<{ month: string; parts: number }>(
+    client,
+    `SELECT assumeNotNull(partition_id) AS month, count() AS parts FROM system.detached_parts
+     WHERE database = {database: String} AND table IN {tables: Array(String)} AND partition_id IS NOT NULL GROUP BY month`,
+    { database, tables: CALL_TABLES },
+  );
+  const proofs = await readProofs(client, database, ['begun', 'counted', 'refused', 'failed', 'done']);
+  return parts.map(({ month, bytes, parts: count }) => {
+    const of = calls.find((row) => row.month === month);
+    const last = proofs.findLast((proof) => proof.month === month);
+    const left = detached.find((row) => row.month === String(month))?.parts ?? 0;
+    const overdue = of?.overdue ?? 0;
+    const due = monthDue(month, term.months);
+    return {
+      month,
+      calls: of?.calls ?? 0,
+      bytes,
+      parts: count,
+      oldest_start: isoOf(of?.oldest),
+      newest_start: isoOf(of?.newest),
+      due_from: new Date(due.firstMs).toISOString(),
+      due_at: new Date(due.lastMs).toISOString(),
+      overdue_calls: overdue,
+      overshoot_days: overdue === 0 ? 0 : daysOver(of!.oldest, term),
+      delayed_by:
+        due.firstMs > term.dueMs
+          ? []
+          : [
+              ...(overdue > 0 ? [delayOf(last)] : []),
+              ...(left > 0 ? [`${left} detached part(s) are on disk`] : []),
+            ],
+    };
+  });
+}
+
+function delayOf(last: { readonly state: string; readonly code: string } | undefined): string {
+  if (last === undefined || last.state === 'done') return 'not swept yet';
+  return last.code === '' ? 'a sweep was broken off' : last.code;
+}
+
+function delayed(row: MonthStatus, by: string): MonthStatus {
+  return row.overdue_calls === 0 ? row : { ...row, delayed_by: [...row.delayed_by, by] };
+}
+
+async function readTables(client: ClickHouseClient, database: string, term: Term): Promise<TableStatus[]> {
+  const sizes = await select<{ table: string; bytes: number }>(
+    client,
+    `SELECT table, sum(bytes_on_disk) AS bytes FROM system.parts
+     WHERE database = {database: String} AND table IN {tables: Array(String)} AND active GROUP BY table`,
+    { database, tables: Object.keys(TABLES) },
+  );
+  const status: TableStatus[] = [];
+  for (const [table, column] of Object.entries(TABLES)) {
+    const [row] = await select<{ rows: number; oldest: number }>(
+      client,
+      `SELECT count() AS rows, toInt64(toUnixTimestamp(toDateTime(min(${column}), 'UTC'))) * 1000 AS oldest FROM ${database}.${table}`,
+    );
+    const { rows, oldest } = row!;
+    const hasTerm = table in TERM_COLUMNS;
+    status.push({
+      table,
+      rows,
+      bytes: sizes.find((size) => size.table === table)?.bytes ?? 0,
+      oldest: rows === 0 ? null : isoOf(oldest),
+      term_months: hasTerm ? term.months : null,
+      overshoot_days: hasTerm && rows > 0 ? daysOver(oldest, term) : 0,
+    });
+  }
+  return status;
+}
+
+/** Whole days since what began at a moment was due. */
+function daysOver(ms: number, { months, dueMs }: Term): number {
+  return Math.max(0, Math.floor((dueMs - addMonths(ms, months)) / DAY_MS));
+}
+
+function isoOf(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,73 @@
+import type { Span, DueTerm } from './sweep-plan.ts';
+
+/** The tables that hold each call: by calling number, and by the others. */
+export const CALL_TABLES = ['cdr', 'cdr_by_number'] as const;
+export type CallTable = (typeof CALL_TABLES)[number];
+
+/**
+ * A partition that no call can lie in. Dropping one of a table makes the server remove all replaced parts whose time is
+ * over, which it does by itself only when its background work comes round.
+ */
+const NO_PARTITION = 190001;
+
+/** Condition of what is due; values are numbers of our own. */
+export function dueCondition({ months, dueMs }: DueTerm): string {
+  return `addMonths(start_at, ${months}) <= fromUnixTimestamp64Milli(toInt64(${dueMs}), 'UTC')`;
+}
+
+/** Condition of what a span takes away. */
+export function spanCondition({ month, kind }: Span, term: DueTerm): string {
+  return `${monthCondition(month)}${kind === 'drop' ? '' : ` AND ${dueCondition(term)}`}`;
+}
+
+export function monthCondition(month: number): string {
+  return `toYYYYMM(start_at) = ${month}`;
+}
+
+/**
+ * Calls of a table that a condition holds for: `calls`; of those that `compared` holds for `compared` and the digest of
+ * their set. A call is known by its start and key in both tables; ids that a switch uses twice at one moment make rows of
+ * one call in one table and not the other.
+ */
+export function callSetSql(database: string, table: CallTable, condition: string, compared: string): string {
+  return `SELECT count() AS calls, countIf(is_compared) AS compared,
+  toString(groupBitXorIf(sipHash64(start_at, cdr_key), is_compared)) AS digest
+FROM (
+  SELECT start_at, cdr_key, ${compared} AS is_compared FROM ${database}.${table} FINAL
+  WHERE ${condition} GROUP BY start_at, cdr_key
+)`;
+}
+
+/** Notes in `adjustments` what goes; again = the same rows. */
+export function adjustSql(database: string, condition: string, sweepId: string): string {
+  return `INSERT INTO ${database}.adjustments (kind, feed, hour, source, calls, at)
+SELECT 'swept', feed, toDateTime(toStartOfHour(start_at), 'UTC'), '${sweepId}', count(), now64(3)
+FROM ${database}.cdr FINAL WHERE ${condition} GROUP BY ALL`;
+}
+
+/** What takes the calls of a span out of a table. */
+export function sweepStatements(database: string, table: CallTable, span: Span, term: DueTerm): string[] {
+  const alter = `ALTER TABLE ${database}.${table}`;
+  if (span.kind === 'delete')
+    return [`${alter} DELETE IN PARTITION ${span.month} WHERE ${dueCondition(term)}`];
+  return [
+    `${alter} DROP PARTITION ${span.month}`,
+    `${alter} DROP DETACHED PARTITION ${span.month} SETTINGS allow_drop_detached = 1`,
+  ];
+}
+
+/** Has parts that a mutation writes synced, since those that they replace do not stay for the usual 8 minutes. */
+export function syncedMergesSql(database: string, table: string): string {
+  return `ALTER TABLE ${database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`;
+}
+
+/** Removes replaced parts from the disk now. What was merged before must be synced first. */
+export function removeReplacedStatements(database: string, table: string): string[] {
+  const alter = `ALTER TABLE ${database}.${table}`;
+  return [`${alter} MODIFY SETTING old_parts_lifetime = 0`, `${alter} DROP PARTITION ID '${NO_PARTITION}'`];
+}
+
+/** Ends both of these settings, after a crash too. */
+export function usualSettingsSql(database: string, table: string): string {
+  return `ALTER TABLE ${database}.${table} RESET SETTING old_parts_lifetime, min_rows_to_fsync_after_merge`;
+}

@@ -1,0 +1,451 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CdrhouseError, type ProgramErrorCode } from '../schemas/errors.ts';
+import type { Settings } from '../schemas/settings.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
+import { checkClock } from './clock.ts';
+import { FINAL_SETTINGS, select, withRetentionClient } from './clickhouse.ts';
+import { exclusively } from './exclusive.ts';
+import { coverHeld, dropEndedHolds } from './held-calls.ts';
+import { storedSettings } from './migrate.ts';
+import { readProofs, timeOf, writeProof, type Proof } from './proofs.ts';
+import { planSweep, type DueTerm, type Span } from './sweep-plan.ts';
+import {
+  adjustSql,
+  CALL_TABLES,
+  callSetSql,
+  dueCondition,
+  monthCondition,
+  removeReplacedStatements,
+  spanCondition,
+  sweepStatements,
+  syncedMergesSql,
+  usualSettingsSql,
+  type CallTable,
+} from './sweep-sql.ts';
+
+/** A month of many calls is read, or rewritten, within this time. */
+const REQUEST_MS_MAX = 3_600_000;
+const MUTATION_MS_MAX = 6 * 3_600_000;
+const FILES_MS_MAX = 60_000;
+const POLL_MS = 100;
+/** The tables differ for a moment while ingest stores a batch in the one and the other. */
+const CHECKS_MAX = 3;
+const CHECK_PAUSE_MS = 1000;
+
+export interface SweepOptions {
+  readonly settings: Settings;
+  readonly programVersion: string;
+  /** Only says what would go. */
+  readonly dryRun: boolean;
+  /** Of a dry run: under this term instead of the stored one, months. */
+  readonly months?: number;
+  /** Nothing was sent for long, and an operator knows that the clock is right. */
+  readonly trustClock: boolean;
+}
+
+/** What a sweep does with a month. */
+export interface SweptMonth {
+  readonly month: number;
+  readonly kind: Span['kind'];
+  /** `due`: of a dry run. */
+  readonly state: Proof['state'] | 'due';
+  readonly code: string;
+  readonly calls: number;
+  /** On disk in both tables, of the whole month. */
+  readonly bytes: number;
+  /** Of the calls those that a legal hold keeps a copy of. */
+  readonly held: number;
+}
+
+export interface SweepReport {
+  readonly sweep_id: string;
+  readonly dry_run: boolean;
+  readonly term_months: number;
+  /** What was due at this moment went. */
+  readonly due_at: string;
+  readonly months: readonly SweptMonth[];
+  /** Calls of the months that are done; of a dry run, those that are due. */
+  readonly calls: number;
+  /** Legal holds that have ended, whose copies went. */
+  readonly holds_ended: readonly string[];
+}
+
+/**
+ * Takes all calls away whose term is over, in both tables and from the disk, with a row in `retention_proofs` for each
+ * month. Safe to be run at any time, twice at once, beside ingest; after a crash the next one finishes what was begun.
+ * A month that may not go is left and reported, the others go. Throws RETENTION_DIFFERS, CLOCK_WRONG, RETENTION_BUSY,
+ * SWEEP_UNPROVEN where a statement does not end.
+ */
+export async function sweep(options: SweepOptions): Promise<SweepReport> {
+  const { settings, dryRun } = options;
+  return withRetentionClient(
+    settings,
+    (client) =>
+      dryRun
+        ? new Sweep(client, options, undefined).dryRun()
+        : exclusively(settings, (lost) => new Sweep(client, options, lost).run()),
+    REQUEST_MS_MAX,
+  );
+}
+
+/** The error with which a sweep ends that left months: the first one's. */
+export function sweepFailure({ months }: SweepReport): CdrhouseError | undefined {
+  const left = months.filter(({ state }) => state === 'refused' || state === 'failed');
+  if (left.length === 0) return undefined;
+  return new CdrhouseError(
+    left[0]!.code as ProgramErrorCode,
+    `months left: ${left.map(({ month, code }) => `${month} (${code})`).join(', ')}`,
+  );
+}
+
+interface CallSet {
+  readonly calls: number;
+  readonly compared: number;
+  readonly digest: string;
+}
+
+interface PartRow {
+  readonly part: string;
+  readonly bytes: number;
+}
+
+class Sweep {
+  readonly #client: ClickHouseClient;
+  readonly #database: string;
+  readonly #options: SweepOptions;
+  readonly #lost: AbortSignal | undefined;
+  #sweepId = '';
+
+  constructor(client: ClickHouseClient, options: SweepOptions, lost: AbortSignal | undefined) {
+    this.#client = client;
+    this.#database = options.settings.clickhouse.database;
+    this.#options = options;
+    this.#lost = lost;
+  }
+
+  async run(): Promise<SweepReport> {
+    const term = await this.#term();
+    const done: Proof[] = [];
+    try {
+      for (const proof of await readProofs(this.#client, this.#database, ['begun', 'counted']))
+        done.push(await this.#sweepMonth(proof));
+      for (const span of await this.#plan(term)) {
+        if (!(await this.#hasRows(span, term))) continue;
+        done.push(await this.#sweepMonth(await this.#begin(span, term)));
+      }
+    } finally {
+      for (const table of CALL_TABLES) await this.#command(usualSettingsSql(this.#database, table));
+    }
+    const holdsEnded = await dropEndedHolds(this.#client, this.#database, term.dueMs);
+    return this.#report(term, done.map(monthOf), holdsEnded);
+  }
+
+  /** What a sweep at this moment would do. */
+  async dryRun(): Promise<SweepReport> {
+    const term = await this.#term();
+    const begun = await readProofs(this.#client, this.#database, ['begun', 'counted']);
+    const months = begun.map(monthOf);
+    for (const span of await this.#plan(term)) {
+      const proof = await this.#newProof(span, term);
+      if (!(await this.#hasRows(span, term))) continue;
+      const { own, isEqual } = await this.#compare(span, term, await this.#newlyDue(span.month));
+      months.push({
+        ...monthOf(proof),
+        state: isEqual ? 'due' : 'refused',
+        code: isEqual ? '' : 'SWEEP_TABLES_DIFFER',
+        calls: own.calls,
+      });
+    }
+    return this.#report(term, months, []);
+  }
+
+  #report(term: DueTerm, months: readonly SweptMonth[], holdsEnded: readonly string[]): SweepReport {
+    const gone = months.filter(({ state }) => state === 'done' || state === 'due');
+    return {
+      sweep_id: this.#sweepId,
+      dry_run: this.#options.dryRun,
+      term_months: term.months,
+      due_at: new Date(term.dueMs).toISOString(),
+      months,
+      calls: gone.reduce((sum, { calls }) => sum + calls, 0),
+      holds_ended: holdsEnded,
+    };
+  }
+
+  async #term(): Promise<DueTerm> {
+    const { settings, trustClock, months } = this.#options;
+    const retentionMonths = months ?? (await storedSettings(this.#client, settings)).retentionMonths;
+    const dueMs = await checkClock(this.#client, this.#database, {
+      silenceDaysMax: settings.retention.silence_days_max,
+      trusted: trustClock,
+    });
+    this.#sweepId = String(dueMs);
+    return { months: retentionMonths, dueMs };
+  }
+
+  async #plan(term: DueTerm): Promise<Span[]> {
+    const rows = await select<{ month: number }>(
+      this.#client,
+      `SELECT DISTINCT toUInt32(partition) AS month FROM system.parts
+       WHERE database = {database: String} AND table IN {tables: Array(String)} AND active`,
+      { database: this.#database, tables: CALL_TABLES },
+    );
+    return planSweep(
+      rows.map(({ month }) => month),
+      term,
+    );
+  }
+
+  /** A month that goes as a whole goes even where only markers are left. */
+  async #hasRows(span: Span, term: DueTerm): Promise<boolean> {
+    return span.kind === 'drop' || (await this.#rowsOf(spanCondition(span, term))) > 0;
+  }
+
+  /** Rows of both tables, delete markers and what is not merged away yet included. */
+  async #rowsOf(condition: string): Promise<number> {
+    const counts = CALL_TABLES.map(
+      (table) => `(SELECT count() FROM ${this.#database}.${table} WHERE ${condition})`,
+    );
+    const [row] = await select<{ rows: number }>(this.#client, `SELECT ${counts.join(' + ')} AS rows`);
+    return row!.rows;
+  }
+
+  async #newProof({ month, kind }: Span, { months, dueMs }: DueTerm): Promise<Proof> {
+    const parts = await this.#parts(month);
+    return {
+      month,
+      sweep_id: this.#sweepId,
+      kind,
+      state: 'begun',
+      code: '',
+      term_months: months,
+      due_at: sqlTime(dueMs),
+      calls_before: 0,
+      calls_by_number_before: 0,
+      digest_before: '',
+      rows_after: 0,
+      kept_before: 0,
+      kept_after: 0,
+      held: 0,
+      bytes_before: parts.reduce((sum, { bytes }) => sum + bytes, 0),
+      parts: parts.map(({ part }) => part),
+      parts_after: [],
+      statements: [],
+      part_log: [],
+      program_version: this.#options.programVersion,
+      begun_at: sqlTime(Date.now()),
+    };
+  }
+
+  async #begin(span: Span, term: DueTerm): Promise<Proof> {
+    const proof = await this.#newProof(span, term);
+    await writeProof(this.#client, this.#database, proof);
+    return proof;
+  }
+
+  /** All parts of a month that are on disk, replaced ones too. */
+  #parts(month: number): Promise<PartRow[]> {
+    return select<PartRow>(
+      this.#client,
+      `SELECT concat(table, '/', name) AS part, if(active, bytes_on_disk, 0) AS bytes FROM system.parts
+       WHERE database = {database: String} AND table IN {tables: Array(String)} AND partition = {month: String}
+       ORDER BY part`,
+      { database: this.#database, tables: CALL_TABLES, month: String(month) },
+    );
+  }
+
+  /** Goes on where a proof stands, and gives it as it is in the end. */
+  async #sweepMonth(proof: Proof): Promise<Proof> {
+    const { month, kind, term_months: months } = proof;
+    const span = { month, kind };
+    const term = { months, dueMs: timeOf(proof.due_at) };
+    const counted = proof.state === 'begun' ? await this.#count(proof, span, term) : proof;
+    if (counted.state === 'refused') return counted;
+    const statements = await this.#take(span, term, counted.parts);
+    return this.#verify({ ...counted, statements }, span, term);
+  }
+
+  /** Copies what is held, compares the tables, and notes what is about to go. Nothing is gone yet. */
+  async #count(begun: Proof, span: Span, term: DueTerm): Promise<Proof> {
+    const { month } = span;
+    const goes = spanCondition(span, term);
+    const held = await coverHeld(this.#client, this.#database, { nowMs: term.dueMs, condition: goes });
+    const { own, other, isEqual } = await this.#compare(span, term, await this.#newlyDue(month));
+    const before = {
+      ...begun,
+      held,
+      calls_before: own.calls,
+      calls_by_number_before: other.calls,
+      digest_before: own.digest,
+      kept_before: await this.#kept(span, term),
+    };
+    if (isEqual) await this.#command(adjustSql(this.#database, goes, begun.sweep_id), FINAL_SETTINGS);
+    const proof: Proof = isEqual
+      ? { ...before, state: 'counted' }
+      : { ...before, state: 'refused', code: 'SWEEP_TABLES_DIFFER' };
+    await writeProof(this.#client, this.#database, proof);
+    return proof;
+  }
+
+  /**
+   * Condition of what no sweep of the month has taken before. What comes behind one (a batch that waited for the database
+   * since before it) may have come into one of the tables only, and has no one to be compared with.
+   */
+  async #newlyDue(month: number): Promise<string> {
+    const all = await readProofs(this.#client, this.#database, ['done']);
+    const former = all.filter((proof) => proof.month === month);
+    if (former.some(({ kind }) => kind === 'drop')) return '0';
+    const last = former.at(-1);
+    return last === undefined
+      ? '1'
+      : `NOT (${dueCondition({ months: last.term_months, dueMs: timeOf(last.due_at) })})`;
+  }
+
+  async #compare(
+    span: Span,
+    term: DueTerm,
+    compared: string,
+  ): Promise<{ own: CallSet; other: CallSet; isEqual: boolean }> {
+    const goes = spanCondition(span, term);
+    for (let check = 1; ; check++) {
+      const own = await this.#set('cdr', goes, compared);
+      const other = await this.#set('cdr_by_number', `${goes} AND role = 'dialed'`, compared);
+      const isEqual = own.compared === other.compared && own.digest === other.digest;
+      if (isEqual || check === CHECKS_MAX) return { own, other, isEqual };
+      await sleep(CHECK_PAUSE_MS);
+    }
+  }
+
+  async #set(table: CallTable, condition: string, compared: string): Promise<CallSet> {
+    const [set] = await select<CallSet>(
+      this.#client,
+      callSetSql(this.#database, table, condition, compared),
+      {},
+      { ...FINAL_SETTINGS, max_bytes_before_external_group_by: '1000000000' },
+    );
+    return set!;
+  }
+
+  /** Calls of a month that are not due. */
+  async #kept({ month, kind }: Span, term: DueTerm): Promise<number> {
+    if (kind === 'drop') return 0;
+    const [row] = await select<{ calls: number }>(
+      this.#client,
+      `SELECT count() AS calls FROM ${this.#database}.cdr FINAL
+       WHERE ${monthCondition(month)} AND NOT (${dueCondition(term)})`,
+      {},
+      FINAL_SETTINGS,
+    );
+    return row!.calls;
+  }
+
+  /** Takes the calls out of both tables and off the disk; gives the statements. */
+  async #take(span: Span, term: DueTerm, parts: readonly string[]): Promise<string[]> {
+    const done: string[] = [];
+    const run = async (statement: string): Promise<void> => {
+      await this.#command(statement, { mutations_sync: '0' });
+      done.push(statement);
+    };
+    const isDelete = span.kind === 'delete';
+    for (const table of CALL_TABLES) {
+      if (isDelete) await this.#command(syncedMergesSql(this.#database, table));
+      for (const statement of sweepStatements(this.#database, table, span, term)) await run(statement);
+      if (isDelete) await this.#mutated(table, span.month);
+    }
+    if (isDelete) {
+      await this.#command('SYSTEM SYNC FILE CACHE');
+      for (const table of CALL_TABLES)
+        for (const statement of removeReplacedStatements(this.#database, table))
+          await this.#command(statement);
+    }
+    await this.#gone(span.month, parts);
+    return done;
+  }
+
+  /** Waits until no delete of a month is under way any more. */
+  async #mutated(table: CallTable, month: number): Promise<void> {
+    const deadline = Date.now() + MUTATION_MS_MAX;
+    for (;;) {
+      const [row] = await select<{ running: number; failing: number }>(
+        this.#client,
+        `SELECT count() AS running, countIf(latest_fail_reason != '') AS failing FROM system.mutations
+         WHERE database = {database: String} AND table = {table: String} AND NOT is_done
+           AND position(command, {what: String}) > 0`,
+        { database: this.#database, table, what: `DELETE IN PARTITION ${month} ` },
+      );
+      if (row!.running === 0) return;
+      if (row!.failing > 0 || Date.now() > deadline)
+        throw new CdrhouseError(
+          'SWEEP_UNPROVEN',
+          `the delete of ${month} in ${table} fails (system.mutations)`,
+        );
+      this.#lost?.throwIfAborted();
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Waits until none of these parts is on disk; a query that reads one may hold it. */
+  async #gone(month: number, parts: readonly string[]): Promise<void> {
+    const deadline = Date.now() + FILES_MS_MAX;
+    while ((await this.#left(month, parts)).length > 0 && Date.now() < deadline) {
+      this.#lost?.throwIfAborted();
+      await sleep(POLL_MS);
+    }
+  }
+
+  async #left(month: number, before: readonly string[]): Promise<string[]> {
+    const now = await this.#parts(month);
+    return now.map(({ part }) => part).filter((part) => before.includes(part));
+  }
+
+  async #verify(taken: Proof, span: Span, term: DueTerm): Promise<Proof> {
+    // What was stored since is swept next time.
+    const before = `stored_at < toDateTime(${Math.floor(timeOf(taken.begun_at) / 1000)}, 'UTC')`;
+    const found = {
+      rows_after: await this.#rowsOf(`${spanCondition(span, term)} AND ${before}`),
+      kept_after: await this.#kept(span, term),
+      parts_after: await this.#left(span.month, taken.parts),
+      part_log: await this.#partLog(taken),
+    };
+    const proven =
+      found.rows_after === 0 && found.kept_after >= taken.kept_before && found.parts_after.length === 0;
+    const proof: Proof = {
+      ...taken,
+      ...found,
+      state: proven ? 'done' : 'failed',
+      code: proven ? '' : 'SWEEP_UNPROVEN',
+    };
+    await writeProof(this.#client, this.#database, proof);
+    return proof;
+  }
+
+  /** What the server itself noted of the parts of a month since the sweep began. */
+  async #partLog({ month, begun_at }: Proof): Promise<string[]> {
+    const [log] = await select<{ there: number }>(
+      this.#client,
+      "SELECT count() AS there FROM system.tables WHERE database = 'system' AND name = 'part_log'",
+    );
+    if (log!.there === 0) return [];
+    await this.#command('SYSTEM FLUSH LOGS part_log');
+    const events = await select<{ event: string }>(
+      this.#client,
+      `SELECT concat(toString(event_time_microseconds), ' ', toString(event_type), ' ', table, '/', part_name) AS event
+       FROM system.part_log
+       WHERE database = {database: String} AND table IN {tables: Array(String)} AND partition_id = {month: String}
+         AND event_date >= toDate({begun: String}) - 1 AND event_time_microseconds >= parseDateTime64BestEffort({begun: String}, 3, 'UTC')
+       ORDER BY event_time_microseconds`,
+      { database: this.#database, tables: CALL_TABLES, month: String(month), begun: begun_at },
+    );
+    return events.map(({ event }) => event);
+  }
+
+  async #command(query: string, settings: Readonly<Record<string, string | number>> = {}): Promise<void> {
+    this.#lost?.throwIfAborted();
+    await this.#client.command({ query, clickhouse_settings: settings });
+  }
+}
+
+function monthOf({ month, kind, state, code, calls_before, bytes_before, held }: Proof): SweptMonth {
+  return { month, kind, state, code, calls: calls_before, bytes: bytes_before, held };
+}
