@@ -208,7 +208,7 @@ class Erasure {
     await this.#changeOthers(spans, isDone);
     if (!isDone) await this.#restrict(spans.own.toMs);
     await this.#changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
-    const found = await this.#found(sql);
+    const found = await this.#found(sql, requestId);
     if (Object.values(found).some((rows) => rows > 0))
       throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
     await this.#clearNumbers(requestId);
@@ -227,11 +227,13 @@ class Erasure {
   /** Looks again. Nothing of the tables is changed. */
   async verified(): Promise<VerifyReport> {
     const { requestId, state } = this.#request!;
-    await this.#fillNumbers(requestId);
+    // Not those of an erasure that may be under way.
+    const id = `verify-${randomUUID()}`;
+    await this.#fillNumbers(id);
     const suppressedTo = await this.#suppressedTo();
     const spans = this.#spans(suppressedTo, suppressedTo);
-    const found = await this.#found(new EraseSql(this.#context.database, { requestId, ...spans }));
-    await this.#clearNumbers(requestId);
+    const found = await this.#found(new EraseSql(this.#context.database, { requestId: id, ...spans }), id);
+    await this.#clearNumbers(id);
     const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
     return { request_id: requestId, state, verified, found, residue: this.#residue() };
   }
@@ -361,6 +363,17 @@ class Erasure {
     await client.insert({ table: `${database}.erasure_numbers`, values, format: 'JSONEachRow' });
   }
 
+  /** Throws ERASURE_WAITS where the numbers are gone, so that nothing can be found: the server was restarted. */
+  async #requireNumbers(id: string): Promise<void> {
+    const { client, database } = this.#context;
+    const [row] = await select<{ numbers: number }>(
+      client,
+      `SELECT count() AS numbers FROM ${database}.erasure_numbers WHERE request_id = {id: String}`,
+      { id },
+    );
+    if (row!.numbers === 0) throw new CdrhouseError('ERASURE_WAITS', 'the database was restarted meanwhile');
+  }
+
   async #clearNumbers(requestId: string): Promise<void> {
     const { client, database } = this.#context;
     for (const table of ['erasure_numbers', 'erasure_letters'])
@@ -402,7 +415,7 @@ class Erasure {
       // Markers that read before the change may still be on their way.
       await outwaitInserts(client, database);
       const remaining = await this.#rows(CALL_TABLES.map((table) => sql.remaining(table)));
-      if (remaining === 0) return;
+      if (remaining === 0) return this.#requireNumbers(requestId);
       await client.command({ query: sql.copyUnderBlankedKeys() });
       for (const table of CALL_TABLES) await this.#changes.change(table, sql.change(table), requestId);
     }
@@ -447,12 +460,14 @@ class Erasure {
     }
   }
 
-  async #found(sql: EraseSql): Promise<Found> {
-    return {
+  async #found(sql: EraseSql, id: string): Promise<Found> {
+    const found = {
       rows: await this.#rows(CALL_TABLES.map((table) => sql.remaining(table))),
       keys: await this.#rows(CALL_TABLES.map((table) => sql.remainingKeys(table))),
       dead_letters: await this.#letters.count(),
     };
+    await this.#requireNumbers(id);
+    return found;
   }
 
   async #rows(queries: readonly string[]): Promise<number> {
