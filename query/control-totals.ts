@@ -36,8 +36,7 @@ interface LiveRow {
   readonly overdue: string;
 }
 
-/** Calls that were taken away, by `adjustments`. */
-interface AdjustmentsRow {
+interface AdjustedRow {
   readonly feed: string;
   readonly swept: string;
   readonly erased: string;
@@ -87,7 +86,7 @@ GROUP BY feed`;
 }
 
 /** By feed: calls of the hours that sweeps and erasures took away. */
-function adjustmentsSql(database: string, { hours, feeds }: ControlQuestion): Statement {
+function adjustedSql(database: string, { hours, feeds }: ControlQuestion): Statement {
   const text = `SELECT feed, sumIf(calls, kind = 'swept') AS swept, sumIf(calls, kind = 'erased') AS erased
 FROM ${database}.adjustments FINAL
 WHERE hour >= toDateTime({hour_from: UInt32}, 'UTC') AND hour < toDateTime({hour_to: UInt32}, 'UTC')
@@ -136,10 +135,10 @@ export async function readControlTotals(
   const question = { hours, term, feeds };
   const { database } = source;
   const accepted = await source.select<AcceptedRow>('ledger', acceptedSql(database, question), signal);
-  const [live, markers, gone] = await Promise.all([
+  const [live, markers, adjusted] = await Promise.all([
     source.select<LiveRow>('live calls', liveSql(database, question), signal),
     source.select<MarkersRow>('markers', markersSql(database, question), signal),
-    source.select<AdjustmentsRow>('adjustments', adjustmentsSql(database, question), signal),
+    source.select<AdjustedRow>('adjustments', adjustedSql(database, question), signal),
   ]);
   // What ClickHouse's own TTL takes, a month later than a sweep should have, is counted nowhere.
   const mayHaveExpired = reachesTerm(hours, { ...term, months: term.months + 1 });
@@ -158,8 +157,8 @@ export async function readControlTotals(
           overdue: ofFeed(live)?.overdue,
           corrected: ofFeed(markers)?.corrected,
           removed: ofFeed(markers)?.removed,
-          swept: ofFeed(gone)?.swept,
-          erased: ofFeed(gone)?.erased,
+          swept: ofFeed(adjusted)?.swept,
+          erased: ofFeed(adjusted)?.erased,
           mayHaveExpired,
         }),
         since_start: feedCounts(ofFeed(accepted)),
@@ -191,7 +190,8 @@ function balance({
   mayHaveExpired,
 }: Counted): Omit<ControlRow, 'feed' | 'read_up_to' | 'since_start'> {
   const gone = BigInt(accepted) - BigInt(live) - BigInt(overdue) - BigInt(removed) - BigInt(swept);
-  const rest = gone - erasedOf(gone, BigInt(erased));
+  const explained = erasedOf(gone, BigInt(erased));
+  const rest = gone - explained;
   return {
     accepted,
     live,
@@ -199,7 +199,7 @@ function balance({
     corrected,
     removed,
     swept,
-    erased: String(gone - rest),
+    erased: String(explained),
     not_in_ledger: String(rest < 0n ? -rest : 0n),
   };
 }

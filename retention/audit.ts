@@ -40,10 +40,10 @@ export interface AuditReport {
   readonly found: number;
   /** Beside these: records that were rejected, and that a replay of dead letters stored at their place. */
   readonly replayed: number;
-  /** Records that erasures took away from the tables by the wish of a person. */
-  readonly erased: number;
   /** Records that sweeps took away from the tables because their term was over. */
   readonly swept: number;
+  /** Records that erasures took away by the wish of a person. */
+  readonly erased: number;
   /**
    * The rest: duplicates that collapsed into a record at another place, or records that are gone from both
    * tables. Without re-sent records it must be 0; `strict` says that it must.
@@ -65,8 +65,10 @@ interface LedgerRow {
   readonly from: number;
   readonly next: number;
   readonly stored: number;
-  /** Of the stored so many, at most, that sweeps and erasures can have taken away: as many as went of their hours. */
-  readonly gone: number;
+  /** Of the stored those of hours that had begun to be due at the newest sweep: they may be gone. */
+  readonly due: number;
+  /** Of the stored so many, at most, that an erasure can have taken away: as many as it took of their hours. */
+  readonly erasable: number;
   readonly rejected: number;
   /** Unix seconds. */
   readonly storedAt: number;
@@ -102,12 +104,15 @@ export async function audit(
     for (const of of partitions.values())
       reports.push(await auditPartition(client, database, { rows: of, ledger, strict: options.strict }));
     const total = sum(reports);
-    const gone = await readAdjustments(client, database, [...new Set(rows.map(({ feed }) => feed))]);
+    const { swept, erased } = await readAdjusted(client, database, [
+      ...new Set(rows.map(({ feed }) => feed)),
+    ]);
     return {
       ...total,
-      ...gone,
-      // What went may have come from a topic of before that is not audited.
-      elsewhere: Math.max(0, total.elsewhere - gone.swept - gone.erased),
+      swept,
+      erased,
+      // What is gone may have come from a topic of before that is not audited.
+      elsewhere: Math.max(0, total.elsewhere - swept - erased),
       conflicts: await findConflicts(client, database, feedsInQuestion(settings, rows)),
     };
   });
@@ -247,36 +252,44 @@ function judge(
   if ((dead?.rows ?? 0) !== row.rejected) return 'dead_letters_differ';
   const asRead = (cdr?.rows ?? 0) - (cdr?.replayed ?? 0);
   if (asRead > row.stored) return 'too_many';
-  return strict && asRead + row.gone < row.stored ? 'too_few' : undefined;
+  return strict && asRead + row.due + row.erasable < row.stored ? 'too_few' : undefined;
 }
 
 async function readLedger(client: ClickHouseClient, database: string): Promise<LedgerRow[]> {
-  // Offsets and counts are far below 2^53.
+  const [newest] = await select<{ term: number; due: number }>(
+    client,
+    `SELECT argMax(term_months, due_at) AS term, toUnixTimestamp(toDateTime(max(due_at), 'UTC')) AS due
+     FROM ${database}.retention_proofs FINAL WHERE state = 'done'`,
+  );
+  // Offsets and counts are far below 2^53. The last hour that had begun to be due may be gone in part.
   return select<LedgerRow>(
     client,
     `SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected,
-        arraySum(arrayMap((hour, calls) -> least(calls, taken[hour]), mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS gone,
+        arraySum(arrayMap((hour, calls) -> if(addMonths(hour, {term: UInt32}) <= toDateTime({due: UInt32}, 'UTC'), calls, 0),
+          mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS due,
+        arraySum(arrayMap((hour, calls) -> least(calls, erased[hour]), mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS erasable,
         toUnixTimestamp(toDateTime(stored_at, 'UTC')) AS storedAt
       FROM (SELECT * FROM ${database}.ingest_ledger FINAL) AS ledger
       LEFT JOIN (
-        SELECT toString(feed) AS feed, mapFromArrays(groupArray(hour), groupArray(calls)) AS taken
-        FROM (SELECT feed, hour, sum(calls) AS calls FROM ${database}.adjustments FINAL GROUP BY feed, hour)
+        SELECT toString(feed) AS feed, mapFromArrays(groupArray(hour), groupArray(calls)) AS erased
+        FROM (SELECT feed, hour, sum(calls) AS calls FROM ${database}.adjustments FINAL WHERE kind = 'erased' GROUP BY feed, hour)
         GROUP BY feed
-      ) AS adjusted USING (feed)
+      ) AS erasures USING (feed)
       WHERE kind = 'read' ORDER BY topic, partition, generation, from_offset`,
+    { ...newest },
   );
 }
 
 /** Calls of these feeds that sweeps and erasures took away. */
-async function readAdjustments(
+async function readAdjusted(
   client: ClickHouseClient,
   database: string,
   feeds: readonly string[],
-): Promise<{ swept: number; erased: number }> {
+): Promise<{ readonly swept: number; readonly erased: number }> {
   const [row] = await select<{ swept: number; erased: number }>(
     client,
-    `SELECT sumIf(calls, kind = 'swept') AS swept, sumIf(calls, kind = 'erased') AS erased
-     FROM ${database}.adjustments FINAL WHERE feed IN {feeds: Array(String)}`,
+    `SELECT sumIf(calls, kind = 'swept') AS swept, sumIf(calls, kind = 'erased') AS erased FROM ${database}.adjustments FINAL
+     WHERE feed IN {feeds: Array(String)}`,
     { feeds },
   );
   return row!;

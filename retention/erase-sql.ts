@@ -1,5 +1,6 @@
 import { blankedSql } from '../schemas/suppressions.ts';
 import { SENT_COLUMNS } from '../schemas/tables.ts';
+import type { CallTable } from './sweep-sql.ts';
 
 /**
  * Statements of an erasure. They name the request, never a number: the numbers stand in `erasure_numbers`, since the
@@ -18,10 +19,6 @@ export interface ErasedSpans {
   readonly own: Span;
   readonly others: Span;
 }
-
-const CALL_TABLES = ['cdr', 'cdr_by_number'] as const;
-export type CallTable = (typeof CALL_TABLES)[number];
-export { CALL_TABLES };
 
 /** The number for which a row of `cdr_by_number` is there. */
 const ROLE_NUMBER = "if(role = 'dialed', dialed_number, displayed_caller_id)";
@@ -45,9 +42,14 @@ export class EraseSql {
     return `(${this.#isBlanked('displayed_caller_id')} OR ${this.#isBlanked('dialed_number')}) AND ${within(this.#spans.others)}`;
   }
 
+  /** Condition of all calls that are to be changed. */
+  get any(): string {
+    return `((${this.own}) OR (${this.others}))`;
+  }
+
   /** Counts rows of a table that are to be changed, superseded ones and markers included. */
   remaining(table: CallTable): string {
-    return `SELECT count() AS rows FROM ${this.#database}.${table} WHERE (${this.own}) OR (${this.others})`;
+    return `SELECT count() AS rows FROM ${this.#database}.${table} WHERE ${this.any}`;
   }
 
   /** Counts rows whose sorting key is of a number of the person, whatever their texts say. */
@@ -63,7 +65,7 @@ export class EraseSql {
   count(): string {
     return `SELECT countIf(is_own) AS own, countIf(NOT is_own) AS others FROM (
   SELECT ${this.#isErased('calling_number')} AND ${within(this.#spans.own)} AS is_own
-  FROM ${this.#database}.cdr FINAL WHERE (${this.own}) OR (${this.others}))`;
+  FROM ${this.#database}.cdr FINAL WHERE ${this.any})`;
   }
 
   /** Notes in `adjustments` how many calls are about to go, by feed and hour. */

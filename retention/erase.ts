@@ -14,8 +14,11 @@ import {
 } from '../schemas/suppressions.ts';
 import { select } from './clickhouse.ts';
 import { ErasedLetters } from './erase-letters.ts';
-import { CALL_TABLES, EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
+import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
+import { exclusively } from './exclusive.ts';
+import { coverHeld } from './held-calls.ts';
 import { PartChanges } from './replaced-parts.ts';
+import { CALL_TABLES } from './sweep-sql.ts';
 import { CALL_READ_SETTINGS, knownFeeds } from './subject-calls.ts';
 import type { PersonAsked } from './subject-restrictions.ts';
 import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
@@ -25,6 +28,7 @@ import {
   dryRun,
   findRequest,
   finishRequest,
+  isOpen,
   listRequests,
   withSubjects,
   writeRequest,
@@ -63,8 +67,8 @@ export function erase(settings: Settings, asked: EraseAsked): Promise<SubjectRep
 export function finishErasures(settings: Settings): Promise<SubjectReport[]> {
   return withSubjects(settings, async (context) => {
     const reports: SubjectReport[] = [];
-    for (const request of await listRequests(context, { due: true })) {
-      if (request.kind !== 'erase') continue;
+    for (const request of await listRequests(context)) {
+      if (request.kind !== 'erase' || !isOpen(request)) continue;
       const numbers = await numbersOf(context, request);
       if (numbers.length === 0) continue;
       const { feeds, fromMs, toMs } = request;
@@ -166,8 +170,13 @@ class Erasure {
     return (await this.#heldCalls()) === 0 && this.#spans(0).own.toMs > (await this.#suppressedTo());
   }
 
-  async run(): Promise<SubjectReport> {
-    const { database } = this.#context;
+  /** Does what can be done now, while no sweep, hold or other erasure is at work. Throws RETENTION_BUSY. */
+  run(): Promise<SubjectReport> {
+    return exclusively(this.#context.settings, (lost) => this.#run(lost));
+  }
+
+  async #run(lost: AbortSignal): Promise<SubjectReport> {
+    const { client, database } = this.#context;
     let request = this.#request!;
     const { requestId } = request;
     // The numbers stand here until it is done: look-ups hide the calls at once, and it can be finished without naming them.
@@ -187,9 +196,12 @@ class Erasure {
         version: request.version + 1,
       });
     const version = await this.#suppress(spans);
-    await outwaitWriters(this.#context.client, database, version);
+    await outwaitWriters(client, database, version);
     await this.#fillNumbers(requestId);
     const sql = new EraseSql(database, { requestId, ...spans });
+    lost.throwIfAborted();
+    // A hold on a number of somebody else may need a call as it was.
+    const kept = await coverHeld(client, database, { nowMs: Date.now(), condition: sql.any });
     await this.#adjust(sql, spans.own);
     await this.#changeCalls(sql);
     const redacted = await this.#redactLetters();
@@ -197,7 +209,7 @@ class Erasure {
     await this.#changeOthers(spans, isDone);
     if (!isDone) await this.#restrict(spans.own.toMs);
     await this.#changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
-    const found = await this.#found(sql);
+    const found = await this.#found(sql, requestId);
     if (Object.values(found).some((rows) => rows > 0))
       throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
     await this.#clearNumbers(requestId);
@@ -205,6 +217,7 @@ class Erasure {
       erased: { from: isoTime(this.#subject.fromMs), to: isoTime(this.#subject.toMs) },
       ...(await this.#adjusted()),
       dead_letters_redacted: redacted,
+      copies_under_legal_holds_of_others: kept,
       suppressions_version: String(version),
       ...(await this.#deferred(spans.own)),
       found_afterwards: found,
@@ -215,11 +228,13 @@ class Erasure {
   /** Looks again. Nothing of the tables is changed. */
   async verified(): Promise<VerifyReport> {
     const { requestId, state } = this.#request!;
-    await this.#fillNumbers(requestId);
+    // Not those of an erasure that may be under way.
+    const id = `verify-${randomUUID()}`;
+    await this.#fillNumbers(id);
     const suppressedTo = await this.#suppressedTo();
     const spans = this.#spans(suppressedTo, suppressedTo);
-    const found = await this.#found(new EraseSql(this.#context.database, { requestId, ...spans }));
-    await this.#clearNumbers(requestId);
+    const found = await this.#found(new EraseSql(this.#context.database, { requestId: id, ...spans }), id);
+    await this.#clearNumbers(id);
     const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
     return { request_id: requestId, state, verified, found, residue: this.#residue() };
   }
@@ -349,6 +364,17 @@ class Erasure {
     await client.insert({ table: `${database}.erasure_numbers`, values, format: 'JSONEachRow' });
   }
 
+  /** Throws ERASURE_WAITS where the numbers are gone, so that nothing can be found: the server was restarted. */
+  async #requireNumbers(id: string): Promise<void> {
+    const { client, database } = this.#context;
+    const [row] = await select<{ numbers: number }>(
+      client,
+      `SELECT count() AS numbers FROM ${database}.erasure_numbers WHERE request_id = {id: String}`,
+      { id },
+    );
+    if (row!.numbers === 0) throw new CdrhouseError('ERASURE_WAITS', 'the database was restarted meanwhile');
+  }
+
   async #clearNumbers(requestId: string): Promise<void> {
     const { client, database } = this.#context;
     for (const table of ['erasure_numbers', 'erasure_letters'])
@@ -390,7 +416,7 @@ class Erasure {
       // Markers that read before the change may still be on their way.
       await outwaitInserts(client, database);
       const remaining = await this.#rows(CALL_TABLES.map((table) => sql.remaining(table)));
-      if (remaining === 0) return;
+      if (remaining === 0) return this.#requireNumbers(requestId);
       await client.command({ query: sql.copyUnderBlankedKeys() });
       for (const table of CALL_TABLES) await this.#changes.change(table, sql.change(table), requestId);
     }
@@ -435,12 +461,14 @@ class Erasure {
     }
   }
 
-  async #found(sql: EraseSql): Promise<Found> {
-    return {
+  async #found(sql: EraseSql, id: string): Promise<Found> {
+    const found = {
       rows: await this.#rows(CALL_TABLES.map((table) => sql.remaining(table))),
       keys: await this.#rows(CALL_TABLES.map((table) => sql.remainingKeys(table))),
       dead_letters: await this.#letters.count(),
     };
+    await this.#requireNumbers(id);
+    return found;
   }
 
   async #rows(queries: readonly string[]): Promise<number> {
@@ -453,16 +481,10 @@ class Erasure {
   /** Calls of the person that a legal hold needs. */
   async #heldCalls(): Promise<number> {
     const { client, database } = this.#context;
-    const [table] = await select<{ there: number }>(
-      client,
-      "SELECT count() AS there FROM system.tables WHERE database = {database: String} AND name = 'legal_holds'",
-      { database },
-    );
-    if (table!.there === 0) return 0;
     const [holds] = await select<{ held: number }>(
       client,
       `SELECT count() AS held FROM ${database}.legal_holds FINAL
-      WHERE hasAny(numbers, {numbers: Array(String)}) AND isNull(released_at) AND until_at > now64(3)
+      WHERE hasAny(numbers, {numbers: Array(String)}) AND released_at IS NULL AND until_at > now64(3)
         AND toUnixTimestamp64Milli(from_at) < {to_ms: Int64} AND toUnixTimestamp64Milli(to_at) > {from_ms: Int64}`,
       { numbers: this.#subject.numbers, from_ms: this.#subject.fromMs, to_ms: this.#subject.toMs },
     );

@@ -4,6 +4,7 @@ import type { Registry } from 'prom-client';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { RetentionMetrics } from './metrics.ts';
+import { finishErasures } from './erase.ts';
 import { retentionStatus } from './status.ts';
 import { sweep, sweepFailure } from './sweep.ts';
 
@@ -55,6 +56,7 @@ async function sweepOnce(
   say(`swept ${swept.calls} call(s) of ${swept.months.length} month(s), due at ${swept.due_at}`);
   const failure = sweepFailure(swept);
   if (failure !== undefined) report(failure);
+  for (const { request_id: id, state } of await finishErasures(settings)) say(`erasure ${id}: ${state}`);
 }
 
 /** True where it could be done. Another term than the database's is for an operator to mend. */

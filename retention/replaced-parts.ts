@@ -2,12 +2,11 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { select } from './clickhouse.ts';
+import { removeReplacedStatements, syncedMergesSql, usualSettingsSql } from './sweep-sql.ts';
 import { untilNone } from './writers.ts';
 
 const POLL_MS = 100;
 const MUTATION_MS_MAX = 6 * 3_600_000;
-/** A partition that nothing is in: dropping one makes the server remove replaced parts whose time is over. */
-const NO_PARTITION = '190001';
 
 /** Changes rows of tables such that what was there before is gone from the disk. */
 export class PartChanges {
@@ -26,9 +25,7 @@ export class PartChanges {
    */
   async change(table: string, statement: string, mark: string): Promise<void> {
     // What is replaced does not stay for the usual 8 minutes, so that what replaces it must be on disk.
-    await this.#command(
-      `ALTER TABLE ${this.#database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`,
-    );
+    await this.#command(syncedMergesSql(this.#database, table));
     await this.#command(statement);
     const deadline = Date.now() + MUTATION_MS_MAX;
     for (;;) {
@@ -52,11 +49,10 @@ export class PartChanges {
   async removeReplaced(tables: readonly string[]): Promise<void> {
     const replaced = await this.#replaced(tables);
     await this.#command('SYSTEM SYNC FILE CACHE');
-    for (const table of tables)
-      await this.#command(`ALTER TABLE ${this.#database}.${table} MODIFY SETTING old_parts_lifetime = 0`);
     await untilNone(async () => {
       for (const table of tables)
-        await this.#command(`ALTER TABLE ${this.#database}.${table} DROP PARTITION ID '${NO_PARTITION}'`);
+        for (const statement of removeReplacedStatements(this.#database, table))
+          await this.#command(statement);
       const left = new Set(await this.#replaced(tables));
       return replaced.filter((part) => left.has(part)).length;
     }, 'replaced parts, which a query may hold,');
@@ -65,10 +61,7 @@ export class PartChanges {
 
   /** Ends what was set above, after a crash too. */
   async usualSettings(tables: readonly string[]): Promise<void> {
-    for (const table of tables)
-      await this.#command(
-        `ALTER TABLE ${this.#database}.${table} RESET SETTING old_parts_lifetime, min_rows_to_fsync_after_merge`,
-      );
+    for (const table of tables) await this.#command(usualSettingsSql(this.#database, table));
   }
 
   async #replaced(tables: readonly string[]): Promise<string[]> {

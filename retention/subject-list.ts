@@ -1,7 +1,7 @@
 import type { Settings } from '../schemas/settings.ts';
 import { undoneRequests } from './subject-rectify.ts';
 import { isoTime, OPEN_END_MS } from './subject.ts';
-import { findRequest, listRequests, withSubjects, type SubjectRequest } from './subject-requests.ts';
+import { findRequest, isOpen, listRequests, withSubjects, type SubjectRequest } from './subject-requests.ts';
 
 /** A request as `subject list` shows it. Times are ISO 8601 in UTC. */
 export interface ListedRequest {
@@ -25,8 +25,6 @@ export interface ListedRequest {
   readonly details: SubjectRequest['details'];
 }
 
-const FINISHED = new Set(['done', 'refused']);
-
 /**
  * Requests of persons, those first that must be answered first.
  * @param due only those for which something is to be done
@@ -39,7 +37,7 @@ export function subjectList(
     const nowMs = Date.now();
     const undone = await undoneRequests(context);
     const requests = (await listRequests(context)).map((request) => listed(request, undone, nowMs));
-    return options.due ? requests.filter(({ state }) => !FINISHED.has(state)) : requests;
+    return options.due ? requests.filter(isOpen) : requests;
   });
 }
 

@@ -255,6 +255,11 @@ export async function findRequest(context: SubjectContext, requestId: string): P
   return request;
 }
 
+/** Whether something of it is still to be done. */
+export function isOpen({ state }: { readonly state: string }): boolean {
+  return state !== 'done' && state !== 'refused';
+}
+
 /** Requests, those first that must be answered first. */
 export function listRequests(context: SubjectContext): Promise<SubjectRequest[]> {
   return readRequests(context, '1', {});

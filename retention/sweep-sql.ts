@@ -57,17 +57,17 @@ export function sweepStatements(database: string, table: CallTable, span: Span, 
 }
 
 /** Has parts that a mutation writes synced, since those that they replace do not stay for the usual 8 minutes. */
-export function syncedMergesSql(database: string, table: CallTable): string {
+export function syncedMergesSql(database: string, table: string): string {
   return `ALTER TABLE ${database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`;
 }
 
 /** Removes replaced parts from the disk now. What was merged before must be synced first. */
-export function removeReplacedStatements(database: string, table: CallTable): string[] {
+export function removeReplacedStatements(database: string, table: string): string[] {
   const alter = `ALTER TABLE ${database}.${table}`;
-  return [`${alter} MODIFY SETTING old_parts_lifetime = 0`, `${alter} DROP PARTITION ${NO_PARTITION}`];
+  return [`${alter} MODIFY SETTING old_parts_lifetime = 0`, `${alter} DROP PARTITION ID '${NO_PARTITION}'`];
 }
 
 /** Ends both of these settings, after a crash too. */
-export function usualSettingsSql(database: string, table: CallTable): string {
+export function usualSettingsSql(database: string, table: string): string {
   return `ALTER TABLE ${database}.${table} RESET SETTING old_parts_lifetime, min_rows_to_fsync_after_merge`;
 }

@@ -242,6 +242,70 @@ ORDER BY (topic, partition)`,
   },
   {
     number: 3,
+    title: 'sweeps with proof, adjustments, legal holds',
+    statements: ({ database }) => [
+      `CREATE TABLE IF NOT EXISTS ${database}.adjustments (
+  kind LowCardinality(String) COMMENT 'swept: gone because its term was over; erased: gone by the wish of a person',
+  feed LowCardinality(String),
+  hour DateTime('UTC') COMMENT 'UTC hour of start',
+  source String COMMENT 'what took them away: the sweep_id of a sweep, the request_id of an erasure and how far it went',
+  calls UInt64,
+  at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(at)
+ORDER BY (kind, feed, hour, source)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+      `CREATE TABLE IF NOT EXISTS ${database}.retention_proofs (
+  month UInt32 COMMENT 'YYYYMM of start, UTC',
+  sweep_id String,
+  kind ${enum8(SWEEP_KINDS)} COMMENT 'drop: all of the month; delete: its overdue days',
+  state ${enum8(SWEEP_STATES)} COMMENT 'begun: nothing is gone yet; counted: what goes is in adjustments; done: gone and verified; refused: nothing is gone; failed: gone, and not proven',
+  code LowCardinality(String) COMMENT 'refused, failed: the error code',
+  term_months UInt32,
+  due_at DateTime64(3, 'UTC') COMMENT 'what was due at this moment goes',
+  calls_before UInt64 COMMENT 'calls that were due, in cdr',
+  calls_by_number_before UInt64 COMMENT 'the same in cdr_by_number',
+  digest_before String COMMENT 'of the set of calls, equal in both tables',
+  rows_after UInt64 COMMENT 'rows that were due and are still there, in both tables',
+  kept_before UInt64 COMMENT 'calls of the month that were not due, in cdr',
+  kept_after UInt64,
+  held UInt64 COMMENT 'of the calls those that a legal hold keeps a copy of',
+  bytes_before UInt64 COMMENT 'of the month on disk, in both tables',
+  parts Array(String) COMMENT 'that held the month before: table/part',
+  parts_after Array(String) COMMENT 'of these, still on disk',
+  statements Array(String),
+  part_log Array(String) COMMENT 'events of system.part_log, where the server keeps one',
+  program_version String,
+  begun_at DateTime64(3, 'UTC'),
+  recorded_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(recorded_at)
+ORDER BY (month, sweep_id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+      `CREATE TABLE IF NOT EXISTS ${database}.legal_holds (
+  hold_id String,
+  numbers Array(String) COMMENT 'as they are stored in the calls',
+  from_at DateTime64(3, 'UTC') COMMENT 'of starts, inclusive',
+  to_at DateTime64(3, 'UTC') COMMENT 'exclusive',
+  reason String,
+  until_at DateTime64(3, 'UTC') COMMENT 'the hold ends by itself',
+  created_at DateTime64(3, 'UTC'),
+  released_at Nullable(DateTime64(3, 'UTC')),
+  release_reason String,
+  version UInt64
+) ENGINE = ReplacingMergeTree(version)
+ORDER BY hold_id
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+      // A partition a hold, so that its end is one DROP PARTITION. No TTL.
+      `CREATE TABLE IF NOT EXISTS ${database}.cdr_held (
+  hold_id String,
+  calling_key UInt64 CODEC(ZSTD(1)),${callColumns}
+) ENGINE = ReplacingMergeTree(version, is_deleted)
+PARTITION BY hold_id
+ORDER BY (calling_key, start_at, cdr_key)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+    ],
+  },
+  {
+    number: 4,
     title: 'requests of persons, corrections, restrictions, objections',
     statements: ({ database, ...context }) => {
       const table = (name: string): string => `CREATE TABLE IF NOT EXISTS ${database}.${name}`;
@@ -315,7 +379,7 @@ SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory =
     },
   },
   {
-    number: 4,
+    number: 5,
     title: 'erasure: suppressions, and which of them each writer works with',
     statements: ({ database, retentionMonths }) => [
       `CREATE TABLE IF NOT EXISTS ${database}.suppressions (
@@ -339,16 +403,6 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
 ) ENGINE = ReplacingMergeTree(reported_at)
 ORDER BY instance
 TTL reported_at + INTERVAL 1 DAY`,
-      `CREATE TABLE IF NOT EXISTS ${database}.adjustments (
-  kind LowCardinality(String) COMMENT 'swept: gone because its term was over; erased: gone by the wish of a person',
-  feed LowCardinality(String),
-  hour DateTime('UTC') COMMENT 'UTC hour of start',
-  source String COMMENT 'what took them away: the sweep_id of a sweep, the request_id of an erasure and how far it went',
-  calls UInt64,
-  at DateTime64(3, 'UTC')
-) ENGINE = ReplacingMergeTree(at)
-ORDER BY (kind, feed, hour, source)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
       // In memory: what is to be erased must not be written to disk once more. A request that is done again fills it anew.
       `CREATE TABLE IF NOT EXISTS ${database}.erasure_numbers (
   request_id String, feed String, number String, number_key UInt64, blanked String, blanked_key UInt64
@@ -356,60 +410,6 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
       `CREATE TABLE IF NOT EXISTS ${database}.erasure_letters (
   request_id String, topic String, topic_id String, partition Int32, offset Int64, line UInt32, raw_hash UInt64
 ) ENGINE = Memory`,
-    ],
-  },
-  {
-    number: 5,
-    title: 'sweeps with proof, legal holds',
-    statements: ({ database }) => [
-      `CREATE TABLE IF NOT EXISTS ${database}.retention_proofs (
-  month UInt32 COMMENT 'YYYYMM of start, UTC',
-  sweep_id String,
-  kind ${enum8(SWEEP_KINDS)} COMMENT 'drop: all of the month; delete: its overdue days',
-  state ${enum8(SWEEP_STATES)} COMMENT 'begun: nothing is gone yet; counted: what goes is in adjustments; done: gone and verified; refused: nothing is gone; failed: gone, and not proven',
-  code LowCardinality(String) COMMENT 'refused, failed: the error code',
-  term_months UInt32,
-  due_at DateTime64(3, 'UTC') COMMENT 'what was due at this moment goes',
-  calls_before UInt64 COMMENT 'calls that were due, in cdr',
-  calls_by_number_before UInt64 COMMENT 'the same in cdr_by_number',
-  digest_before String COMMENT 'of the set of calls, equal in both tables',
-  rows_after UInt64 COMMENT 'rows that were due and are still there, in both tables',
-  kept_before UInt64 COMMENT 'calls of the month that were not due, in cdr',
-  kept_after UInt64,
-  held UInt64 COMMENT 'of the calls those that a legal hold keeps a copy of',
-  bytes_before UInt64 COMMENT 'of the month on disk, in both tables',
-  parts Array(String) COMMENT 'that held the month before: table/part',
-  parts_after Array(String) COMMENT 'of these, still on disk',
-  statements Array(String),
-  part_log Array(String) COMMENT 'events of system.part_log, where the server keeps one',
-  program_version String,
-  begun_at DateTime64(3, 'UTC'),
-  recorded_at DateTime64(3, 'UTC')
-) ENGINE = ReplacingMergeTree(recorded_at)
-ORDER BY (month, sweep_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
-      `CREATE TABLE IF NOT EXISTS ${database}.legal_holds (
-  hold_id String,
-  numbers Array(String) COMMENT 'as they are stored in the calls',
-  from_at DateTime64(3, 'UTC') COMMENT 'of starts, inclusive',
-  to_at DateTime64(3, 'UTC') COMMENT 'exclusive',
-  reason String,
-  until_at DateTime64(3, 'UTC') COMMENT 'the hold ends by itself',
-  created_at DateTime64(3, 'UTC'),
-  released_at Nullable(DateTime64(3, 'UTC')),
-  release_reason String,
-  version UInt64
-) ENGINE = ReplacingMergeTree(version)
-ORDER BY hold_id
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
-      // A partition a hold, so that its end is one DROP PARTITION. No TTL.
-      `CREATE TABLE IF NOT EXISTS ${database}.cdr_held (
-  hold_id String,
-  calling_key UInt64 CODEC(ZSTD(1)),${callColumns}
-) ENGINE = ReplacingMergeTree(version, is_deleted)
-PARTITION BY hold_id
-ORDER BY (calling_key, start_at, cdr_key)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
     ],
   },
 ];

@@ -47,10 +47,9 @@ export async function killedAt(
 
 /** Erases what a number did from 2025 to May 2026. */
 export function eraseCommand(number: string): string[] {
-  return [
-    ...['subject', 'erase', '--number', number, '--from', '2025-01-01T00:00:00Z'],
-    ...['--to', '2026-06-01T00:00:00Z', '--reason', 'asked for it', '--json'],
-  ];
+  const [from, to] = ['2025-01-01T00:00:00Z', '2026-06-01T00:00:00Z'] as const;
+  const person = ['--number', number, '--from', from, '--to', to];
+  return ['subject', 'erase', ...person, '--reason', 'asked for it', '--json'];
 }
 
 /** Calls of a number in that time, calls of others with it, and records that cannot be read. */

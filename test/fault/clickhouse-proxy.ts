@@ -255,7 +255,11 @@ export class ClickhouseProxy {
     const answer = await exchange.forward(change);
     // Heartbeats come by the clock, between any others.
     const { table } = exchange;
-    if (answer.status === 200 && !['', 'ingest_heartbeats'].includes(table) && insertsInto(table)(exchange)) {
+    if (
+      answer.status === 200 &&
+      !['', 'ingest_heartbeats', 'ingest_writers'].includes(table) &&
+      insertsInto(table)(exchange)
+    ) {
       this.inserted.push(table);
       this.ranges.push(...exchange.ranges);
     }

@@ -71,6 +71,11 @@ await tap.test('killed at every step and called again, the end is that of an und
   ];
   for (const [when, step, matches] of steps) {
     const proxy = await ClickhouseProxy.start(t, direct);
+    // The lock ends with the client, which the proxy would outlive.
+    proxy.on(
+      ({ statement }) => statement.includes('sleepEachRow'),
+      async (lock) => lock.answer(await proxy.forward(lock, { whileClientIsThere: true })),
+    );
     const hold = proxy.hold(when, matches);
     disturbed.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
     const running = disturbed.start(...ERASE);

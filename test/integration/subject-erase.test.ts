@@ -78,13 +78,13 @@ async function ids(installation: Installation): Promise<string[]> {
 
 /** Every row of the tables that is read, without what differs from one installation to the other. */
 async function contents(installation: Installation): Promise<object[]> {
-  const call = 'call_id, calling_number, displayed_caller_id, dialed_number, start_at, duration_ms';
+  const columns = 'call_id, calling_number, displayed_caller_id, dialed_number, start_at, duration_ms';
   return [
     ...(await installation.rows<object>(
-      `SELECT calling_key AS key, 'calling' AS role, ${call} FROM {db}.cdr FINAL ORDER BY ALL`,
+      `SELECT calling_key AS key, 'calling' AS role, ${columns} FROM {db}.cdr FINAL ORDER BY ALL`,
     )),
     ...(await installation.rows<object>(
-      `SELECT number_key AS key, role, ${call} FROM {db}.cdr_by_number FINAL ORDER BY ALL`,
+      `SELECT number_key AS key, role, ${columns} FROM {db}.cdr_by_number FINAL ORDER BY ALL`,
     )),
     ...(await installation.rows<object>('SELECT code, raw FROM {db}.dead_letters FINAL ORDER BY ALL')),
   ];
