@@ -66,9 +66,11 @@ const seen = new Set<string>();
 let ingest: Running;
 let retention: Running;
 
-/** Starts retention, which sweeps at once. */
+/** Starts retention, which sweeps at once; past the proxy, which hides from the server that a client is gone. */
 async function startRetention(): Promise<void> {
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = servers.clickhouse;
   retention = installation.start('retention', 'run');
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = clickhouse.url;
   tap.teardown(() => retention.child.kill('SIGKILL'));
   await until('the first sweep', () => retention.stderr().includes('swept '));
 }
