@@ -157,7 +157,7 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   t.strictSame(await contents(installation), after, 'read from the start, the same is there');
   t.strictSame(await filesWith(installation, ERASED, DIGITS), []);
   const ledger = await installation.rows<Record<string, string>>(
-    'SELECT sum(suppressed) AS suppressed, sum(blanked) AS blanked, min(suppressions_version) > 0 AS known FROM {db}.ingest_ledger FINAL WHERE suppressed > 0',
+    'SELECT sum(ledger.suppressed) AS suppressed, sum(ledger.blanked) AS blanked, min(suppressions_version) > 0 AS known FROM {db}.ingest_ledger AS ledger FINAL WHERE ledger.suppressed > 0',
   );
   t.match(ledger, [{ suppressed: '3', blanked: '3', known: 1 }]);
 
