@@ -24,6 +24,7 @@ build: setup ## compile to dist/
 	deploy/build-native.sh
 	deploy/remove-stale-output.sh
 	$(BIN)/tsc -p tsconfig.json
+	node dist/deploy/settings-validator.js
 	for source in ingest/parse/*.wat; do \
 		[ -f "$$source" ] || continue; \
 		target="dist/$${source%.wat}.wasm"; \

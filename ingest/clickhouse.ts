@@ -7,7 +7,8 @@ import {
   type SentTable,
   type StoredSource,
 } from '../schemas/tables.ts';
-import { BATCHES_IN_FLIGHT_MAX, type Settings } from '../schemas/settings.ts';
+import { BATCHES_IN_FLIGHT_MAX } from '../schemas/settings-limits.ts';
+import type { Settings } from '../schemas/settings.ts';
 import type { Suppression, SuppressionSet } from '../schemas/suppressions.ts';
 import { readSuppressions } from './suppressions.ts';
 

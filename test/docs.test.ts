@@ -10,7 +10,7 @@ import { QueryMetrics } from '../query/metrics.ts';
 import { auditRegistry } from '../retention/audit-metrics.ts';
 import { RetentionMetrics } from '../retention/metrics.ts';
 import { HTTP_PROBLEMS, PROGRAM_ERRORS, REJECT_MEANINGS } from '../schemas/errors.ts';
-import { listFeedSettings, listSettings } from '../schemas/settings.ts';
+import { listFeedSettings, listSettings } from '../schemas/settings-schema.ts';
 import { alertRules } from './prometheus.ts';
 
 /*

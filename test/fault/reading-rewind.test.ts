@@ -94,7 +94,8 @@ await tap.test('a feed whose settings have not changed, in the same batches', as
     environment: {
       // The first batch stands before its ledger row, and there is no other.
       CDRHOUSE_INGEST_BATCHES_IN_FLIGHT_MAX: '1',
-      // Long enough for both topics to come.
+      // Large enough, and long enough, for both topics to come.
+      CDRHOUSE_INGEST_BATCH_MESSAGES_MAX: '1000',
       CDRHOUSE_INGEST_FLUSH_INTERVAL_MS: '5000',
     },
   });

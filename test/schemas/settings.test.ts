@@ -1,6 +1,8 @@
 import tap from 'tap';
 import { CdrhouseError } from '../../schemas/errors.ts';
-import { checkSettings, listSettings } from '../../schemas/settings.ts';
+import { listSettings, SettingsSchema } from '../../schemas/settings-schema.ts';
+import validate from '../../schemas/settings-validator.cjs';
+import { checkSettings } from '../../schemas/settings.ts';
 
 function complaint(raw: unknown): string {
   try {
@@ -11,6 +13,10 @@ function complaint(raw: unknown): string {
   }
   return '';
 }
+
+await tap.test('the validator was made of this schema', async (t) => {
+  t.strictSame(validate.schema, JSON.parse(JSON.stringify(SettingsSchema)), 'make build makes it anew');
+});
 
 await tap.test('without a file there is one feed, and every setting has its default', async (t) => {
   const settings = checkSettings({});
