@@ -28,6 +28,8 @@ export const TERM_COLUMNS = {
   dead_letters: 'message_at',
   dead_letter_marks: 'message_at',
   lookup_journal: 'at',
+  corrections: 'start_at',
+  suppressions: 'to_at',
 } as const;
 
 /**

@@ -60,6 +60,7 @@ await tap.test('a shorter term: the dry run says what would go, and then it may'
   for (const table of ['cdr', 'cdr_by_number']) t.equal(await ttlOf(table), 'start_at + toIntervalMonth(37)');
   t.equal(await ttlOf('dead_letters'), 'message_at + toIntervalMonth(37)');
   t.equal(await ttlOf('lookup_journal'), 'at + toIntervalMonth(37)');
+  t.equal(await ttlOf('suppressions'), 'to_at + toIntervalMonth(37)', 'as long as a call can come again');
   await until('the parts know it', async () => {
     const [row] = await installation.rows<{ left: string }>(
       `SELECT toString(count()) AS left FROM system.mutations WHERE database = '{db}' AND NOT is_done`,
