@@ -1,6 +1,6 @@
 import tap from 'tap';
 import { addMonths } from '../../schemas/retention-term.ts';
-import { until } from '../cdrhouse-program.ts';
+import { until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import {
@@ -13,7 +13,6 @@ import {
   readAll,
   startIngest,
   type Summary,
-  within,
 } from './harness.ts';
 import { Observer, Sender } from './topic.ts';
 

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap, { type Test } from 'tap';
 import { startClickhouse } from '../../deploy/local/local-servers.ts';
-import { until } from '../cdrhouse-program.ts';
+import { until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
-import { callLines, house, judge, ledgerStored, Load, startIngest, within } from './harness.ts';
+import { callLines, house, judge, ledgerStored, Load, startIngest } from './harness.ts';
 import { Sender } from './topic.ts';
 
 /** A database without space: waited for. */

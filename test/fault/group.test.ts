@@ -1,8 +1,8 @@
 import tap, { type Test } from 'tap';
-import { SESSION, type Installation, type Running, until } from '../cdrhouse-program.ts';
+import { SESSION, type Installation, type Running, until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
-import { callLines, house, judge, ledgerStored, Load, readAll, startIngest, within } from './harness.ts';
+import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { Sender, takePlace } from './topic.ts';
 
 /** Processes of a group that join, leave, die, or stop for a while and wake up. */

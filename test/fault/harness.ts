@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { lastCalendarYear, Traffic } from '../../ingest/generate/traffic.ts';
 import { Installation, type Running } from '../cdrhouse-program.ts';
@@ -215,20 +214,6 @@ export async function readAll(installation: Installation): Promise<Summary> {
   const { stdout, stderr } = await running.ended;
   if (code !== 0) throw new Error(`ingest --until-idle ended with ${code ?? 'SIGKILL'}:\n${stderr}`);
   return JSON.parse(stdout) as Summary;
-}
-
-/** Waits for a condition with a deadline of the caller's. */
-export async function within(
-  ms: number,
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-): Promise<number> {
-  const began = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - began > ms) throw new Error(`not within ${ms} ms: ${what}`);
-    await delay(20);
-  }
-  return performance.now() - began;
 }
 
 /** The exit code of a program that ends by itself within a time; undefined where it does not, and is killed. */

@@ -1,17 +1,8 @@
 import tap from 'tap';
+import { within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto, type Hold } from './clickhouse-proxy.ts';
-import {
-  callLines,
-  house,
-  judge,
-  ledgerStored,
-  Load,
-  readAll,
-  startIngest,
-  storedCalls,
-  within,
-} from './harness.ts';
+import { callLines, house, judge, ledgerStored, Load, readAll, startIngest, storedCalls } from './harness.ts';
 import { Observer, Sender } from './topic.ts';
 
 /** kill -9 exactly between two steps of the writer, then a restart: equal sets. */

@@ -1,7 +1,7 @@
 import tap, { type Test } from 'tap';
-import { type Installation, type Running, until } from '../cdrhouse-program.ts';
+import { type Installation, type Running, until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
-import { callLines, house, judge, ledgerStored, Load, readAll, startIngest, within } from './harness.ts';
+import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { addPartitions, createTopic, Sender } from './topic.ts';
 
 /**

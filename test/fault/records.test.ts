@@ -1,18 +1,8 @@
 import tap from 'tap';
 import { addMonths } from '../../schemas/retention-term.ts';
-import { until } from '../cdrhouse-program.ts';
+import { until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
-import {
-  badLine,
-  callLines,
-  house,
-  judge,
-  ledgerStored,
-  Load,
-  readAll,
-  startIngest,
-  within,
-} from './harness.ts';
+import { badLine, callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { createTopic, Observer, Sender, type Sent } from './topic.ts';
 
 /** Odd records, odd times, odd topics. */

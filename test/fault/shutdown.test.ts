@@ -1,18 +1,8 @@
 import tap, { type Test } from 'tap';
-import { type Installation, type Running, until } from '../cdrhouse-program.ts';
+import { type Installation, type Running, until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, type Hold, insertsInto } from './clickhouse-proxy.ts';
-import {
-  callLines,
-  exitWithin,
-  house,
-  judge,
-  ledgerStored,
-  Load,
-  readAll,
-  startIngest,
-  within,
-} from './harness.ts';
+import { callLines, exitWithin, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { Sender } from './topic.ts';
 
 /** Signals while every queue is full. */

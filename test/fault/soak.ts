@@ -16,18 +16,8 @@ import {
   type ClickhouseServer,
   type KafkaServer,
 } from '../../deploy/local/local-servers.ts';
-import { SESSION, SESSION_MS, type Running } from '../cdrhouse-program.ts';
-import {
-  callLines,
-  childrenOf,
-  house,
-  judge,
-  ledgerStored,
-  Load,
-  readAll,
-  startIngest,
-  within,
-} from './harness.ts';
+import { SESSION, SESSION_MS, within, type Running } from '../cdrhouse-program.ts';
+import { callLines, childrenOf, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { Sender } from './topic.ts';
 
 const { values } = parseArgs({
