@@ -83,7 +83,7 @@ async function callsSource(
   const fields =
     'start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, call_id, feed';
   const kept = `addMonths(start_at, {months: UInt32}) > now64(3, 'UTC')`;
-  const callIds = new CallIds(stored.journalKey);
+  const callIds = new CallIds(stored.identityKey);
   const keys = new NumberKeys(stored.identityKey);
   const isTheirs = (number: string): boolean => subject.numbers.includes(number);
   return {
@@ -208,7 +208,7 @@ function lookupsSource({ database, stored }: SubjectContext, subject: Subject): 
       (_, more) => `${number.slice(0, PREFIX_DIGITS_MIN + 1 + more)}*`,
     ),
   );
-  const callIds = new CallIds(stored.journalKey);
+  const callIds = new CallIds(stored.identityKey);
   return {
     name: 'look-ups',
     about:

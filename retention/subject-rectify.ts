@@ -74,7 +74,7 @@ export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<Su
   const subject = readSubject(settings, asked.person);
   const field = readField(asked.field);
   return withSubjects(settings, async (context) => {
-    const callIds = new CallIds(context.stored.journalKey);
+    const callIds = new CallIds(context.stored.identityKey);
     const key = callIds.keyOf(asked.call);
     if (key === undefined) throw new CdrhouseError('USAGE_WRONG', '--call: no id of a call of this database');
     const request: NewRequest = {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
 import { startClickhouse, startKafka } from '../../deploy/local/local-servers.ts';
-import { SESSION, SESSION_MS, until } from '../cdrhouse-program.ts';
+import { until } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
@@ -12,6 +12,7 @@ import { Sender } from './topic.ts';
 
 /** Servers that die or are out of reach, and come back. */
 const servers = testServers(import.meta.url);
+const SESSION_MS = 6000;
 const PARTITIONS = 2;
 /** The shortest that a broker allows. */
 
@@ -90,7 +91,7 @@ await tap.test('the broker is out of reach for longer than the session timeout',
   const kafka = await KafkaProxy.start(t, servers.kafka);
   const installation = await house(t, servers, 2, {
     partitions: PARTITIONS,
-    client: SESSION,
+    client: { 'session.timeout.ms': SESSION_MS, 'heartbeat.interval.ms': 1000 },
   });
   const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
   installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
