@@ -40,7 +40,7 @@ const serverJobs = 3;
  * the run, but is shown with what failed at first: on a busy machine a time may have been too short, or it is a fault
  * that shows itself rarely. More failures than these are no accident.
  */
-const secondTriesMax = 3;
+const secondTriesMax = 2;
 /** How long tests that were broken off may take to clean up. */
 const endGraceMs = 3000;
 
