@@ -43,6 +43,26 @@ interface Template {
   readonly settings?: object;
 }
 
+/** What the lines of the fixture `delimited.csv` are. */
+export const DELIMITED_SETTINGS = {
+  separator: ';',
+  header: true,
+  start: 'dd.MM.yyyy',
+  time_of_day: 'HH:mm:ss',
+  duration_unit: 'mm:ss',
+  number_reading: 'name-addr',
+  columns: {
+    calling_number: 'von',
+    dialed_number: 'nach',
+    start: 'datum',
+    time_of_day: 'uhrzeit',
+    duration: 'dauer',
+    outcome: 'ergebnis',
+    direction: 'richtung',
+    account: 'wer',
+  },
+} as const;
+
 const calling = (call: Call): string => call.calling;
 const dialed = (call: Call): string => call.dialed;
 const callId = (call: Call): string => call.callId;
@@ -213,24 +233,7 @@ const TEMPLATES: Readonly<Record<string, Template>> = {
     },
     settings: {
       encoding: 'windows-1252',
-      delimited: {
-        separator: ';',
-        header: true,
-        start: 'dd.MM.yyyy',
-        time_of_day: 'HH:mm:ss',
-        duration_unit: 'mm:ss',
-        number_reading: 'name-addr',
-        columns: {
-          calling_number: 'von',
-          dialed_number: 'nach',
-          start: 'datum',
-          time_of_day: 'uhrzeit',
-          duration: 'dauer',
-          outcome: 'ergebnis',
-          direction: 'richtung',
-          account: 'wer',
-        },
-      },
+      delimited: DELIMITED_SETTINGS,
     },
   },
 };

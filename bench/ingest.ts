@@ -13,6 +13,7 @@ import { cpuSeconds } from './process-usage.ts';
 import { median, medianAndRange, textTable } from './table.ts';
 import { brokenThresholds, readThresholds, type Held } from './thresholds.ts';
 import { PACKINGS, sendWorkload, Workload, type Packing } from './workload.ts';
+import { wholeNumber } from './whole-number.ts';
 
 /**
  * `make bench-ingest`: CPU a record from Kafka into both tables, of cdrhouse and of ClickHouse's own Kafka table
@@ -69,13 +70,6 @@ interface EndState {
   readonly ids: number;
   /** Sum of a hash over all columns that do not depend on the place in Kafka or the time. */
   readonly content: string;
-}
-
-function wholeNumber(name: string, text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max)
-    throw new RangeError(`--${name}: allowed are whole numbers from ${min} to ${max}`);
-  return value;
 }
 
 function say(text: string): void {

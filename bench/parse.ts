@@ -5,6 +5,7 @@ import { FORMAT_LINES } from './format-lines.ts';
 import type { FormatRound, FormatTask } from './parse-worker.ts';
 import { median, textTable } from './table.ts';
 import { brokenThresholds, readThresholds } from './thresholds.ts';
+import { wholeNumber } from './whole-number.ts';
 
 /**
  * `make bench-parse`: CPU a record of one parse worker by format, on the same calls in interleaved rounds: parsing alone, and
@@ -26,13 +27,6 @@ const BASE = 'canonical-csv';
 const MESSAGE_BYTES = 65_536;
 /** Rounds of each format before the counted ones: they compile the code. */
 const WARM_UP_ROUNDS = 2;
-
-function wholeNumber(name: string, text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max)
-    throw new RangeError(`--${name}: allowed are whole numbers from ${min} to ${max}`);
-  return value;
-}
 
 const wanted = values.formats?.split(',') ?? FORMAT_LINES.map(({ format }) => format);
 const unknown = wanted.find((name) => !FORMAT_LINES.some(({ format }) => format === name));

@@ -7,6 +7,7 @@ import { peakMemoryBytes } from './process-usage.ts';
 import { blockPrefix, lastMonths, storeCalls, subscriberNumber, type StoredCalls } from './stored-calls.ts';
 import { median, textTable } from './table.ts';
 import { brokenThresholds, readThresholds, type Held } from './thresholds.ts';
+import { wholeNumber } from './whole-number.ts';
 
 /**
  * `make bench-query`: what the HTTP API takes on many calls, asked of the real `serve`, beside the same questions on a
@@ -36,13 +37,6 @@ const CSV_ROWS = 1_000_000;
 const CHECKED_NUMBERS = 5;
 const ROLES = ['disputes', 'disputes:unmasked', 'disputes:prefix', 'billing'];
 const HOUR_MS = 3_600_000;
-
-function wholeNumber(name: string, text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max)
-    throw new RangeError(`--${name}: allowed are whole numbers from ${min} to ${max}`);
-  return value;
-}
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);

@@ -2,6 +2,7 @@ import { createClient, type ClickHouseClient, type ClickHouseSettings } from '@c
 import { Readable } from 'node:stream';
 import {
   constantColumns,
+  FINAL_SETTINGS,
   SENT_COLUMNS,
   type BlockTable,
   type SentTable,
@@ -211,11 +212,7 @@ export class IngestDatabase {
       query_params: { ...parameters },
       clickhouse_settings: {
         ...INSERT_SETTINGS,
-        do_not_merge_across_partitions_select_final: 1,
-        // Which row of a key is the newest must be known before conditions on other columns pass rows over.
-        use_skip_indexes_if_final: 0,
-        optimize_move_to_prewhere_if_final: 0,
-        query_plan_optimize_lazy_final: 0,
+        ...FINAL_SETTINGS,
       },
       abort_signal: signal,
     });

@@ -1,4 +1,12 @@
-import { correctionVersion, SENT_COLUMNS, SERVER_NOW, sqlText } from '../schemas/tables.ts';
+import {
+  callTableColumns,
+  correctionVersion,
+  SENT_COLUMNS,
+  SERVER_NOW,
+  SORTING_KEYS,
+  sqlText,
+  type CallTable,
+} from '../schemas/tables.ts';
 import { spansCondition, type SourceSpan } from '../schemas/source-spans.ts';
 
 /** Rows that are to be replaced: of a partition, what came from offsets `[from, until)`. */
@@ -11,13 +19,6 @@ export interface ReplacedRange {
   /** Names that the feed had, and when rows of these came from this topic. */
   readonly spans: readonly SourceSpan[];
 }
-
-/** The tables of calls, with what is unique in each. */
-export const SORTING_KEYS = {
-  cdr: 'calling_key, start_at, cdr_key',
-  cdr_by_number: 'number_key, start_at, cdr_key, role',
-} as const;
-export type CallTable = keyof typeof SORTING_KEYS;
 
 /** Condition of the rows of a range. Without a span there are none. */
 export function placeCondition({ partition, from, until, spans }: ReplacedRange): string {
@@ -42,7 +43,7 @@ export function markersSql(
   const sent = SENT_COLUMNS[table].map(({ name }) => name).join(', ');
   const place = `${placeCondition(range)} AND version < ${correctionVersion(correction)}`;
   return (
-    `INSERT INTO ${database}.${table} (${sent}, stored_at, version, is_deleted) ` +
+    `INSERT INTO ${database}.${table} (${callTableColumns(table)}) ` +
     `SELECT ${sent}, ${SERVER_NOW}, ${correctionVersion(correction)}, toUInt8(1) FROM ${database}.${table} FINAL ` +
     `WHERE (${key}) IN (SELECT ${key} FROM ${database}.${table} WHERE ${place}) AND ${place}`
   );

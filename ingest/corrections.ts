@@ -8,11 +8,10 @@ import {
   cutAt,
   markersSql,
   sharesSql,
-  SORTING_KEYS,
   supersededSql,
-  type CallTable,
   type ReplacedRange,
 } from './corrections-sql.ts';
+import { CALL_TABLES, type CallTable } from '../schemas/tables.ts';
 import { sourceSpans, type FeedClaim } from '../schemas/source-spans.ts';
 import type { CorrectionZone } from './ledger.ts';
 import type { PartitionState } from './partitions.ts';
@@ -27,7 +26,6 @@ const ROWS_PER_INSERT_MAX = 1_000_000;
 /** Beyond the lease: deadlines are whole seconds, and clocks drift. */
 const LEASE_MARGIN_MS = 2000;
 const RUNNING_POLL_MS = 200;
-const TABLES = Object.keys(SORTING_KEYS) as CallTable[];
 
 /** A partition in which rows of another reading may stand from its position on. */
 export interface Correctable {
@@ -180,7 +178,7 @@ export async function markRange(
   sending: () => Promise<SelectSending>,
 ): Promise<void> {
   const name = database.database;
-  for (const table of TABLES) {
+  for (const table of CALL_TABLES) {
     for (const share of await inShares(database, table, range))
       await database.insertSelect(markersSql(name, table, share, correction), {}, await sending());
   }

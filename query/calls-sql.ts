@@ -1,3 +1,5 @@
+import type { CallFields } from '../schemas/record.ts';
+import { moment } from '../schemas/sql-time.ts';
 import type { CallRole } from '../schemas/api.ts';
 import { E164_DIGITS_MAX, e164PrefixRange } from '../schemas/number-key.ts';
 import { addMonths } from '../schemas/retention-term.ts';
@@ -60,19 +62,8 @@ export interface CallsPage {
 }
 
 /** A row of the answer of `callsSql` (JSONEachRow, 64-bit integers as text). */
-export interface CallRow {
+export interface CallRow extends CallFields {
   readonly start_ms: string;
-  readonly cdr_key: string;
-  readonly calling_number: string;
-  readonly displayed_caller_id: string;
-  readonly dialed_number: string;
-  readonly duration_ms: number;
-  readonly talk_ms: number | null;
-  readonly outcome: string;
-  readonly direction: string;
-  readonly account: string;
-  readonly feed: string;
-  readonly call_id: string;
   /** 1: the dialed number must be masked. */
   readonly dialed_restricted?: number;
 }
@@ -99,9 +90,6 @@ export const limitOf = (rows: number | undefined): string => (rows === undefined
 /** The value of `limitOf`. */
 export const limitParameters = (rows: number | undefined): Record<string, unknown> =>
   rows === undefined ? {} : { rows };
-
-/** A bound moment in ms; the server folds it to a constant before it looks at indexes. */
-export const moment = (name: string): string => `fromUnixTimestamp64Milli({${name}: Int64}, 'UTC')`;
 
 /**
  * The calls of a number in the roles asked for, newest first, each once.

@@ -88,7 +88,7 @@ export function createContext(
   timeZones: ReadonlySet<string>,
 ): QueryContext {
   // What is sealed outlives the journal's key: an id is kept in other systems.
-  const { identityKey, journalKey, formerJournalKeys } = stored;
+  const { identityKey, journalKey, journalKeys } = stored;
   return {
     settings,
     database,
@@ -103,7 +103,7 @@ export function createContext(
       { progress: () => database.feedProgress(), faultsSince: (ms) => findFaults(database, ms) },
     ),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
-    journalKeys: [journalKey, ...formerJournalKeys],
+    journalKeys,
     journalCursors: new Cursors(identityKey, 'journal'),
     numberKeys: new NumberKeys(identityKey),
     callIds: new CallIds(identityKey),

@@ -1,12 +1,6 @@
+import { moment } from '../schemas/sql-time.ts';
 import type { ControlRow, ControlTotals } from '../schemas/api.ts';
-import {
-  moment,
-  rangeConditions,
-  rangeParameters,
-  reachesTerm,
-  type Statement,
-  type Term,
-} from './calls-sql.ts';
+import { rangeConditions, rangeParameters, reachesTerm, type Statement, type Term } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
 import type { KnownFeeds } from './feeds.ts';

@@ -1,7 +1,8 @@
+import { moment } from '../schemas/sql-time.ts';
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { BATCH_MOMENT } from '../schemas/tables.ts';
 import type { CallKey } from '../schemas/call-id.ts';
-import { CALL_COLUMNS, moment, type CallRow, type Statement } from './calls-sql.ts';
+import { CALL_COLUMNS, type CallRow, type Statement } from './calls-sql.ts';
 
 /** A stored row of a call with where it came from (JSONEachRow, 64-bit integers as text). */
 export interface StoredRow extends CallRow {

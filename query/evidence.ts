@@ -1,3 +1,4 @@
+import { readSqlTime } from '../schemas/sql-time.ts';
 import { hasRecordIds } from '../schemas/feed.ts';
 import { batchMoment, correctionOf } from '../schemas/tables.ts';
 import { addMonths } from '../schemas/retention-term.ts';
@@ -105,7 +106,7 @@ function rowBefore({ row }: RectifiedRow): StoredRow {
   const batch = batchMoment(version);
   return {
     ...noted,
-    start_ms: String(Date.parse(`${noted.start_at.replace(' ', 'T')}Z`)),
+    start_ms: String(readSqlTime(noted.start_at)),
     stored_s: batch,
     batch_s: batch,
     correction: String(correctionOf(version)),

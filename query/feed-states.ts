@@ -1,3 +1,4 @@
+import { moment } from '../schemas/sql-time.ts';
 import type { FEED_STATES, FeedRow } from '../schemas/api.ts';
 import { rangeConditions, rangeParameters, type Statement, type Term } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
@@ -95,7 +96,7 @@ function countsSql(database: string, nowMs: number): Statement {
   const text = `SELECT feed, ${FEED_COUNTS},
   sumMapIf(rejected_by_code, kind = 'read') AS by_code,
   sumMapIf(skipped_by_reason, kind = 'read') AS by_reason,
-  sumIf(records, kind = 'read' AND stored_at > fromUnixTimestamp64Milli({since_ms: Int64}, 'UTC')) AS recent,
+  sumIf(records, kind = 'read' AND stored_at > ${moment('since_ms')}) AS recent,
   max(toUnixTimestamp(arrayMax(mapKeys(stored_by_hour)))) AS newest_hour
 FROM ${countedLedger(database)}
 GROUP BY feed`;

@@ -1,5 +1,5 @@
 import type { Statement } from './calls-sql.ts';
-import { moment } from './calls-sql.ts';
+import { moment } from '../schemas/sql-time.ts';
 import type { Range } from './cursor.ts';
 
 /** The entry after which a page begins. */

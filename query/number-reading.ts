@@ -1,12 +1,10 @@
 import { isSupportedCountry, parsePhoneNumberFromString, type PhoneNumber } from 'libphonenumber-js/max';
 import { applyDialPlan, dialPlanOf, isInternational, type DialPlan } from '../schemas/dial-plan.ts';
-import { E164_DIGITS_MAX, isE164 } from '../schemas/number-key.ts';
+import { E164_DIGITS_MAX, isE164, PREFIX_DIGITS_MIN } from '../schemas/number-key.ts';
 import { Problem } from './problem.ts';
 
 /** Longest number that is read, in characters. */
 export const NUMBER_LENGTH_MAX = 64;
-/** Fewest digits of a prefix: fewer would list a country. */
-export const PREFIX_DIGITS_MIN = 4;
 
 /**
  * How a typed number is read:

@@ -1,3 +1,4 @@
+import { moment } from '../schemas/sql-time.ts';
 import type { Caller } from './auth.ts';
 import type { Statement } from './calls-sql.ts';
 import type { QueryContext } from './context.ts';
@@ -56,7 +57,7 @@ export async function refuseObjected(
     {
       text: `SELECT count() > 0 AS objected FROM ${database.database}.objections FINAL
 WHERE lifted_by = '' AND purpose = {purpose: String} AND number IN {numbers: Array(String)}
-  AND held_from < ${momentSql('to_ms')} AND held_to > ${momentSql('from_ms')}${feeds === undefined ? '' : '\n  AND feed IN {feeds: Array(String)}'}`,
+  AND held_from < ${moment('to_ms')} AND held_to > ${moment('from_ms')}${feeds === undefined ? '' : '\n  AND feed IN {feeds: Array(String)}'}`,
       parameters: {
         purpose,
         numbers,
@@ -82,8 +83,6 @@ export interface Objectable {
   readonly feeds: readonly string[] | undefined;
   readonly range: Range;
 }
-
-const momentSql = (name: string): string => `fromUnixTimestamp64Milli({${name}: Int64}, 'UTC')`;
 
 /** Numbers whose calls are not shown, and when: a table expression. */
 function heldSql(database: string, { purpose }: Restrictions): string {

@@ -1,9 +1,9 @@
+import { moment } from '../schemas/sql-time.ts';
 import { CHANGED_AT } from '../schemas/tables.ts';
 import {
   CALL_COLUMNS,
   limitOf,
   limitParameters,
-  moment,
   rangeConditions,
   rangeParameters,
   type CallRow,

@@ -29,17 +29,6 @@ export async function withRetentionClient<T>(
   }
 }
 
-/**
- * For reads with FINAL of the call tables: partitions by themselves, since start_at is in every key; which row of a key
- * is the newest must be known before conditions on other columns pass rows over.
- */
-export const FINAL_SETTINGS = {
-  do_not_merge_across_partitions_select_final: 1,
-  use_skip_indexes_if_final: 0,
-  optimize_move_to_prewhere_if_final: 0,
-  query_plan_optimize_lazy_final: 0,
-} satisfies ClickHouseSettings;
-
 /** Rows of a query. 64-bit integers must be below 2^53. */
 export async function select<T>(
   client: ClickHouseClient,

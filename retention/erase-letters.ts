@@ -1,6 +1,7 @@
 import { applyNumberRules } from '../schemas/dial-plan.ts';
 import { readFeed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
+import { moment } from '../schemas/sql-time.ts';
 import { LETTER_LATE_MS, redactNumbers } from '../schemas/suppressions.ts';
 import { select } from './clickhouse.ts';
 import type { Subject } from './subject.ts';
@@ -104,8 +105,8 @@ export class ErasedLetters {
         client,
         `SELECT ${COLUMNS.replace('raw', 'base64Encode(raw) AS raw')}, toString(sipHash64(letters.raw)) AS raw_hash
         FROM ${database}.dead_letters AS letters
-        WHERE letters.message_at >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC')
-          AND letters.message_at < fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')
+        WHERE letters.message_at >= ${moment('from_ms')}
+          AND letters.message_at < ${moment('to_ms')}
           AND multiSearchAny(replaceRegexpAll(letters.raw, '[^0-9]', ''), {tails: Array(String)})
           ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'}
           AND (topic, topic_id, partition, offset, line, sipHash64(letters.raw)) >

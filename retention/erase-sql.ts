@@ -1,6 +1,5 @@
 import { blankedSql } from '../schemas/suppressions.ts';
-import { SENT_COLUMNS } from '../schemas/tables.ts';
-import type { CallTable } from './sweep-sql.ts';
+import { callTableColumns, SENT_COLUMNS, type CallTable } from '../schemas/tables.ts';
 
 /**
  * Statements of an erasure. They name the request, never a number: the numbers stand in `erasure_numbers`, since the
@@ -84,10 +83,8 @@ FROM ${this.#database}.cdr FINAL WHERE ${this.own} GROUP BY ALL`;
       if (name === 'number_key') return 'blanked_key';
       return isNumberColumn(name) ? `${this.#blanked(name)} AS blanked_${name}` : name;
     });
-    const columns = SENT_COLUMNS.cdr_by_number.map(({ name }) => name).join(', ');
-    const rest = 'stored_at, version, is_deleted';
-    return `INSERT INTO ${this.#database}.cdr_by_number (${columns}, ${rest})
-SELECT ${values.join(', ')}, ${rest}
+    return `INSERT INTO ${this.#database}.cdr_by_number (${callTableColumns('cdr_by_number')})
+SELECT ${values.join(', ')}, stored_at, version, is_deleted
 FROM (
   SELECT *, ${ROLE_NUMBER} AS role_number FROM ${this.#database}.cdr_by_number
   WHERE ${this.others} AND ${ROLE_NUMBER} != calling_number AND ${this.#isErased(ROLE_NUMBER)}

@@ -12,16 +12,16 @@ import {
   suppressionKeys,
   type SuppressionKind,
 } from '../schemas/suppressions.ts';
+import { CALL_TABLES, FINAL_SETTINGS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 import { ErasedLetters } from './erase-letters.ts';
 import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
 import { exclusively } from './exclusive.ts';
 import { coverHeld } from './held-calls.ts';
 import { PartChanges } from './replaced-parts.ts';
-import { CALL_TABLES } from './sweep-sql.ts';
-import { CALL_READ_SETTINGS, knownFeeds } from './subject-calls.ts';
-import type { PersonAsked } from './subject-restrictions.ts';
-import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
+import { knownFeeds } from './subject-calls.ts';
+import { insertRights, type PersonAsked } from './subject-restrictions.ts';
+import { isoTime, numbersByFeed, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -147,12 +147,7 @@ class Erasure {
     await this.#fillNumbers(id);
     try {
       const sql = new EraseSql(database, { requestId: id, ...spans });
-      const [calls] = await select<{ own: number; others: number }>(
-        client,
-        sql.count(),
-        {},
-        CALL_READ_SETTINGS,
-      );
+      const [calls] = await select<{ own: number; others: number }>(client, sql.count(), {}, FINAL_SETTINGS);
       return {
         calls_to_delete: calls!.own,
         calls_to_blank: calls!.others,
@@ -289,17 +284,15 @@ class Erasure {
     const rowsOf = (kind: SuppressionKind, { fromMs, toMs }: Span): object[] =>
       fromMs >= toMs
         ? []
-        : this.#subject.numbers.flatMap((number) =>
-            (this.#subject.feeds ?? ['']).map((feed) => ({
-              request_id: requestId,
-              kind,
-              number_hash: suppressionHash(keys, number),
-              key_id: keys.id,
-              feed,
-              from_at: sqlTime(fromMs),
-              to_at: sqlTime(toMs),
-            })),
-          );
+        : numbersByFeed(this.#subject).map(({ number, feed }) => ({
+            request_id: requestId,
+            kind,
+            number_hash: suppressionHash(keys, number),
+            key_id: keys.id,
+            feed,
+            from_at: sqlTime(fromMs),
+            to_at: sqlTime(toMs),
+          }));
     const rows = [...rowsOf('drop', own), ...rowsOf('blank', others)];
     for (;;) {
       const [newest] = await select<{ version: number }>(
@@ -325,22 +318,10 @@ class Erasure {
 
   /** Has look-ups hide what is not erased yet, from this moment on; the numbers stand there until all is done. */
   async #restrict(fromMs: number): Promise<void> {
-    const { client, database } = this.#context;
-    const { requestId } = this.#request!;
-    const values = this.#subject.numbers.flatMap((number) =>
-      (this.#subject.feeds ?? ['']).map((feed) => ({
-        number,
-        feed,
-        held_from: sqlTime(fromMs),
-        held_to: sqlTime(this.#subject.toMs),
-        request_id: requestId,
-        keep_past_term: 0,
-        lifted_by: '',
-        changed_at: sqlTime(Date.now()),
-        version: 1,
-      })),
-    );
-    await client.insert({ table: `${database}.restrictions`, values, format: 'JSONEachRow' });
+    const subject = { ...this.#subject, fromMs };
+    await insertRights(this.#context, 'restrictions', subject, this.#request!.requestId, Date.now(), [
+      { keep_past_term: 0 },
+    ]);
   }
 
   async #fillNumbers(requestId: string): Promise<void> {
@@ -394,7 +375,7 @@ class Erasure {
       { source },
     );
     if (row!.rows === 0)
-      await client.command({ query: sql.adjust(source), clickhouse_settings: CALL_READ_SETTINGS });
+      await client.command({ query: sql.adjust(source), clickhouse_settings: FINAL_SETTINGS });
   }
 
   /** What was deleted under this request, by `adjustments`. */

@@ -1,11 +1,12 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { CdrhouseError } from '../schemas/errors.ts';
-import { FINAL_SETTINGS, select } from './clickhouse.ts';
+import { moment } from '../schemas/sql-time.ts';
+import { callTableColumns, FINAL_SETTINGS, SORTING_KEYS } from '../schemas/tables.ts';
+import { select } from './clickhouse.ts';
 
-/** Columns of a call that are kept, in the order of `cdr_held`. */
-const COLUMNS =
-  'calling_key, start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, call_id, feed, source_partition, source_offset, source_line, stored_at, version, is_deleted';
-const KEY = 'calling_key, start_at, cdr_key';
+/** Columns of a call that are kept. */
+const COLUMNS = callTableColumns('cdr');
+const KEY = SORTING_KEYS.cdr;
 
 /** Which calls are looked for. */
 export interface HeldSearch {
@@ -29,7 +30,7 @@ async function holdsInForce(client: ClickHouseClient, database: string, nowMs: n
   const rows = await select<{ hold_id: string }>(
     client,
     `SELECT hold_id FROM ${database}.legal_holds FINAL
-     WHERE released_at IS NULL AND until_at > fromUnixTimestamp64Milli({now: Int64}, 'UTC') ORDER BY hold_id`,
+     WHERE released_at IS NULL AND until_at > ${moment('now')} ORDER BY hold_id`,
     { now: nowMs },
   );
   return rows.map(({ hold_id }) => hold_id);

@@ -52,8 +52,3 @@ export function readProofs(
     { states },
   );
 }
-
-/** UTC ms of a time in a proof. */
-export function timeOf(text: string): number {
-  return Date.parse(`${text.replace(' ', 'T')}Z`);
-}

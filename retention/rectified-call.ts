@@ -1,24 +1,19 @@
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { NumberKeys } from '../schemas/number-keys.ts';
-import { DIRECTIONS, DURATION_MS_MAX, FIELD_BYTES_MAX, OUTCOMES } from '../schemas/record.ts';
+import {
+  DIRECTIONS,
+  DURATION_MS_MAX,
+  FIELD_BYTES_MAX,
+  OUTCOMES,
+  type CallFields,
+} from '../schemas/record.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 
 /** A row of `cdr` as JSONEachRow has it, 64-bit integers as text. */
-export interface StoredCallRow {
+export interface StoredCallRow extends CallFields {
   readonly calling_key: string;
   /** `2026-03-01 10:00:00.000`, UTC. */
   readonly start_at: string;
-  readonly cdr_key: string;
-  readonly calling_number: string;
-  readonly displayed_caller_id: string;
-  readonly dialed_number: string;
-  readonly duration_ms: number;
-  readonly talk_ms: number | null;
-  readonly outcome: string;
-  readonly direction: string;
-  readonly account: string;
-  readonly call_id: string;
-  readonly feed: string;
   readonly source_partition: number;
   readonly source_offset: string;
   readonly source_line: number;

@@ -1,12 +1,8 @@
 import type { ClickHouseClient } from '@clickhouse/client';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { CdrhouseError } from '../schemas/errors.ts';
 import { select } from './clickhouse.ts';
+import { untilMutated } from './mutations.ts';
 import { removeReplacedStatements, syncedMergesSql, usualSettingsSql } from './sweep-sql.ts';
 import { untilNone } from './writers.ts';
-
-const POLL_MS = 100;
-const MUTATION_MS_MAX = 6 * 3_600_000;
 
 /** Changes rows of tables such that what was there before is gone from the disk. */
 export class PartChanges {
@@ -27,20 +23,7 @@ export class PartChanges {
     // What is replaced does not stay for the usual 8 minutes, so that what replaces it must be on disk.
     await this.#command(syncedMergesSql(this.#database, table));
     await this.#command(statement);
-    const deadline = Date.now() + MUTATION_MS_MAX;
-    for (;;) {
-      const [row] = await select<{ running: number; failing: number }>(
-        this.#client,
-        `SELECT count() AS running, countIf(latest_fail_reason != '') AS failing FROM system.mutations
-        WHERE database = {database: String} AND table = {table: String} AND NOT is_done
-          AND position(command, {mark: String}) > 0`,
-        { database: this.#database, table, mark },
-      );
-      if (row!.running === 0) return;
-      if (row!.failing > 0 || Date.now() > deadline)
-        throw new CdrhouseError('ERASURE_UNPROVEN', `a change of ${table} fails (system.mutations)`);
-      await sleep(POLL_MS);
-    }
+    await untilMutated(this.#client, { database: this.#database, table, mark, failure: 'ERASURE_UNPROVEN' });
   }
 
   /**

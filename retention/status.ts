@@ -4,11 +4,12 @@ import { TERM_COLUMNS } from '../schemas/migrations.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { checkClock } from './clock.ts';
-import { FINAL_SETTINGS, select, withRetentionClient } from './clickhouse.ts';
+import { CALL_TABLES, FINAL_SETTINGS } from '../schemas/tables.ts';
+import { select, withRetentionClient } from './clickhouse.ts';
 import { storedTerm } from './migrate.ts';
 import { readProofs } from './proofs.ts';
 import { monthDue } from './sweep-plan.ts';
-import { CALL_TABLES, dueCondition } from './sweep-sql.ts';
+import { dueCondition } from './sweep-sql.ts';
 
 const DAY_MS = 86_400_000;
 

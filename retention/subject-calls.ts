@@ -1,4 +1,6 @@
 import { NumberKeys, type NumberList } from '../schemas/number-keys.ts';
+import { moment } from '../schemas/sql-time.ts';
+import { FINAL_SETTINGS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
@@ -9,12 +11,6 @@ export interface PersonSql {
   readonly cdr_by_number: string;
   readonly parameters: Readonly<Record<string, unknown>>;
 }
-
-/** Settings of reads of the call tables: which row of a key counts is known before others are passed over. */
-export const CALL_READ_SETTINGS = {
-  do_not_merge_across_partitions_select_final: 1,
-  query_plan_optimize_lazy_final: 0,
-} as const;
 
 /** Every feed that calls can be of: those of the settings and of the ledger. */
 export async function knownFeeds({ client, database, settings }: SubjectContext): Promise<string[]> {
@@ -31,7 +27,7 @@ export async function personNumbers(context: SubjectContext, subject: Subject): 
 /** Rows of calls that began while the person held the number: ranges of the tables' sorting keys. */
 export function personSql(numbers: NumberList, { feeds, fromMs, toMs }: Subject): PersonSql {
   const inTime =
-    "start_at >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC') AND start_at < fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')" +
+    `start_at >= ${moment('from_ms')} AND start_at < ${moment('to_ms')}` +
     (feeds === undefined ? '' : ' AND feed IN {feeds: Array(String)}');
   return {
     cdr: `calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)} AND ${inTime}`,
@@ -62,7 +58,7 @@ export async function countCalls(
     `SELECT 'calling' AS role, count() AS calls FROM ${database}.cdr FINAL WHERE ${cdr}
     UNION ALL SELECT toString(role) AS role, count() AS calls FROM ${database}.cdr_by_number FINAL WHERE ${byNumber} GROUP BY role`,
     parameters,
-    CALL_READ_SETTINGS,
+    FINAL_SETTINGS,
   );
   const of = (role: string): number => rows.find((row) => row.role === role)?.calls ?? 0;
   return { calling: of('calling'), dialed: of('dialed'), displayed: of('displayed') };

@@ -1,10 +1,12 @@
 import { CallIds } from '../schemas/call-id.ts';
 import type { CsvColumn } from '../schemas/csv.ts';
 import { maskInside, maskNumber } from '../schemas/masking.ts';
-import { hmacKeyId, numberHmac } from '../schemas/number-hmac.ts';
-import { isE164 } from '../schemas/number-key.ts';
+import { hmacKeyId, numberHmacs } from '../schemas/number-hmac.ts';
+import { isE164, prefixSearches } from '../schemas/number-key.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { SEPARATOR_CLASS, spellingPattern } from '../schemas/number-spelling.ts';
+import type { CallFields } from '../schemas/record.ts';
+import { moment } from '../schemas/sql-time.ts';
 import { personNumbers, personSql } from './subject-calls.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
@@ -51,26 +53,14 @@ export async function exportSources(
 /** A time as text, and its SQL. */
 const time = (column: string): string =>
   `concat(replaceOne(toString(toDateTime64(${column}, 3, 'UTC')), ' ', 'T'), 'Z') AS ${column}`;
-const moment = (name: string): string => `fromUnixTimestamp64Milli({${name}: Int64}, 'UTC')`;
 const column = (name: string, about: string, isText = false): ExportColumn => ({ name, isText, about });
 const text = (name: string, about: string): ExportColumn => column(name, about, true);
 
 const sameRow = (row: object): ExportRow => row as ExportRow;
 
-interface CallFound {
+interface CallFound extends CallFields {
   readonly start_at: string;
   readonly start_ms: string;
-  readonly cdr_key: string;
-  readonly calling_number: string;
-  readonly displayed_caller_id: string;
-  readonly dialed_number: string;
-  readonly duration_ms: number;
-  readonly talk_ms: number | null;
-  readonly outcome: string;
-  readonly direction: string;
-  readonly account: string;
-  readonly call_id: string;
-  readonly feed: string;
 }
 
 async function callsSource(
@@ -193,21 +183,10 @@ interface LookupFound {
   readonly by_prefix: number;
 }
 
-/** Fewest digits of a prefix that the API takes. */
-const PREFIX_DIGITS_MIN = 4;
-
 function lookupsSource({ database, stored }: SubjectContext, subject: Subject): ExportSource {
   const { numbers, fromMs, toMs } = subject;
-  const keys = [stored.journalKey, ...stored.formerJournalKeys];
-  const hmacs = (texts: readonly string[]): string[] =>
-    keys.flatMap((key) => texts.map((each) => numberHmac(key, each)));
-  const prefixes = numbers.filter(isE164).flatMap((number) =>
-    // Behind the plus sign.
-    Array.from(
-      { length: number.length - PREFIX_DIGITS_MIN },
-      (_, more) => `${number.slice(0, PREFIX_DIGITS_MIN + 1 + more)}*`,
-    ),
-  );
+  const hmacs = (texts: readonly string[]): string[] => numberHmacs(stored.journalKeys, texts);
+  const prefixes = numbers.filter(isE164).flatMap(prefixSearches);
   const callIds = new CallIds(stored.identityKey);
   return {
     name: 'look-ups',
@@ -318,7 +297,6 @@ ORDER BY rights.changed_at, request_id`,
 
 function requestsSource({ database, stored }: SubjectContext, subject: Subject): ExportSource {
   const { numbers, fromMs, toMs } = subject;
-  const keys = [stored.journalKey, ...stored.formerJournalKeys];
   return {
     name: 'requests',
     about: 'what was asked in the name of the person, this request included',
@@ -339,7 +317,7 @@ WHERE hasAny(number_hmacs, {hmacs: Array(String)})
   AND requests.held_from < ${moment('to_ms')} AND requests.held_to > ${moment('from_ms')}
 ORDER BY requests.asked_at, request_id`,
       parameters: {
-        hmacs: keys.flatMap((key) => numbers.map((number) => numberHmac(key, number))),
+        hmacs: numberHmacs(stored.journalKeys, numbers),
         from_ms: fromMs,
         to_ms: toMs,
       },
@@ -350,7 +328,7 @@ ORDER BY requests.asked_at, request_id`,
 
 /** Look-ups that no number finds, since their HMAC key is not known any more: they may be of this person. */
 export function unsearchableLookups({ database, stored }: SubjectContext): ExportSource['statement'] {
-  const keys = [stored.journalKey, ...stored.formerJournalKeys].map(hmacKeyId);
+  const keys = stored.journalKeys.map(hmacKeyId);
   return {
     query: `SELECT uniqExact(request_id) AS lookups FROM ${database}.lookup_journal
 WHERE phase = 'started' AND number_hmac != '' AND hmac_key_id NOT IN {keys: Array(String)}`,

@@ -9,6 +9,7 @@ import type { Json } from '../schemas/certificate.ts';
 import { encodeCsv } from '../schemas/csv.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
+import { FINAL_SETTINGS } from '../schemas/tables.ts';
 import { exportAbout } from './subject-export-about.ts';
 import { select } from './clickhouse.ts';
 import {
@@ -18,7 +19,7 @@ import {
   type ExportSource,
 } from './subject-export-sources.ts';
 import type { PersonAsked } from './subject-restrictions.ts';
-import { countCalls, CALL_READ_SETTINGS } from './subject-calls.ts';
+import { countCalls } from './subject-calls.ts';
 import { readSubject } from './subject.ts';
 import {
   beginRequest,
@@ -148,7 +149,7 @@ async function* readRows(
 ): AsyncGenerator<object[]> {
   const asked: BaseQueryParams = {
     query_params: { ...parameters },
-    clickhouse_settings: { ...CALL_READ_SETTINGS, output_format_json_quote_64bit_integers: 1 },
+    clickhouse_settings: { ...FINAL_SETTINGS, output_format_json_quote_64bit_integers: 1 },
   };
   const result = await client.query({ ...asked, query, format: 'JSONEachRow' });
   for await (const rows of result.stream<object>()) yield rows.map((row) => row.json());

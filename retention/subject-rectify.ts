@@ -4,8 +4,8 @@ import { numberHmac } from '../schemas/number-hmac.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
-import { batchMoment, correctionOf, SENT_COLUMNS } from '../schemas/tables.ts';
+import { moment, readSqlTime, sqlTime } from '../schemas/sql-time.ts';
+import { batchMoment, correctionOf, FINAL_SETTINGS, SENT_COLUMNS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 import {
   correctedVersion,
@@ -17,7 +17,6 @@ import {
   type Rectifiable,
   type StoredCallRow,
 } from './rectified-call.ts';
-import { CALL_READ_SETTINGS } from './subject-calls.ts';
 import { readSubject, type Subject } from './subject.ts';
 import {
   beginRequest,
@@ -66,7 +65,7 @@ interface CorrectionRow {
 
 const ROW_COLUMNS = [...SENT_COLUMNS.cdr.map(({ name }) => name), 'version'].join(', ');
 /** 64-bit integers as text: a version is beyond 2^53. */
-const EXACT = { ...CALL_READ_SETTINGS, output_format_json_quote_64bit_integers: 1 } as const;
+const EXACT = { ...FINAL_SETTINGS, output_format_json_quote_64bit_integers: 1 } as const;
 
 /** Throws USAGE_WRONG, CORRECTION_OPEN. */
 export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<SubjectReport> {
@@ -119,11 +118,9 @@ function readField(text: string): Rectifiable {
 
 const keysOf = ({ stored }: SubjectContext): NumberKeys => new NumberKeys(stored.identityKey);
 
-const startMsOf = (text: string): number => Date.parse(`${text.replace(' ', 'T')}Z`);
-
 const keyOf = (row: StoredCallRow): CallKey => ({
   callingKey: Number(row.calling_key),
-  startMs: startMsOf(row.start_at),
+  startMs: readSqlTime(row.start_at),
   cdrKey: row.cdr_key,
 });
 
@@ -131,7 +128,7 @@ const readRow = ({ row }: CorrectionRow): StoredCallRow => JSON.parse(row) as St
 
 /** A person has what is theirs rectified. */
 function requireTheirs(row: StoredCallRow, { numbers, feeds, fromMs, toMs }: Subject): void {
-  const startMs = startMsOf(row.start_at);
+  const startMs = readSqlTime(row.start_at);
   const isTheirs =
     [row.calling_number, row.displayed_caller_id, row.dialed_number].some((number) =>
       numbers.includes(number),
@@ -150,7 +147,7 @@ function requireUseful(
 ): void {
   if (valueOf(before, field) === valueOf(after, field))
     throw new CdrhouseError('USAGE_WRONG', '--value: the call has this value already');
-  const startMs = startMsOf(after.start_at);
+  const startMs = readSqlTime(after.start_at);
   if (startMs > Date.now() || addMonths(startMs, stored.retentionMonths) <= Date.now())
     throw new CdrhouseError(
       'USAGE_WRONG',
@@ -259,8 +256,8 @@ async function writeCorrection(
  */
 async function stands(context: SubjectContext, note: CorrectionRow): Promise<boolean> {
   const { cdr_key: cdrKey, correction } = note;
-  const old = { callingKey: Number(note.calling_key), startMs: startMsOf(note.start_at), cdrKey };
-  const now = { callingKey: Number(note.new_calling_key), startMs: startMsOf(note.new_start_at), cdrKey };
+  const old = { callingKey: Number(note.calling_key), startMs: readSqlTime(note.start_at), cdrKey };
+  const now = { callingKey: Number(note.new_calling_key), startMs: readSqlTime(note.new_start_at), cdrKey };
   const row = await liveRow(context, now);
   if (row === undefined || correctionOf(BigInt(row.version)) !== correction) return false;
   const isSame = old.callingKey === now.callingKey && old.startMs === now.startMs;
@@ -344,7 +341,7 @@ async function liveRow(
   const [row] = await select<StoredCallRow>(
     client,
     `SELECT ${ROW_COLUMNS} FROM ${database}.cdr FINAL
-    WHERE calling_key = {calling_key: UInt64} AND start_at = fromUnixTimestamp64Milli({start_ms: Int64}, 'UTC')
+    WHERE calling_key = {calling_key: UInt64} AND start_at = ${moment('start_ms')}
       AND cdr_key = {cdr_key: UInt64}`,
     { calling_key: callingKey, start_ms: startMs, cdr_key: cdrKey },
     EXACT,

@@ -13,8 +13,9 @@ import { hmacKeyId, numberHmac } from '../schemas/number-hmac.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
+import type { StoredSettings } from '../schemas/stored-settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
+import { storedSettings } from './migrate.ts';
 import { isoTime, type Subject } from './subject.ts';
 
 /**
@@ -105,19 +106,9 @@ export function withSubjects<T>(
   work: (context: SubjectContext) => Promise<T>,
 ): Promise<T> {
   const { database } = settings.clickhouse;
-  return withRetentionClient(settings, async (client) => {
-    const [version] = await select<{ number: number }>(
-      client,
-      `SELECT max(number) AS number FROM ${database}.schema_migrations`,
-    );
-    const rows = await select<{ name: string; value: string }>(
-      client,
-      `SELECT name, value FROM ${database}.settings FINAL`,
-    );
-    const values = new Map(rows.map(({ name, value }) => [name, value]));
-    const stored = readStoredSettings(values, version?.number ?? 0, settings.retention.months);
-    return work({ client, database, settings, stored });
-  });
+  return withRetentionClient(settings, async (client) =>
+    work({ client, database, settings, stored: await storedSettings(client, settings) }),
+  );
 }
 
 /** Throws USAGE_WRONG. */

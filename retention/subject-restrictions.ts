@@ -1,10 +1,10 @@
 import { PURPOSES } from '../schemas/api.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
+import { moment, sqlTime } from '../schemas/sql-time.ts';
 import { select } from './clickhouse.ts';
 import { countCalls } from './subject-calls.ts';
-import { readSubject, type Subject, type SubjectOptions } from './subject.ts';
+import { numbersByFeed, readSubject, type Subject, type SubjectOptions } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -102,24 +102,36 @@ async function record(
     const result = { ...details, numbers: subject.numbers.length, calls };
     if (asked.dryRun) return dryRun(kind, result);
     const request = await beginRequest(context, { ...asked, kind, subject, details });
-    const common = {
-      held_from: sqlTime(subject.fromMs),
-      held_to: sqlTime(subject.toMs),
-      request_id: request.requestId,
-      lifted_by: '',
-      changed_at: sqlTime(request.begunMs),
-      version: 1,
-    };
-    const feeds = subject.feeds ?? [''];
-    await context.client.insert({
-      table: `${context.database}.${table}`,
-      // The same rows again where it was broken off behind them.
-      values: subject.numbers.flatMap((number) =>
-        feeds.flatMap((feed) => rows.map((row) => ({ number, feed, ...common, ...row }))),
-      ),
-      format: 'JSONEachRow',
-    });
+    // The same rows again where it was broken off behind them.
+    await insertRights(context, table, subject, request.requestId, request.begunMs, rows);
     return finishRequest(context, request, 'done', result);
+  });
+}
+
+/**
+ * Writes what holds of a person from now on.
+ * @param rows what the table has beside number, feed and time; each is written for each number
+ */
+export async function insertRights(
+  { client, database }: SubjectContext,
+  table: 'restrictions' | 'objections',
+  subject: Subject,
+  requestId: string,
+  changedMs: number,
+  rows: readonly object[],
+): Promise<void> {
+  const common = {
+    held_from: sqlTime(subject.fromMs),
+    held_to: sqlTime(subject.toMs),
+    request_id: requestId,
+    lifted_by: '',
+    changed_at: sqlTime(changedMs),
+    version: 1,
+  };
+  await client.insert({
+    table: `${database}.${table}`,
+    values: numbersByFeed(subject).flatMap((held) => rows.map((row) => ({ ...held, ...common, ...row }))),
+    format: 'JSONEachRow',
   });
 }
 
@@ -139,8 +151,8 @@ function heldRows(
     client,
     `SELECT * FROM ${database}.${table} FINAL
     WHERE number IN {numbers: Array(String)} AND lifted_by = {lifted_by: String}
-      AND held_from >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC')
-      AND held_to <= fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')
+      AND held_from >= ${moment('from_ms')}
+      AND held_to <= ${moment('to_ms')}
       ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'}
       ${purposes.length === 0 ? '' : 'AND purpose IN {purposes: Array(String)}'}`,
     {

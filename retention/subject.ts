@@ -26,6 +26,14 @@ export interface SubjectOptions {
   readonly toMs: number | undefined;
 }
 
+/** Each number with the feed whose number it is; an empty one: that of all. */
+export function numbersByFeed({
+  numbers,
+  feeds,
+}: Subject): { readonly number: string; readonly feed: string }[] {
+  return numbers.flatMap((number) => (feeds ?? ['']).map((feed) => ({ number, feed })));
+}
+
 /** The end of a time that has none: no call begins behind it. */
 export const OPEN_END_MS = Date.UTC(2290, 0, 1);
 

@@ -1,8 +1,5 @@
+import type { CallTable } from '../schemas/tables.ts';
 import type { Span, DueTerm } from './sweep-plan.ts';
-
-/** The tables that hold each call: by calling number, and by the others. */
-export const CALL_TABLES = ['cdr', 'cdr_by_number'] as const;
-export type CallTable = (typeof CALL_TABLES)[number];
 
 /**
  * A partition that no call can lie in. Dropping one of a table makes the server remove all replaced parts whose time is

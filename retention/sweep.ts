@@ -2,17 +2,18 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CdrhouseError, type ProgramErrorCode } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
+import { readSqlTime, sqlTime } from '../schemas/sql-time.ts';
 import { checkClock } from './clock.ts';
-import { FINAL_SETTINGS, select, withRetentionClient } from './clickhouse.ts';
+import { CALL_TABLES, FINAL_SETTINGS, type CallTable } from '../schemas/tables.ts';
+import { select, withRetentionClient } from './clickhouse.ts';
 import { exclusively } from './exclusive.ts';
 import { coverHeld, dropEndedHolds } from './held-calls.ts';
 import { storedSettings } from './migrate.ts';
-import { readProofs, timeOf, writeProof, type Proof } from './proofs.ts';
+import { untilMutated } from './mutations.ts';
+import { readProofs, writeProof, type Proof } from './proofs.ts';
 import { planSweep, type DueTerm, type Span } from './sweep-plan.ts';
 import {
   adjustSql,
-  CALL_TABLES,
   callSetSql,
   dueCondition,
   monthCondition,
@@ -21,12 +22,10 @@ import {
   sweepStatements,
   syncedMergesSql,
   usualSettingsSql,
-  type CallTable,
 } from './sweep-sql.ts';
 
 /** A month of many calls is read, or rewritten, within this time. */
 const REQUEST_MS_MAX = 3_600_000;
-const MUTATION_MS_MAX = 6 * 3_600_000;
 const FILES_MS_MAX = 60_000;
 const POLL_MS = 100;
 /** The tables differ for a moment while ingest stores a batch in the one and the other. */
@@ -259,7 +258,7 @@ class Sweep {
   async #sweepMonth(proof: Proof): Promise<Proof> {
     const { month, kind, term_months: months } = proof;
     const span = { month, kind };
-    const term = { months, dueMs: timeOf(proof.due_at) };
+    const term = { months, dueMs: readSqlTime(proof.due_at) };
     const counted = proof.state === 'begun' ? await this.#count(proof, span, term) : proof;
     if (counted.state === 'refused') return counted;
     const statements = await this.#take(span, term, counted.parts);
@@ -299,7 +298,7 @@ class Sweep {
     const last = former.at(-1);
     return last === undefined
       ? '1'
-      : `NOT (${dueCondition({ months: last.term_months, dueMs: timeOf(last.due_at) })})`;
+      : `NOT (${dueCondition({ months: last.term_months, dueMs: readSqlTime(last.due_at) })})`;
   }
 
   async #compare(
@@ -351,7 +350,14 @@ class Sweep {
     for (const table of CALL_TABLES) {
       if (isDelete) await this.#command(syncedMergesSql(this.#database, table));
       for (const statement of sweepStatements(this.#database, table, span, term)) await run(statement);
-      if (isDelete) await this.#mutated(table, span.month);
+      if (isDelete)
+        await untilMutated(this.#client, {
+          database: this.#database,
+          table,
+          mark: `DELETE IN PARTITION ${span.month} `,
+          failure: 'SWEEP_UNPROVEN',
+          lost: this.#lost,
+        });
     }
     if (isDelete) {
       await this.#command('SYSTEM SYNC FILE CACHE');
@@ -361,28 +367,6 @@ class Sweep {
     }
     await this.#gone(span.month, parts);
     return done;
-  }
-
-  /** Waits until no delete of a month is under way any more. */
-  async #mutated(table: CallTable, month: number): Promise<void> {
-    const deadline = Date.now() + MUTATION_MS_MAX;
-    for (;;) {
-      const [row] = await select<{ running: number; failing: number }>(
-        this.#client,
-        `SELECT count() AS running, countIf(latest_fail_reason != '') AS failing FROM system.mutations
-         WHERE database = {database: String} AND table = {table: String} AND NOT is_done
-           AND position(command, {what: String}) > 0`,
-        { database: this.#database, table, what: `DELETE IN PARTITION ${month} ` },
-      );
-      if (row!.running === 0) return;
-      if (row!.failing > 0 || Date.now() > deadline)
-        throw new CdrhouseError(
-          'SWEEP_UNPROVEN',
-          `the delete of ${month} in ${table} fails (system.mutations)`,
-        );
-      this.#lost?.throwIfAborted();
-      await sleep(POLL_MS);
-    }
   }
 
   /** Waits until none of these parts is on disk; a query that reads one may hold it. */
@@ -401,7 +385,7 @@ class Sweep {
 
   async #verify(taken: Proof, span: Span, term: DueTerm): Promise<Proof> {
     // What was stored since is swept next time.
-    const before = `stored_at < toDateTime(${Math.floor(timeOf(taken.begun_at) / 1000)}, 'UTC')`;
+    const before = `stored_at < toDateTime(${Math.floor(readSqlTime(taken.begun_at) / 1000)}, 'UTC')`;
     const found = {
       rows_after: await this.#rowsOf(`${spanCondition(span, term)} AND ${before}`),
       kept_after: await this.#kept(span, term),

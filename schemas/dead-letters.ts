@@ -1,3 +1,4 @@
+import { moment } from './sql-time.ts';
 import { CdrhouseError } from './errors.ts';
 
 /**
@@ -136,11 +137,10 @@ function conditions(
   if (feed !== undefined) restrict(ofLetters, 'feed = {feed: String}', { feed });
   if (code !== undefined) restrict(ofLetters, 'code = {code: String}', { code });
   if (fromMs !== undefined)
-    restrict(ofPlaces, "message_at >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC')", {
+    restrict(ofPlaces, `message_at >= ${moment('from_ms')}`, {
       from_ms: fromMs,
     });
-  if (toMs !== undefined)
-    restrict(ofPlaces, "message_at < fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')", { to_ms: toMs });
+  if (toMs !== undefined) restrict(ofPlaces, `message_at < ${moment('to_ms')}`, { to_ms: toMs });
   if (place !== undefined) {
     restrict(
       ofPlaces,

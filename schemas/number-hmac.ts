@@ -9,3 +9,8 @@ export function hmacKeyId(key: Uint8Array): string {
 export function numberHmac(key: Uint8Array, number: string): string {
   return createHmac('sha256', key).update(number, 'utf8').digest('hex');
 }
+
+/** The HMACs under which any of these numbers can stand, by any of these keys. */
+export function numberHmacs(keys: readonly Uint8Array[], numbers: readonly string[]): string[] {
+  return keys.flatMap((key) => numbers.map((number) => numberHmac(key, number)));
+}

@@ -19,6 +19,9 @@ export const PLACE_VALUES: readonly number[] = Array.from(
   (_, digits) => 11 ** (E164_DIGITS_MAX - digits),
 );
 
+/** Fewest digits of a prefix that can be searched: fewer would list a country. */
+export const PREFIX_DIGITS_MIN = 4;
+
 const E164 = /^\+[0-9]{1,15}$/;
 
 /** True for `+` followed by 1 to 15 digits, the only texts that have an ordered key. */
@@ -38,6 +41,16 @@ export function e164Key(text: string): number {
 export function e164PrefixRange(prefix: string): { from: number; to: number } {
   const from = e164Key(prefix);
   return { from, to: from + PLACE_VALUES[prefix.length - 1]! };
+}
+
+/** The searches by prefix that find an E.164 number, as they are written: `+3361*` … */
+export function prefixSearches(e164: string): string[] {
+  return Array.from(
+    { length: e164.length - PREFIX_DIGITS_MIN },
+    (_, more) =>
+      // One more for the plus sign.
+      `${e164.slice(0, PREFIX_DIGITS_MIN + 1 + more)}*`,
+  );
 }
 
 /** The key of a text that is no E.164 number, from the 64-bit keyed hash of its bytes (see `record-key.ts`). */

@@ -13,6 +13,21 @@ export type Direction = (typeof DIRECTIONS)[number];
 export const ROLES = ['dialed', 'displayed'] as const;
 export type Role = (typeof ROLES)[number];
 
+/** What every read of a stored call has, as JSONEachRow gives it with 64-bit integers as text. */
+export interface CallFields {
+  readonly cdr_key: string;
+  readonly calling_number: string;
+  readonly displayed_caller_id: string;
+  readonly dialed_number: string;
+  readonly duration_ms: number;
+  readonly talk_ms: number | null;
+  readonly outcome: string;
+  readonly direction: string;
+  readonly account: string;
+  readonly call_id: string;
+  readonly feed: string;
+}
+
 /** Longest duration that a record may have, in ms: what an unsigned 32-bit column holds (49.7 days). */
 export const DURATION_MS_MAX = 0xffff_ffff;
 

@@ -18,6 +18,9 @@ const Section = { additionalProperties: false, default: {} } as const;
 const Name = (description: string) =>
   Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$', description });
 
+const Port = (port: number, description: string) =>
+  Type.Integer({ default: port, minimum: 0, maximum: 65_535, description });
+
 /** A column by its number from 1, or by its name in the header line. */
 const Column = Type.Unsafe<number | string>({
   type: ['integer', 'string'],
@@ -328,12 +331,7 @@ export const SettingsSchema = Type.Object(
           default: '127.0.0.1',
           description: 'address of /metrics and /readyz of ingest',
         }),
-        metrics_port: Type.Integer({
-          default: 9464,
-          minimum: 0,
-          maximum: 65_535,
-          description: 'its port; 0: none',
-        }),
+        metrics_port: Port(9464, 'its port; 0: none'),
         log_level: Type.String({
           default: 'info',
           enum: ['trace', 'debug', 'info', 'warn', 'error', 'silent'],
@@ -409,12 +407,7 @@ export const SettingsSchema = Type.Object(
         ),
         clickhouse_password: Type.Optional(Type.String({ description: 'its password' })),
         host: Type.String({ default: '127.0.0.1', description: 'address of the API' }),
-        port: Type.Integer({
-          default: 8080,
-          minimum: 0,
-          maximum: 65_535,
-          description: 'its port; 0: any free one',
-        }),
+        port: Port(8080, 'its port; 0: any free one'),
         default_country: Type.Optional(
           Type.String({ pattern: '^[A-Z]{2}$', description: 'how a national number in a search is read' }),
         ),
@@ -437,12 +430,7 @@ export const SettingsSchema = Type.Object(
           description:
             'address of /metrics, /healthz and /readyz of the API, where they have a port of their own',
         }),
-        metrics_port: Type.Integer({
-          default: 0,
-          minimum: 0,
-          maximum: 65_535,
-          description: "their port; 0: the API's own",
-        }),
+        metrics_port: Port(0, "their port; 0: the API's own"),
         seconds_max: Type.Integer({
           default: 30,
           minimum: 1,
@@ -547,12 +535,7 @@ export const SettingsSchema = Type.Object(
           minLength: 1,
           description: 'address of /metrics and /healthz of retention run',
         }),
-        metrics_port: Type.Integer({
-          default: 9465,
-          minimum: 0,
-          maximum: 65_535,
-          description: 'its port; 0: none',
-        }),
+        metrics_port: Port(9465, 'its port; 0: none'),
         silence_days_max: Type.Integer({
           default: 7,
           minimum: 1,

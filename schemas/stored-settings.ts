@@ -7,8 +7,8 @@ export interface StoredSettings {
   readonly identityKey: Uint8Array;
   /** 32 bytes. */
   readonly journalKey: Uint8Array;
-  /** Keys that the journal had before, in any order. */
-  readonly formerJournalKeys: readonly Uint8Array[];
+  /** `journalKey`, and those that the journal had before: what is written under any of them is found. */
+  readonly journalKeys: readonly Uint8Array[];
   readonly retentionMonths: number;
 }
 
@@ -34,12 +34,13 @@ export function readStoredSettings(
       `the settings say ${retentionMonths} months, the database ${term}`,
     );
   }
+  const formerJournalKeys = [...stored].filter(([name]) => name.startsWith(STORED_SETTINGS.formerJournalKey));
   return {
     identityKey: Buffer.from(identityKey, 'hex'),
     journalKey: Buffer.from(journalKey, 'hex'),
-    formerJournalKeys: [...stored]
-      .filter(([name]) => name.startsWith(STORED_SETTINGS.formerJournalKey))
-      .map(([, value]) => Buffer.from(value, 'hex')),
+    journalKeys: [journalKey, ...formerJournalKeys.map(([, value]) => value)].map((key) =>
+      Buffer.from(key, 'hex'),
+    ),
     retentionMonths: term,
   };
 }

@@ -91,6 +91,30 @@ export const SENT_COLUMNS = {
 } as const satisfies Record<string, readonly SentColumn[]>;
 export type SentTable = keyof typeof SENT_COLUMNS;
 
+/** The tables that hold each call, by calling number and by the others, with the sorting key that is unique in each. */
+export const SORTING_KEYS = {
+  cdr: 'calling_key, start_at, cdr_key',
+  cdr_by_number: 'number_key, start_at, cdr_key, role',
+} as const;
+export type CallTable = keyof typeof SORTING_KEYS;
+export const CALL_TABLES = Object.keys(SORTING_KEYS) as readonly CallTable[];
+
+/** All columns of a call table, as SQL. */
+export function callTableColumns(table: CallTable): string {
+  return [...SENT_COLUMNS[table].map(({ name }) => name), 'stored_at', 'version', 'is_deleted'].join(', ');
+}
+
+/**
+ * Settings of reads with FINAL of the call tables: partitions by themselves, since start_at is in every key; which row of
+ * a key is the newest must be known before conditions on other columns pass rows over.
+ */
+export const FINAL_SETTINGS = {
+  do_not_merge_across_partitions_select_final: 1,
+  use_skip_indexes_if_final: 0,
+  optimize_move_to_prewhere_if_final: 0,
+  query_plan_optimize_lazy_final: 0,
+} as const;
+
 /** Tables whose rows a parse worker makes, in the order in which it makes them. */
 export const BLOCK_TABLES = ['cdr', 'cdr_by_number', 'dead_letters'] as const;
 export type BlockTable = (typeof BLOCK_TABLES)[number];

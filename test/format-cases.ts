@@ -1,3 +1,5 @@
+import { DELIMITED_SETTINGS } from '../bench/format-lines.ts';
+
 /** How a fixture is read. */
 export interface FormatCase {
   readonly file: string;
@@ -189,23 +191,8 @@ export const FORMAT_CASES: Readonly<Record<string, FormatCase>> = {
       country: 'DE',
       time_zone: 'Europe/Berlin',
       delimited: {
-        separator: ';',
-        header: true,
+        ...DELIMITED_SETTINGS,
         comment: '#',
-        start: 'dd.MM.yyyy',
-        time_of_day: 'HH:mm:ss',
-        duration_unit: 'mm:ss',
-        number_reading: 'name-addr',
-        columns: {
-          calling_number: 'von',
-          dialed_number: 'nach',
-          start: 'datum',
-          time_of_day: 'uhrzeit',
-          duration: 'dauer',
-          outcome: 'ergebnis',
-          direction: 'richtung',
-          account: 'wer',
-        },
         outcomes: { ok: 'answered' },
         directions: { ab: 'outbound' },
       },

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import { COLUMNS_MAX } from '../../schemas/record.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 
@@ -214,6 +215,14 @@ export class BatchMemory {
     this.#module.hash(at, length);
     this.hashLow = this.words[0]!;
     this.hashHigh = this.words[1]!;
+  }
+
+  /**
+   * The number key of the text that was hashed last, which is no E.164 number: from the upper 52 bits of the hash, as
+   * `textKey` of schemas/number-key.ts.
+   */
+  get hashedTextKey(): number {
+    return FIRST_TEXT_KEY + this.hashHigh * 1_048_576 + (this.hashLow >>> 12);
   }
 
   /** The number key of the text in `[start, end)`; -1 where it is no E.164 number. */

@@ -1,5 +1,4 @@
 import { NUMBER_DIGITS_MIN, type NumberRules } from '../../schemas/dial-plan.ts';
-import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import { DialTable } from './dial-table.ts';
@@ -47,8 +46,7 @@ export class NumberReader {
       if (key >= 0) return key;
     }
     memory.hash(this.#textKey, start, end - start);
-    // The upper 52 bits of the hash: 2^20 * high + low / 2^12, as `textKey` of schemas/number-key.ts.
-    return FIRST_TEXT_KEY + memory.hashHigh * 1_048_576 + (memory.hashLow >>> 12);
+    return memory.hashedTextKey;
   }
 
   /** Takes one prefix off where a number is left. */

@@ -1,4 +1,3 @@
-import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import {
@@ -145,7 +144,7 @@ export class SuppressionCheck {
     else if (key === CALL.displayedKey) doubles[key >> 3] = Number.NaN;
     else {
       memory.hash(this.#textKeys[feed]!, start, 0);
-      doubles[key >> 3] = FIRST_TEXT_KEY + memory.hashHigh * 1_048_576 + (memory.hashLow >>> 12);
+      doubles[key >> 3] = memory.hashedTextKey;
     }
   }
 }

@@ -6,11 +6,12 @@ import {
   type JournalEntry,
   type JournalQuery,
 } from '../../schemas/api.ts';
-import { PREFIX_DIGITS_MIN, readNumber, type NumberReading } from '../number-reading.ts';
+import { readNumber, type NumberReading } from '../number-reading.ts';
 import { requireRole, type Caller } from '../auth.ts';
 import { goneSignal, pageRows, rangeDaysMax, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
 import type { Range } from '../cursor.ts';
-import { hmacKeyId, numberHmac } from '../../schemas/number-hmac.ts';
+import { hmacKeyId, numberHmacs } from '../../schemas/number-hmac.ts';
+import { prefixSearches } from '../../schemas/number-key.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import {
   journalEndsSql,
@@ -157,13 +158,7 @@ function lookupOf(
  */
 function lookedUpAs({ searched, e164 }: NumberReading): string[] {
   if (e164 === null) return [...searched];
-  const prefixes = Array.from(
-    { length: e164.length - PREFIX_DIGITS_MIN },
-    (_, index) =>
-      // One more for the plus sign.
-      `${e164.slice(0, index + PREFIX_DIGITS_MIN + 1)}*`,
-  );
-  return [...searched, ...prefixes];
+  return [...searched, ...prefixSearches(e164)];
 }
 
 async function read(
@@ -180,7 +175,7 @@ async function read(
       caseId: query.case_id,
       keyId: query.key_id,
       agent: query.agent,
-      hmacs: reading && journalKeys.flatMap((key) => texts.map((text) => numberHmac(key, text))),
+      hmacs: reading && numberHmacs(journalKeys, texts),
       after,
       // One more than the page, to know whether another follows.
       rows: limit + 1,

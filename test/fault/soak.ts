@@ -19,6 +19,7 @@ import {
 import { SESSION, SESSION_MS, within, type Running } from '../cdrhouse-program.ts';
 import { callLines, childrenOf, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { Sender } from './topic.ts';
+import { wholeNumber } from '../../bench/whole-number.ts';
 
 const { values } = parseArgs({
   options: {
@@ -40,14 +41,6 @@ const TICK_MS = 500;
 const SEND_MS_MAX = 110_000;
 const DRAIN_MS_MAX = 180_000;
 const PROGRESS_MS = 10_000;
-/** The shortest that a broker allows. */
-
-function wholeNumber(name: string, text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max)
-    throw new RangeError(`--${name}: allowed are whole numbers from ${min} to ${max}`);
-  return value;
-}
 
 /** A generator of numbers in [0, 1): mulberry32. */
 function randomNumbers(seed: number): () => number {

@@ -11,6 +11,7 @@ import { Worker } from 'node:worker_threads';
 import { FORMATS } from '../../schemas/formats/index.ts';
 import { caseOf, feedsOf } from './fuzz.ts';
 import type { FuzzReport, FuzzTask } from './worker.ts';
+import { wholeNumber } from '../../bench/whole-number.ts';
 
 const { values } = parseArgs({
   options: {
@@ -32,13 +33,6 @@ const PROPERTIES = [
   { file: 'time-notations', environment: { CDRHOUSE_TEST_RUNS: '5000' } },
   { file: 'local-clock-zones', environment: { CDRHOUSE_TEST_ALL_ZONES: '1' } },
 ];
-
-function wholeNumber(name: string, text: string, min: number, max: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value > max)
-    throw new RangeError(`--${name}: allowed are whole numbers from ${min} to ${max}`);
-  return value;
-}
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);

@@ -1,4 +1,3 @@
-import { parseString } from 'fast-csv';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -11,6 +10,7 @@ import { unguardText, type CsvValue } from '../../schemas/csv.ts';
 import { Installation, until, type Running } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, type Exchange } from '../fault/clickhouse-proxy.ts';
 import { CallStore, numberKey, someCalls, storeWithHistory, type StoredCall } from '../query/stored-calls.ts';
+import { readCsv } from '../read-csv.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Answers in CSV and NDJSON over HTTP: equal to the JSON, as fast as the client reads, and never cut without a sign. */
@@ -105,17 +105,6 @@ const TEXT_COLUMNS = new Set([
   'feed',
   'call_id',
 ]);
-
-async function readCsv(csv: string): Promise<Record<string, string>[]> {
-  const rows: Record<string, string>[] = [];
-  await new Promise<void>((resolve, reject) => {
-    parseString(csv, { headers: true })
-      .on('data', (row: Record<string, string>) => rows.push(row))
-      .on('error', reject)
-      .on('end', () => resolve());
-  });
-  return rows;
-}
 
 /** A JSON value as a program has it that reads the CSV as documented. */
 function asText(value: CsvValue): string {

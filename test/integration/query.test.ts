@@ -17,6 +17,7 @@ import {
   type StoredCall,
 } from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
+import type { ToldCall } from './calls-client.ts';
 
 /** Look-ups over HTTP against stored rows, compared with what this file reckons from the same calls by itself. */
 const servers = testServers(import.meta.url);
@@ -28,18 +29,8 @@ const year = new Date().getUTCFullYear() - 1;
 const FROM = Date.UTC(year, 1, 20);
 const TO = Date.UTC(year, 3, 10);
 
-interface Call {
-  readonly id: string;
-  readonly calling_number: string;
-  readonly displayed_caller_id: string;
-  readonly dialed_number: string;
-  readonly start: string;
-  readonly duration_s: number;
-  readonly talk_s: number | null;
-  readonly feed: string;
+interface Call extends ToldCall {
   readonly account: string;
-  readonly call_id: string;
-  readonly matched_roles: string[];
 }
 
 interface Answer {

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseString } from 'fast-csv';
 import tap from 'tap';
 import { exportSubject } from '../../retention/subject-export.ts';
 import { object, restrict } from '../../retention/subject-restrictions.ts';
@@ -10,6 +9,7 @@ import { unguardText } from '../../schemas/csv.ts';
 import { loadSettings } from '../../settings-loader.ts';
 import { Installation } from '../cdrhouse-program.ts';
 import { killedAt, tokenOf } from '../subject-program.ts';
+import { readCsv } from '../read-csv.ts';
 import { testServers } from '../test-servers.ts';
 import { CallsClient, serve } from './calls-client.ts';
 
@@ -45,12 +45,8 @@ const content = (out: string, file: string): string =>
 const told = (out: string, name: string): Row[] => JSON.parse(content(out, `${name}.json`)) as Row[];
 const ids = (out: string): Set<string> => new Set(told(out, 'calls').map(({ call_id: id }) => String(id)));
 
-async function csvRows(out: string, name: string): Promise<Record<string, string>[]> {
-  const rows: Record<string, string>[] = [];
-  for await (const row of parseString(content(out, `${name}.csv`), { headers: true }))
-    rows.push(row as Record<string, string>);
-  return rows;
-}
+const csvRows = (out: string, name: string): Promise<Record<string, string>[]> =>
+  readCsv(content(out, `${name}.csv`));
 
 await installation.run('migrate');
 const file = installation.write(

@@ -15,7 +15,7 @@ const settings = checkSettings({ query: { default_country: 'FR' } });
 const stored = {
   identityKey: Buffer.alloc(32, 1),
   journalKey: Buffer.alloc(32, 2),
-  formerJournalKeys: [],
+  journalKeys: [Buffer.alloc(32, 2)],
   retentionMonths: 36,
 };
 const key = createApiKey();

@@ -1,7 +1,7 @@
-import { parseString } from 'fast-csv';
 import fc from 'fast-check';
 import tap from 'tap';
 import { encodeCsv, guardText, unguardText } from '../../schemas/csv.ts';
+import { readCsv } from '../read-csv.ts';
 
 interface Row {
   readonly name: string;
@@ -27,13 +27,7 @@ async function written(rows: readonly Row[]): Promise<string> {
 
 /** What a program reads that follows the documentation. */
 async function read(csv: string): Promise<Record<string, string>[]> {
-  const rows: Record<string, string>[] = [];
-  await new Promise<void>((resolve, reject) => {
-    parseString(csv, { headers: true })
-      .on('data', (row: Record<string, string>) => rows.push(row))
-      .on('error', reject)
-      .on('end', () => resolve());
-  });
+  const rows = await readCsv(csv);
   return rows.map((row) => ({ ...row, name: unguardText(row['name']!) }));
 }
 
