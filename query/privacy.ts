@@ -1,7 +1,7 @@
 import { moment } from '../schemas/sql-time.ts';
 import type { Caller } from './auth.ts';
 import type { Statement } from './calls-sql.ts';
-import type { QueryContext } from './context.ts';
+import type { SelectSource } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
 import { Problem } from './problem.ts';
 
@@ -23,52 +23,62 @@ export interface Visibility extends Restrictions {
   readonly calls: 'shown' | 'withheld';
 }
 
-type Database = QueryContext['database'];
-
-/** What restricts this caller's answers; undefined: nothing. */
-export async function restrictionsOf(
-  database: Database,
-  caller: Caller,
-  { purpose }: Restrictions,
-  gone: AbortSignal,
-): Promise<Restrictions | undefined> {
-  if (caller.roles.has('privacy')) return undefined;
-  const [held] = await database.select<{ held: number }>(
-    'restrictions',
-    {
-      text: `SELECT count() > 0 AS held FROM ${heldSql(database.database, { purpose })}`,
-      parameters: purposeParameters({ purpose }),
-    },
-    gone,
-  );
-  return held?.held === 1 ? { purpose } : undefined;
+/** What persons asked for, as it bears on one look-up. */
+export interface Rights {
+  /** Undefined: nothing is hidden from this caller. */
+  readonly restrictions: Restrictions | undefined;
+  /** A holder of one of the numbers objected to the purpose. */
+  readonly isObjected: boolean;
 }
 
-/** Refuses a look-up of numbers whose holders objected to its purpose. Throws the Problem PURPOSE_REFUSED. */
-export async function refuseObjected(
-  database: Database,
+/**
+ * Asks the database once for all that bears on a look-up.
+ * @param restricting what the answer would be restricted by
+ */
+export async function rightsOf(
+  database: SelectSource,
   caller: Caller,
-  { purpose, numbers, feeds, range }: Objectable,
+  { purpose }: Restrictions,
+  lookup: Objectable,
   gone: AbortSignal,
-): Promise<void> {
-  if (caller.roles.has('privacy') || numbers.length === 0) return;
-  const [objected] = await database.select<{ objected: number }>(
-    'objections',
+): Promise<Rights> {
+  if (caller.roles.has('privacy')) return { restrictions: undefined, isObjected: false };
+  const objections = objectionsSql(database.database, lookup);
+  const [row] = await database.select<{ held: number; objected: number }>(
+    'rights',
     {
-      text: `SELECT count() > 0 AS objected FROM ${database.database}.objections FINAL
-WHERE lifted_by = '' AND purpose = {purpose: String} AND number IN {numbers: Array(String)}
-  AND held_from < ${moment('to_ms')} AND held_to > ${moment('from_ms')}${feeds === undefined ? '' : '\n  AND feed IN {feeds: Array(String)}'}`,
-      parameters: {
-        purpose,
-        numbers,
-        from_ms: range.fromMs,
-        to_ms: range.toMs,
-        ...(feeds === undefined ? {} : { feeds: ['', ...feeds] }),
-      },
+      text: `SELECT (SELECT count() > 0 FROM ${heldSql(database.database, { purpose })}) AS held,
+  ${objections === undefined ? '0' : `(${objections.text})`} AS objected`,
+      parameters: { ...purposeParameters({ purpose }), ...objections?.parameters },
     },
     gone,
   );
-  if (objected?.objected === 1) throw objectedProblem(purpose);
+  return { restrictions: row?.held === 1 ? { purpose } : undefined, isObjected: row?.objected === 1 };
+}
+
+/** Whether a holder of the numbers objected to the look-up; undefined where it names none. */
+function objectionsSql(
+  database: string,
+  { purpose, numbers, feeds, range }: Objectable,
+): Statement | undefined {
+  if (numbers.length === 0) return undefined;
+  return {
+    text: `SELECT count() > 0 FROM ${database}.objections FINAL
+WHERE lifted_by = '' AND purpose = {purpose: String} AND number IN {numbers: Array(String)}
+  AND held_from < ${moment('to_ms')} AND held_to > ${moment('from_ms')}${feeds === undefined ? '' : '\n  AND feed IN {feeds: Array(String)}'}`,
+    parameters: {
+      purpose,
+      numbers,
+      from_ms: range.fromMs,
+      to_ms: range.toMs,
+      ...(feeds === undefined ? {} : { feeds: ['', ...feeds] }),
+    },
+  };
+}
+
+/** Throws the Problem PURPOSE_REFUSED where a holder objected. */
+export function refuseObjected({ isObjected }: Rights, purpose: string): void {
+  if (isObjected) throw objectedProblem(purpose);
 }
 
 export function objectedProblem(purpose: string): Problem {

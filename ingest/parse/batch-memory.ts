@@ -49,6 +49,7 @@ interface Exports {
   e164_key(at: number, end: number): number;
   read_e164(from: number, end: number, text: number, key: number): number;
   read_ascii(from: number, end: number, text: number): number;
+  date_time(from: number, end: number, forms: number): number;
   append_field(from: number, end: number, to: number): number;
   accept_call(): void;
   list_rows(records: number, end: number, entries: number, byNumbers: number): void;
@@ -56,6 +57,9 @@ interface Exports {
   order_runs(from: number, end: number): number;
   gather(entries: number, count: number, columns: number): number;
 }
+
+/** What a time may have: bits for `BatchMemory.dateTime`. */
+export const DATE_TIME_FORM = { space: 1, letterT: 2, milliseconds: 4, zulu: 8 } as const;
 
 /** Columns of fixed width that `gather` writes, with bytes a value, in the order in which it wants their addresses. */
 const COLUMNS = {
@@ -241,6 +245,14 @@ export class BatchMemory {
   /** Writes the place of a text to the address `text`; false, and nothing written, where it is not ASCII. */
   readAscii(start: number, end: number, text: number): boolean {
     return this.#module.read_ascii(start, end, text) === 1;
+  }
+
+  /**
+   * The time in `[start, end)` in ms since 1970, as if UTC where it is local, where it is in the plainest notation in one of
+   * these forms (`DATE_TIME_FORM`); else NaN, also for a time that does not exist.
+   */
+  dateTime(start: number, end: number, forms: number): number {
+    return this.#module.date_time(start, end, forms);
   }
 
   /** Copies `[start, end)`, behind its length in 16 bits, to the address `to`; gives the address behind it. */

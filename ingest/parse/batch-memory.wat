@@ -75,6 +75,102 @@
     (i32.store offset=4 (local.get $text) (local.get $end))
     (i32.const 1))
 
+  ;; date_time(from, end, forms): ms since 1970, as if UTC, of the text in [from, end), which is `YYYY-MM-DD`, a space (forms
+  ;; has 1) or T (2), `hh:mm:ss`, and maybe `.mmm` (4), and maybe Z (8). NaN for all else: other notations, and times that
+  ;; do not exist, are left to start-time.ts. Sixteen places at once: digits are put side by side in pairs, and each pair
+  ;; becomes a number.
+  (func (export "date_time") (param $from i32) (param $end i32) (param $forms i32) (result f64)
+    (local $text v128) (local $digits v128) (local $tail i32) (local $length i32) (local $milliseconds i32)
+    (local $year i32) (local $month i32) (local $day i32) (local $hour i32) (local $minute i32) (local $second i32)
+    (local $leap i32) (local $days i32) (local $digit i32)
+    (local.set $length (i32.sub (local.get $end) (local.get $from)))
+    (if (i32.gt_u (i32.sub (local.get $length) (i32.const 19)) (i32.const 5)) (then (return (f64.const nan))))
+    (local.set $text (v128.load align=1 (local.get $from)))
+    (local.set $digit (i8x16.extract_lane_u 10 (local.get $text)))
+    (if (i32.eqz (i32.and (local.get $forms)
+          (i32.or (i32.eq (local.get $digit) (i32.const 32)) (i32.shl (i32.eq (local.get $digit) (i32.const 84)) (i32.const 1)))))
+      (then (return (f64.const nan))))
+    (local.set $digits (i8x16.sub (local.get $text) (i8x16.splat (i32.const 48))))
+    ;; a dash counts -3 there, a colon 10
+    (if (v128.any_true (v128.or
+          (v128.and (i8x16.gt_u (local.get $digits) (i8x16.splat (i32.const 9)))
+            (v128.const i8x16 -1 -1 -1 -1 0 -1 -1 0 -1 -1 0 -1 -1 0 -1 -1))
+          (v128.and (i8x16.ne (local.get $digits) (v128.const i8x16 0 0 0 0 -3 0 0 -3 0 0 0 0 0 10 0 0))
+            (v128.const i8x16 0 0 0 0 -1 0 0 -1 0 0 0 0 0 -1 0 0))))
+      (then (return (f64.const nan))))
+    (local.set $digits (i8x16.swizzle (local.get $digits)
+      (v128.const i8x16 0 1 2 3 5 6 8 9 11 12 14 15 -1 -1 -1 -1)))
+    (local.set $text (i32x4.dot_i16x8_s
+      (i16x8.extend_low_i8x16_s (local.get $digits)) (v128.const i16x8 1000 100 10 1 10 1 10 1)))
+    (local.set $year (i32.add (i32x4.extract_lane 0 (local.get $text)) (i32x4.extract_lane 1 (local.get $text))))
+    (local.set $month (i32x4.extract_lane 2 (local.get $text)))
+    (local.set $day (i32x4.extract_lane 3 (local.get $text)))
+    (local.set $text (i32x4.dot_i16x8_s
+      (i16x8.extend_high_i8x16_s (local.get $digits)) (v128.const i16x8 10 1 10 1 10 1 10 1)))
+    (local.set $hour (i32x4.extract_lane 0 (local.get $text)))
+    (local.set $minute (i32x4.extract_lane 1 (local.get $text)))
+    ;; `:ss`
+    (if (i32.ne (i32.load8_u offset=16 (local.get $from)) (i32.const 58)) (then (return (f64.const nan))))
+    (local.set $digit (i32.sub (i32.load8_u offset=17 (local.get $from)) (i32.const 48)))
+    (if (i32.gt_u (local.get $digit) (i32.const 5)) (then (return (f64.const nan))))
+    (local.set $second (i32.mul (local.get $digit) (i32.const 10)))
+    (local.set $digit (i32.sub (i32.load8_u offset=18 (local.get $from)) (i32.const 48)))
+    (if (i32.gt_u (local.get $digit) (i32.const 9)) (then (return (f64.const nan))))
+    (local.set $second (i32.add (local.get $second) (local.get $digit)))
+    ;; `.mmm`
+    (local.set $tail (i32.add (local.get $from) (i32.const 19)))
+    (if (i32.ge_u (local.get $length) (i32.const 23))
+      (then
+        (if (i32.eqz (i32.and (local.get $forms) (i32.const 4))) (then (return (f64.const nan))))
+        (if (i32.ne (i32.load8_u (local.get $tail)) (i32.const 46)) (then (return (f64.const nan))))
+        (local.set $tail (i32.add (local.get $tail) (i32.const 4)))
+        (local.set $length (i32.const -3))
+        (loop $digit_of_fraction
+          (local.set $digit (i32.sub (i32.load8_u (i32.add (local.get $tail) (local.get $length))) (i32.const 48)))
+          (if (i32.gt_u (local.get $digit) (i32.const 9)) (then (return (f64.const nan))))
+          (local.set $milliseconds (i32.add (i32.mul (local.get $milliseconds) (i32.const 10)) (local.get $digit)))
+          (local.set $length (i32.add (local.get $length) (i32.const 1)))
+          (br_if $digit_of_fraction (local.get $length)))))
+    ;; `Z`
+    (if (i32.lt_u (local.get $tail) (local.get $end))
+      (then
+        (if (i32.eqz (i32.and (local.get $forms) (i32.const 8))) (then (return (f64.const nan))))
+        (if (i32.ne (i32.load8_u (local.get $tail)) (i32.const 90)) (then (return (f64.const nan))))
+        (if (i32.ne (i32.add (local.get $tail) (i32.const 1)) (local.get $end)) (then (return (f64.const nan))))))
+    (if (i32.or (i32.or (i32.gt_u (local.get $hour) (i32.const 23)) (i32.gt_u (local.get $minute) (i32.const 59)))
+          (i32.or (i32.lt_u (local.get $year) (i32.const 1900)) (i32.gt_u (i32.sub (local.get $month) (i32.const 1)) (i32.const 11))))
+      (then (return (f64.const nan))))
+    ;; leap: by 4, and not by 100, or by 400
+    (local.set $leap (i32.and
+      (i32.eqz (i32.and (local.get $year) (i32.const 3)))
+      (i32.or (i32.ne (i32.rem_u (local.get $year) (i32.const 100)) (i32.const 0))
+        (i32.eqz (i32.rem_u (local.get $year) (i32.const 400))))))
+    ;; months have 31 days where they are odd up to July and even from August on
+    (if (i32.gt_u (i32.sub (local.get $day) (i32.const 1))
+          (i32.sub
+            (select
+              (i32.add (i32.const 28) (local.get $leap))
+              (i32.or (i32.const 30) (i32.xor (local.get $month) (i32.shr_u (local.get $month) (i32.const 3))))
+              (i32.eq (local.get $month) (i32.const 2)))
+            (i32.const 1)))
+      (then (return (f64.const nan))))
+    ;; days since 1970, in years that begin in March, so that the leap day is the last one
+    (if (i32.le_u (local.get $month) (i32.const 2))
+      (then
+        (local.set $year (i32.sub (local.get $year) (i32.const 1)))
+        (local.set $month (i32.add (local.get $month) (i32.const 12)))))
+    (local.set $days (i32.add
+      (i32.add
+        (i32.mul (local.get $year) (i32.const 365))
+        (i32.sub (i32.shr_u (local.get $year) (i32.const 2)) (i32.div_u (local.get $year) (i32.const 100))))
+      (i32.add
+        (i32.add (i32.div_u (local.get $year) (i32.const 400)) (i32.sub (local.get $day) (i32.const 719469)))
+        (i32.div_u (i32.sub (i32.mul (local.get $month) (i32.const 153)) (i32.const 457)) (i32.const 5)))))
+    (f64.add
+      (f64.mul (f64.convert_i32_s (local.get $days)) (f64.const 86400000))
+      (f64.convert_i32_s (i32.add (local.get $milliseconds) (i32.mul (i32.const 1000)
+        (i32.add (local.get $second) (i32.mul (i32.const 60) (i32.add (local.get $minute) (i32.mul (i32.const 60) (local.get $hour))))))))))
+
   ;; append_field(from, end, to): copies a field behind its length (16 bits), and gives the address behind the copy
   (func (export "append_field") (param $from i32) (param $end i32) (param $to i32) (result i32)
     (local $length i32)

@@ -3,9 +3,10 @@ import type { Feed } from '../../schemas/feed.ts';
 import { COLUMNS_MAX, DIRECTIONS, DURATION_MS_MAX, FIELD_BYTES_MAX, OUTCOMES } from '../../schemas/record.ts';
 import type { DurationUnit } from '../../schemas/formats/duration-unit.ts';
 import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
+import { TIME_KIND } from '../../schemas/formats/time-pattern.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
-import type { BatchMemory } from './batch-memory.ts';
+import { DATE_TIME_FORM, type BatchMemory } from './batch-memory.ts';
 import { CALL, sameText, TEXT } from './call-records.ts';
 import { LineColumns } from './line-columns.ts';
 import { ABSENT, type SplitLine } from './line-splitter.ts';
@@ -47,6 +48,17 @@ export function arenaBytes(lineBytes: number): number {
   const texts = Object.keys(TEXT).length * FIELD_BYTES_MAX;
   // Behind each field of the record id stands its length.
   return 4 * lineBytes + (CONVERTED_BYTES_MAX + 1) * texts + REWRITTEN_BYTES;
+}
+
+const UPPER_Z = 0x5a;
+/** Of each kind of notation, in which forms the module reads it (`DATE_TIME_FORM`); nearly all times are in one of them. */
+const PLAIN_FORMS = Int32Array.from({ length: Object.keys(TIME_KIND).length }, (_, kind) => formsOf(kind));
+
+function formsOf(kind: number): number {
+  const { space, letterT, milliseconds, zulu } = DATE_TIME_FORM;
+  if (kind === TIME_KIND.plain) return space;
+  if (kind === TIME_KIND.local) return space | letterT | milliseconds;
+  return kind === TIME_KIND.iso || kind === TIME_KIND.isoOrEpoch ? space | letterT | milliseconds | zulu : 0;
 }
 
 const UNKNOWN_DIRECTION = DIRECTIONS.indexOf('unknown');
@@ -216,8 +228,15 @@ export class LineReader {
   /** UTC ms of a time; NaN where it is none of its notation. */
   #readTime({ column, program, timeColumn, timeProgram }: TimePlan): number {
     const { bytes } = this.#memory;
-    let ms = this.#times.read(bytes, this.#starts[column]!, this.#ends[column]!, program);
-    const { absolute } = this.#times;
+    const start = this.#starts[column]!;
+    const end = this.#ends[column]!;
+    const forms = PLAIN_FORMS[program.kind]!;
+    let ms = forms === 0 ? Number.NaN : this.#memory.dateTime(start, end, forms);
+    let absolute = program.bareIsUtc || bytes[end - 1] === UPPER_Z;
+    if (Number.isNaN(ms)) {
+      ms = this.#times.read(bytes, start, end, program);
+      absolute = this.#times.absolute;
+    }
     if (timeColumn >= 0)
       ms += this.#times.read(bytes, this.#starts[timeColumn]!, this.#ends[timeColumn]!, timeProgram);
     return absolute || Number.isNaN(ms) ? ms : this.clock.toUtc(ms);

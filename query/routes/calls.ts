@@ -30,7 +30,7 @@ import type { CsvColumn } from '../../schemas/csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
 import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import { matches, writeReading, type NumberReading } from '../number-reading.ts';
-import { refuseObjected, restrictionsOf } from '../privacy.ts';
+import { refuseObjected, rightsOf } from '../privacy.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { writeTime } from '../times.ts';
 
@@ -126,20 +126,19 @@ async function lookUp(
   const { database, journal, metrics } = context;
   const gone = goneSignal(reply);
   // Of a prefix nobody knows whose numbers it will find: there those who object are hidden.
-  const purpose = search.reading.kind === 'prefix' ? headers.purpose : undefined;
-  const [feeds, restrictions] = await Promise.all([
+  const restricting = { purpose: search.reading.kind === 'prefix' ? headers.purpose : undefined };
+  const asked = { purpose: headers.purpose, ...objectable(search) };
+  const [feeds, rights] = await Promise.all([
     context.feeds.known(),
-    restrictionsOf(database, caller, { purpose }, gone),
+    rightsOf(database, caller, restricting, asked, gone),
   ]);
-  const filter = filterOf(context, search, feeds.keys(), restrictions);
+  const filter = filterOf(context, search, feeds.keys(), rights.restrictions);
   const lookup = lookupOf(asking, search);
-  const allowed = (): Promise<void> =>
-    refuseObjected(database, caller, { purpose: headers.purpose, ...objectable(search) }, gone);
   if (format === 'json')
     return journal.around(
       lookup,
       async () => {
-        await allowed();
+        refuseObjected(rights, headers.purpose);
         return answerOf(
           context,
           search,
@@ -153,7 +152,7 @@ async function lookUp(
     );
   await journal.started(lookup);
   const found = await journal.unlessFailed(lookup, async () => {
-    await allowed();
+    refuseObjected(rights, headers.purpose);
     return findSums(context, search, filter, gone);
   });
   const {

@@ -17,7 +17,7 @@ import { askedBy, rangeAsked, type Lookup } from '../journal.ts';
 import { readNumberList } from '../number-list.ts';
 import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';
-import { refuseObjected, restrictionsOf, type Restrictions } from '../privacy.ts';
+import { refuseObjected, rightsOf, type Restrictions } from '../privacy.ts';
 import {
   recordsSql,
   withheldRecordsSql,
@@ -101,18 +101,18 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       const lookup = { ...askedBy(request.id, caller, request.headers), ...lookupOf(question, format) };
       const term = { months: context.retentionMonths, nowMs: Date.now() };
       const asked = { feeds: undefined, range: question.range, zone: question.zone, term };
-      const restrictions = await restrictionsOf(database, caller, { purpose: undefined }, gone);
+      const restricting = { purpose: undefined };
+      const rights = await rightsOf(database, caller, restricting, objectable(question, purpose), gone);
+      const { restrictions } = rights;
       const filter = filterOf(context, question, term, [...feeds.keys()], storedUntil, format, restrictions);
       const statement = recordsSql(database.database, filter);
       const toRecord = recordWriter(context, question.zone);
-      const allowed = (): Promise<void> =>
-        refuseObjected(database, caller, objectable(question, purpose), gone);
       const complete = completenessOf(asked, feeds, faults, topicsOf(context));
       const withheld = question.withheld ?? (await countWithheld(context, filter, restrictions, gone));
       const about = { ...aboutOf(question, storedUntil, complete), withheld };
       if (format !== 'json') {
         await journal.started(lookup);
-        await journal.unlessFailed(lookup, allowed);
+        await journal.unlessFailed(lookup, async () => refuseObjected(rights, purpose));
         const rows = mapRows(database.stream<RecordRow>('records', statement, gone), toRecord);
         reply.header('stored-until', about.stored_until);
         const finished = (count: number, isWhole: boolean): Promise<void> =>
@@ -122,7 +122,7 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       const rows = await journal.around(
         lookup,
         async () => {
-          await allowed();
+          refuseObjected(rights, purpose);
           return database.select<RecordRow>('records', statement, gone);
         },
         (found) => Math.min(found.length, question.limit),
