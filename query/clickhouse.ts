@@ -84,7 +84,7 @@ export class QueryDatabase {
 
   /** Rows of `callsSql`. Aborting the signal ends the query in the server too. */
   async calls(statement: Statement, signal: AbortSignal): Promise<CallRow[]> {
-    return this.#rows('calls', statement, signal);
+    return this.#rows('calls', statement, signal, PAGE_SETTINGS);
   }
 
   /**
@@ -222,13 +222,18 @@ FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY 
     await this.#streamClient.close();
   }
 
-  async #rows<Row>(what: string, { text, parameters }: Statement, signal?: AbortSignal): Promise<Row[]> {
+  async #rows<Row>(
+    what: string,
+    { text, parameters }: Statement,
+    signal?: AbortSignal,
+    more: ClickHouseSettings = {},
+  ): Promise<Row[]> {
     return this.#run(what, async () => {
       const result = await this.#client.query({
         query: text,
         query_params: { ...parameters },
         format: 'JSONEachRow',
-        clickhouse_settings: this.#readSettings,
+        clickhouse_settings: { ...this.#readSettings, ...more },
         ...(signal === undefined ? {} : { abort_signal: signal }),
       });
       return result.json<Row>();
@@ -243,6 +248,13 @@ FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY 
     }
   }
 }
+
+/** Of pages of calls: few rows, where planning costs more than reading. */
+const PAGE_SETTINGS: ClickHouseSettings = {
+  query_plan_optimize_lazy_materialization: 0,
+  compile_expressions: 0,
+  compile_sort_description: 0,
+};
 
 /** Where statements are asked, of this database. */
 export type SelectSource = Pick<QueryDatabase, 'database' | 'select'>;

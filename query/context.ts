@@ -11,6 +11,7 @@ import { LIMIT_DEFAULT } from '../schemas/api.ts';
 import type { ApiRole } from '../schemas/api-key.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { StoredSettings } from '../schemas/stored-settings.ts';
+import type { AskedTogether } from './asked-together.ts';
 import { ApiKeys, type Caller } from './auth.ts';
 import { CallIds } from '../schemas/call-id.ts';
 import type { CallsCursorPlace } from './calls-search.ts';
@@ -23,6 +24,7 @@ import { Journal } from './journal.ts';
 import type { JournalPlace } from './journal-sql.ts';
 import { QueryMetrics } from './metrics.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
+import { anyRights } from './privacy.ts';
 import { Problem } from './problem.ts';
 import type { RecordsPlace } from './records-sql.ts';
 import { isTimeZone } from './times.ts';
@@ -70,6 +72,7 @@ export interface QueryContext {
   readonly tokens: JwtCallers | undefined;
   readonly wrongKeys: WrongKeys;
   readonly feeds: Feeds;
+  readonly rights: AskedTogether<boolean>;
   readonly journal: Journal;
   /** The HMAC key of the journal, and those that it had before. */
   readonly journalKeys: readonly Uint8Array[];
@@ -102,6 +105,7 @@ export function createContext(
       settings.feeds.map(({ name }) => name),
       { progress: () => database.feedProgress(), faultsSince: (ms) => findFaults(database, ms) },
     ),
+    rights: anyRights(database),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
     journalKeys,
     journalCursors: new Cursors(identityKey, 'journal'),

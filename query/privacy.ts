@@ -1,7 +1,9 @@
 import { moment } from '../schemas/sql-time.ts';
+import { AskedTogether } from './asked-together.ts';
 import type { Caller } from './auth.ts';
 import type { Statement } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
+import type { QueryContext } from './context.ts';
 import type { Range } from './cursor.ts';
 import { Problem } from './problem.ts';
 
@@ -31,18 +33,30 @@ export interface Rights {
   readonly isObjected: boolean;
 }
 
+const NO_RIGHTS: Rights = { restrictions: undefined, isObjected: false };
+
+/** Whether persons asked for anything at all: in most installations nobody does, and one question serves many look-ups. */
+export function anyRights(database: SelectSource): AskedTogether<boolean> {
+  const text = `SELECT (SELECT count() FROM ${database.database}.restrictions) + (SELECT count() FROM ${database.database}.objections) > 0 AS some`;
+  return new AskedTogether(async () => {
+    const never = new AbortController().signal;
+    const [row] = await database.select<{ some: number }>('rights', { text, parameters: {} }, never);
+    return row?.some === 1;
+  });
+}
+
 /**
- * Asks the database once for all that bears on a look-up.
+ * Asks the database for all that bears on a look-up.
  * @param restricting what the answer would be restricted by
  */
 export async function rightsOf(
-  database: SelectSource,
+  { database, rights }: Pick<QueryContext, 'database' | 'rights'>,
   caller: Caller,
   { purpose }: Restrictions,
   lookup: Objectable,
   gone: AbortSignal,
 ): Promise<Rights> {
-  if (caller.roles.has('privacy')) return { restrictions: undefined, isObjected: false };
+  if (caller.roles.has('privacy') || !(await rights.ask())) return NO_RIGHTS;
   const objections = objectionsSql(database.database, lookup);
   const [row] = await database.select<{ held: number; objected: number }>(
     'rights',

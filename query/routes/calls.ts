@@ -130,7 +130,7 @@ async function lookUp(
   const asked = { purpose: headers.purpose, ...objectable(search) };
   const [feeds, rights] = await Promise.all([
     context.feeds.known(),
-    rightsOf(database, caller, restricting, asked, gone),
+    rightsOf(context, caller, restricting, asked, gone),
   ]);
   const filter = filterOf(context, search, feeds.keys(), rights.restrictions);
   const lookup = lookupOf(asking, search);

@@ -102,7 +102,7 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       const term = { months: context.retentionMonths, nowMs: Date.now() };
       const asked = { feeds: undefined, range: question.range, zone: question.zone, term };
       const restricting = { purpose: undefined };
-      const rights = await rightsOf(database, caller, restricting, objectable(question, purpose), gone);
+      const rights = await rightsOf(context, caller, restricting, objectable(question, purpose), gone);
       const { restrictions } = rights;
       const filter = filterOf(context, question, term, [...feeds.keys()], storedUntil, format, restrictions);
       const statement = recordsSql(database.database, filter);
