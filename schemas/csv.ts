@@ -1,5 +1,4 @@
 import { format } from 'fast-csv';
-import { pipeline, Readable } from 'node:stream';
 
 /** What a field of an answer's row can be. */
 export type CsvValue = string | number | boolean | null | readonly string[];
@@ -46,17 +45,21 @@ export async function* encodeCsv<Row extends object>(
   batches: AsyncIterable<readonly Row[]>,
   columns: readonly CsvColumn<Row>[],
 ): AsyncGenerator<Buffer> {
-  async function* lines(): AsyncGenerator<string[]> {
-    for await (const rows of batches)
-      for (const row of rows) yield columns.map(({ name, isText }) => cellOf(row[name] as CsvValue, isText));
-  }
   const csv = format({
     headers: columns.map(({ name }) => name),
     alwaysWriteHeaders: true,
     rowDelimiter: '\r\n',
     includeEndRowDelimiter: true,
   });
-  // What fails comes out of the last stream too, below.
-  pipeline(Readable.from(lines()), csv, () => undefined);
+  // What fails comes out of the last loop.
+  csv.on('error', () => undefined);
+  for await (const rows of batches) {
+    for (const row of rows)
+      csv.write(columns.map(({ name, isText }) => cellOf(row[name] as CsvValue, isText)));
+    // It formats while it is written to, or read where it was full: a stream of rows would cost more than the rows.
+    for (let piece = csv.read() as Buffer | null; piece !== null; piece = csv.read() as Buffer | null)
+      yield piece;
+  }
+  csv.end();
   for await (const piece of csv) yield piece as Buffer;
 }
