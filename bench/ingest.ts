@@ -1,7 +1,3 @@
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { arch, cpus, release, totalmem } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { STORED_SETTINGS } from '../schemas/migrations.ts';
@@ -10,8 +6,9 @@ import { captureBlocks, insertBatches, readTopic, type CapturedBatch } from './f
 import { IDENTITY_KEY } from './packed-batches.ts';
 import { kafkaEngineDone, startKafkaEngine, stopKafkaEngine } from './peers/kafka-engine.ts';
 import { cpuSeconds } from './process-usage.ts';
-import { median, medianAndRange, textTable } from './table.ts';
-import { brokenThresholds, readThresholds, type Held } from './thresholds.ts';
+import { benchHost, FIGURES, finishPart, OURS, type Check, type Figure } from './result.ts';
+import { groupBy, median, medianAndRange, textTable } from './table.ts';
+import { readThresholds } from './thresholds.ts';
 import { PACKINGS, sendWorkload, Workload, type Packing } from './workload.ts';
 import { wholeNumber } from './whole-number.ts';
 
@@ -20,8 +17,6 @@ import { wholeNumber } from './whole-number.ts';
  * engine, in interleaved rounds on the same records; and the floor, the same blocks inserted from files. CPU is
  * counted until merges are quiet. Exits 1 where a threshold is broken.
  */
-const RESULTS = fileURLToPath(new URL('../../.cache/bench/', import.meta.url));
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CONSUMERS = [1, 2] as const;
 const PROCESSES = [1, 2] as const;
 
@@ -273,11 +268,7 @@ function microseconds(seconds: number): number {
 }
 
 function cpuTable(measured: readonly Measured[]): string {
-  const groups = new Map<string, Measured[]>();
-  for (const one of measured) {
-    const name = `${one.packing}: ${one.who}`;
-    groups.set(name, [...(groups.get(name) ?? []), one]);
-  }
+  const groups = groupBy(measured, (one) => `${one.packing}: ${one.who}`);
   const shown = (list: readonly Measured[], value: (one: Measured) => number): string =>
     medianAndRange(list.map((one) => microseconds(value(one))));
   return textTable(
@@ -335,44 +326,40 @@ function floorShares(measured: readonly Measured[]): number[] {
   return wall((who) => who.startsWith('floor')).map((floor, round) => floor / ours[round]!);
 }
 
-function commit(): string {
-  try {
-    return execFileSync('git', ['describe', '--always', '--dirty'], {
-      cwd: ROOT,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-  } catch {
-    return 'unknown';
+/** One figure a competitor and topic, with a value a round. */
+function figuresOf(measured: readonly Measured[]): Figure[] {
+  const figures: Figure[] = [];
+  for (const list of groupBy(measured, (one) => `${one.packing}: ${one.who}`).values()) {
+    const { who, packing } = list[0]!;
+    const add = (name: string, unit: string, value: (one: Measured) => number): void => {
+      const values = list.map(value);
+      if (values.some((found) => found !== 0)) figures.push({ name, unit, who, case: packing, values });
+    };
+    add(FIGURES.cpu, 'us', (one) => microseconds(cpu(one)));
+    add(FIGURES.programCpu, 'us', (one) => microseconds(one.program));
+    add(FIGURES.clickhouseCpu, 'us', (one) => microseconds(one.clickhouse));
+    add(FIGURES.mergesCpu, 'us', (one) => microseconds(one.merges));
+    add(FIGURES.brokerCpu, 'us', (one) => microseconds(one.broker));
+    add(FIGURES.rate, '1/s', (one) => OPTIONS.records / one.seconds);
+    add(FIGURES.peakMemory, 'MB', (one) => one.peakBytes / 2 ** 20);
   }
+  return figures;
 }
 
-async function machine(
-  bench: BenchServers,
-): Promise<{ readonly cores: number; readonly [property: string]: unknown }> {
-  const [clickhouse] = await bench.database.rows<{ version: string }>('SELECT version() AS version');
-  return {
-    cores: cpus().length,
-    cpu: cpus()[0]?.model,
-    memory_gigabytes: Math.round(totalmem() / 2 ** 30),
-    system: `${release()} ${arch()}`,
-    node: process.version,
-    clickhouse: clickhouse!.version,
-    commit: commit(),
-  };
-}
-
-function save(result: unknown): string {
-  mkdirSync(RESULTS, { recursive: true });
-  const path = `${RESULTS}ingest-${new Date().toISOString().replaceAll(/[:.]/g, '-')}.json`;
-  writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
-  return path;
+/** `checkEndState` has thrown where this is not so. */
+function checksOf(measured: readonly Measured[]): Check[] {
+  return [...groupBy(measured, ({ who }) => who).keys()].map((who) => ({
+    what: 'every record once, in both tables, the same as all others have it',
+    who,
+    passed: true,
+    detail: 'lost 0, twice 0, altered 0',
+  }));
 }
 
 await withBenchServers(async (bench) => {
+  const host = await benchHost(bench);
   const prepared = await prepare(bench);
   const { workload, messages } = prepared;
-  const host = await machine(bench);
   say(
     `${workload.records} records of ${Math.round(workload.bytes / workload.records)} bytes over ${OPTIONS.days} days; ` +
       `${messages.packed} packed and ${messages.single} single messages in 4 partitions; ${OPTIONS.rounds} rounds`,
@@ -414,18 +401,42 @@ await withBenchServers(async (bench) => {
   say(`peak resident memory of cdrhouse: ${peakMegabytes.toFixed(0)} MB`);
 
   const limits = readThresholds();
-  const held: Held[] = [
-    { what: 'CPU ratio, packed', value: median(packed), max: limits.packed_cpu_ratio_max },
-    { what: 'CPU ratio, single', value: median(single), max: limits.single_cpu_ratio_max },
-    { what: 'share of the floor', value: median(shares), min: limits.share_of_floor_min },
-    { what: 'peak memory in MB', value: peakMegabytes, max: limits.peak_memory_megabytes_max },
-  ];
-  const broken = brokenThresholds(held);
-  const path = save({ host, options: OPTIONS, messages, start, measured, reads, held, broken });
-  say(`written to ${path}`);
-  for (const { what, value, min, max } of broken)
-    say(
-      `BROKEN: ${what} is ${value.toFixed(2)}, allowed is ${min === undefined ? `at most ${max}` : `at least ${min}`}`,
-    );
-  process.exitCode = broken.length === 0 ? 0 : 1;
+  const figure = (name: string, packing: Packing, ratio: readonly number[]): Figure => {
+    return { name, unit: '', who: OURS, case: packing, values: ratio };
+  };
+  finishPart(host, {
+    part: 'ingest',
+    settings: {
+      ...OPTIONS,
+      bytes_a_record: Math.round(workload.bytes / workload.records),
+      messages,
+      order: 'as calls end: number keys are in no order',
+      fsync: 'after each insert',
+      merges: 'counted until none has run for 2 s',
+      start_of_program: start,
+    },
+    figures: [
+      ...figuresOf(measured),
+      ...reads.map(({ packing, cpuSeconds: used }) => ({
+        name: FIGURES.cpu,
+        unit: 'us',
+        who: 'floor: Kafka read without parsing',
+        case: packing,
+        values: [microseconds(used)],
+      })),
+      figure(FIGURES.peerRatio, 'packed', packed),
+      figure(FIGURES.peerRatio, 'single', single),
+      figure(FIGURES.floorShare, 'packed', shares),
+    ],
+    checks: checksOf(measured),
+    held: [
+      { what: 'CPU ratio, packed', value: median(packed), max: limits.packed_cpu_ratio_max },
+      { what: 'CPU ratio, single', value: median(single), max: limits.single_cpu_ratio_max },
+      { what: 'share of the floor', value: median(shares), min: limits.share_of_floor_min },
+      { what: 'peak memory in MB', value: peakMegabytes, max: limits.peak_memory_megabytes_max },
+    ],
+    notes: [
+      'Start and end of each process are not counted; the end state of each run is compared by a hash over all columns.',
+    ],
+  });
 });

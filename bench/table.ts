@@ -24,3 +24,14 @@ export function medianAndRange(values: readonly number[], digits = 2): string {
   const range = `(${shown(Math.min(...values))} to ${shown(Math.max(...values))})`;
   return values.length < 2 ? shown(median(values)) : `${shown(median(values))} ${range}`;
 }
+
+/** Groups by what they have in common; the groups in the order in which each came first. */
+export function groupBy<T>(list: readonly T[], name: (one: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of list) {
+    const group = groups.get(name(one));
+    if (group === undefined) groups.set(name(one), [one]);
+    else group.push(one);
+  }
+  return groups;
+}
