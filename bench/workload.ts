@@ -12,18 +12,17 @@ export type Packing = 'packed' | 'single';
 export const PACKINGS: readonly Packing[] = ['packed', 'single'];
 
 /**
- * Synthetic canonical-csv records in the order in which calls end: number keys are in no order. They are the
- * first `days` of the last calendar year, so that one month is one month: a batch of live traffic falls into
- * one partition of the tables or two, one of an archive into many (`days` 365).
+ * Synthetic canonical-csv records in the order in which calls end: number keys are in no order. A batch of live
+ * traffic falls into one partition of the tables or two, one of an archive into many (`days` 365).
  */
 export class Workload {
   readonly records: number;
   readonly bytes: number;
   readonly #chunks: Buffer[] = [];
 
-  constructor(records: number, days: number) {
-    const { from, to } = lastCalendarYear(Date.now());
-    const traffic = new Traffic(SEED, records, { from, to: Math.min(to, from + days * DAY_MS) });
+  /** @param from UTC ms of the first day; default: that of the last calendar year, so that one month is one month */
+  constructor(records: number, days: number, from = lastCalendarYear(Date.now()).from) {
+    const traffic = new Traffic(SEED, records, { from, to: from + days * DAY_MS });
     for (let first = 0; first < records; first += CHUNK_LINES) {
       const length = Math.min(CHUNK_LINES, records - first);
       const lines = Array.from({ length }, (_, index) => traffic.line(first + index));
