@@ -30,7 +30,14 @@ export const FIGURES = {
   latencyP50: 'timestamp to queryable, p50',
   latencyP95: 'timestamp to queryable, p95',
   latencyP99: 'timestamp to queryable, p99',
+  /** On disk, of one table. */
+  bytesACall: 'bytes a call on disk',
+  /** What the primary keys of both tables hold in the memory of ClickHouse. */
+  keyBytesACall: 'bytes a call in memory, primary keys',
 } as const;
+
+/** Before the name of a figure: the exponent with which it grows with the number of stored calls. */
+export const EXPONENT = 'exponent of: ';
 
 /** `who` of what is this project's: `cdrhouse`, `cdrhouse, 2 processes`. */
 export const OURS = 'cdrhouse';

@@ -26,6 +26,27 @@ export interface Thresholds {
     readonly csv_ratio_max: number;
     readonly csv_memory_growth_max: number;
   };
+  /** Exponents with which a figure grows with the number of stored calls: 0 is flat, 1 as they do. */
+  readonly growth: {
+    readonly ingest_exponent_max: number;
+    readonly ingest_without_merges_exponent_max: number;
+    readonly look_up_exponent_max: number;
+    readonly usage_of_one_exponent_max: number;
+    readonly usage_of_all_exponent_max: number;
+    /** Peak of the program, ingest and the API each. */
+    readonly memory_exponent_max: number;
+  };
+  /** CPU of ClickHouse and the program together. */
+  readonly retention: {
+    /** A sweep of one month against reading that month once in both tables and dropping it. */
+    readonly sweep_ratio_max: number;
+    /** An erasure against a plain ALTER … DELETE of the same calls in both tables. */
+    readonly erase_ratio_max: number;
+  };
+  /** What docs/capacity.md says of one day against that day: smaller by the larger of both. */
+  readonly capacity: {
+    readonly prediction_ratio_min: number;
+  };
 }
 
 export function readThresholds(): Thresholds {

@@ -21,6 +21,8 @@ const LINES = {
 export type LineFormat = keyof typeof LINES;
 
 export interface WorkloadOptions {
+  /** UTC ms of the first day. @default that of the last calendar year, so that one month is one month */
+  readonly from?: number;
   /** @default 'canonical-csv' */
   readonly format?: LineFormat;
   /** Share of the records that are the same bytes as one before, anywhere before. @default 0 */
@@ -39,8 +41,8 @@ export interface WorkloadFacts {
 
 /**
  * Synthetic records in the order in which calls end: number keys are in no order, and starts in none within the length
- * of a call (`order`). They are the first `days` of the last calendar year, so that one month is one month: a batch of
- * live traffic falls into one partition of the tables or two, one of an archive into many (`days` 365).
+ * of a call (`order`). A batch of live traffic falls into one partition of the tables or two, one of an archive into many
+ * (`days` 365).
  */
 export class Workload implements WorkloadFacts {
   readonly records: number;
@@ -51,8 +53,8 @@ export class Workload implements WorkloadFacts {
 
   constructor(records: number, days: number, options: WorkloadOptions = {}) {
     const { format = 'canonical-csv', duplicates = 0 } = options;
-    const { from, to } = lastCalendarYear(Date.now());
-    const traffic = new Traffic(SEED, records, { from, to: Math.min(to, from + days * DAY_MS) });
+    const { from = lastCalendarYear(Date.now()).from } = options;
+    const traffic = new Traffic(SEED, records, { from, to: from + days * DAY_MS });
     const random = new Random(SEED, records);
     const rows = { cdr: 0, cdrByNumber: 0 };
     const falls = { callingNumber: 0, start: 0 };
