@@ -2,7 +2,7 @@ import autocannon from 'autocannon';
 import type { BenchServers } from './bench-servers.ts';
 import { runCdrhouse, serveCdrhouse, type RunOptions, type Served } from './cdrhouse-run.ts';
 import { blockPrefix, lastMonths, storeCalls, subscriberNumber, type StoredCalls } from './stored-calls.ts';
-import { median } from './table.ts';
+import { median, percentile } from './table.ts';
 
 /** The API over stored calls, and the questions that a bench asks it. */
 const TOPIC = 'cdr';
@@ -120,10 +120,6 @@ export async function ask(
   if (errors + timeouts + non2xx > 0)
     throw new Error(`${errors} errors, ${timeouts} timeouts, ${non2xx} answers that are no 2xx`);
   return milliseconds.sort((a, b) => a - b);
-}
-
-function percentile(sorted: readonly number[], share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
 /** What the rounds of one question took, in ms: the median over the rounds of each percentile. */

@@ -18,6 +18,11 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** The value that so many of the others are below, nearest rank; the list is sorted and ascending. */
+export function percentile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
 /** Median and range: `2.31 (2.20 to 2.44)`. */
 export function medianAndRange(values: readonly number[], digits = 2): string {
   const shown = (value: number): string => value.toFixed(digits);

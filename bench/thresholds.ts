@@ -8,9 +8,19 @@ export interface Thresholds {
   /** CPU of cdrhouse and ClickHouse a record, against the peer's. */
   readonly packed_cpu_ratio_max: number;
   readonly single_cpu_ratio_max: number;
+  readonly asterisk_cpu_ratio_max: number;
+  /** One record of ten was sent before: against the peer, and against cdrhouse without duplicates. */
+  readonly dedup_cpu_ratio_max: number;
+  readonly duplicates_cpu_ratio_max: number;
+  /** Both tables of cdrhouse against one table of the Kafka engine, and of a naive consumer. */
+  readonly packed_minimum_cpu_ratio_max: number;
+  readonly single_minimum_cpu_ratio_max: number;
+  readonly naive_cpu_ratio_max: number;
   readonly peak_memory_megabytes_max: number;
   /** End-to-end rate against that of inserting the same blocks from files; packed topic. */
   readonly share_of_floor_min: number;
+  /** Kafka timestamp to queryable, p99, against that of the Kafka engine. */
+  readonly latency_p99_ratio_max: number;
   /** By format, CPU a record of parsing alone against that of canonical-csv. */
   readonly parse_ratio_max: Readonly<Record<string, number>>;
   /** Of the HTTP API. */
