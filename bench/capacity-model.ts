@@ -216,6 +216,13 @@ const COMMANDS: Readonly<Record<string, string>> = {
   capacity: 'make bench-capacity',
 };
 
+/** Commands that must have run before; those of which there is a result are left out. */
+export function missingCommands(results: readonly SavedResult[]): string[] {
+  return Object.entries(COMMANDS)
+    .filter(([part]) => part !== 'capacity' && results.every((result) => result.part !== part))
+    .map(([, command]) => command);
+}
+
 /**
  * The inputs out of the results of the parts. Throws where one is missing, and says which command brings it.
  * @param results one of each part

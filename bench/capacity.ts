@@ -8,6 +8,7 @@ import {
   agreement,
   capacityTables,
   CHECKED_LOAD,
+  missingCommands,
   predictDay,
   readInputs,
   type Prediction,
@@ -146,6 +147,9 @@ function finishDay(host: Host, others: readonly SavedResult[], figures: readonly
   });
 }
 
+const others = readNewestResults().filter(({ part }) => part !== 'capacity');
+const missing = missingCommands(others);
+if (missing.length > 0) throw new Error(`results are missing; run first: ${missing.join(', ')}`);
 if (values['write-only']) {
   const results = readNewestResults();
   const inputs = readInputs(results);
@@ -154,7 +158,6 @@ if (values['write-only']) {
 } else {
   await withBenchServers(async (bench) => {
     const host = await benchHost(bench);
-    const others = readNewestResults().filter(({ part }) => part !== 'capacity');
     finishDay(host, others, await storeDay(bench));
   });
 }
