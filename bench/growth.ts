@@ -154,7 +154,7 @@ async function sendRounds(bench: BenchServers, newestMonthMs: number): Promise<v
   await runCdrhouse(bench, { database: 'bench_topics', topic: EMPTY_TOPIC }, 'migrate');
   for (let round = 1; round <= OPTIONS.rounds; round++) {
     const from = newestMonthMs + (round - 1) * DAYS_A_ROUND * DAY_MS;
-    const workload = new Workload(OPTIONS.records, DAYS_A_ROUND, from);
+    const workload = new Workload(OPTIONS.records, DAYS_A_ROUND, { from });
     await runCdrhouse(bench, { database: 'bench_topics', topic: topicOf(round) }, 'migrate');
     await sendWorkload(workload, 'packed', bench.servers.kafka, topicOf(round));
   }
