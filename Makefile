@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test fuzz soak demo dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-query clean
+.PHONY: help setup build check format test-unit test fuzz soak demo dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-query bench-growth bench-retention bench-capacity bench-report clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -65,6 +65,7 @@ bench: build ## how fast, against whom, and whether a record is lost (10 minutes
 	node dist/bench/ingest.js $(OPTIONS) || status=1; \
 	node dist/bench/latency.js $(OPTIONS) || status=1; \
 	node dist/bench/delivery.js $(OPTIONS) || status=1; \
+	node dist/bench/report.js || status=1; \
 	exit $$status
 
 bench-parse: build ## CPU per record of one parse worker by format; OPTIONS="--records 100000 --rounds 9 --formats 3cx,delimited"
@@ -87,6 +88,18 @@ bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS
 
 bench-query: build ## the API on 50 million calls, beside a tenth of them (30 minutes, 5 GB); OPTIONS="--calls 5000000"
 	node dist/bench/query.js $(OPTIONS)
+
+bench-growth: build ## what grows with 1, 5, 20 and 50 million stored calls (20 minutes, 8 GB); OPTIONS="--calls 1000000,5000000"
+	node dist/bench/growth.js $(OPTIONS)
+
+bench-retention: build ## a sweep of one month and an erasure of one number among 50 million calls (10 minutes, 10 GB); OPTIONS="--calls 5000000"
+	node dist/bench/retention.js $(OPTIONS)
+
+bench-capacity: build ## a day of a million calls against what the other results foretell; writes the tables of docs/capacity.md; OPTIONS="--write-only"
+	node dist/bench/capacity.js $(OPTIONS)
+
+bench-report: build ## the newest results as a summary and as bench/results/report.html
+	node dist/bench/report.js
 
 dial-plans: build ## schemas/dial-plans.ts anew from the installed libphonenumber-js
 	node dist/deploy/dial-plans/main.js

@@ -34,6 +34,8 @@ export const FIGURES = {
   bytesACall: 'bytes a call on disk',
   /** What the primary keys of both tables hold in the memory of ClickHouse. */
   keyBytesACall: 'bytes a call in memory, primary keys',
+  /** In the broker's log, one copy. */
+  kafkaBytes: 'bytes a record in Kafka',
 } as const;
 
 /** Before the name of a figure: the exponent with which it grows with the number of stored calls. */
