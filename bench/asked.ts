@@ -85,14 +85,17 @@ export type Question = (stored: StoredCalls) => string;
 
 export const QUESTIONS = {
   number: (stored) => callsPath(anyNumber(stored), closedMonth(stored)),
+  calling: (stored) => callsPath(anyNumber(stored), closedMonth(stored), 'calling'),
+  displayed: (stored) => callsPath(anyNumber(stored), closedMonth(stored), 'displayed'),
+  dialed: (stored) => callsPath(anyNumber(stored), closedMonth(stored), 'dialed'),
   openMonth: (stored) => callsPath(anyNumber(stored), openMonth(stored)),
   prefix: (stored) =>
     callsPath(blockPrefix(Math.floor(Math.random() * stored.subscribers)), closedMonth(stored)),
   usageOfOne: (stored) => usagePath(closedMonth(stored), anyNumber(stored)),
 } satisfies Record<string, Question>;
 
-function callsPath(number: string, { from, to }: Month): string {
-  return `/v1/calls?${new URLSearchParams({ number, from, to }).toString()}`;
+function callsPath(number: string, { from, to }: Month, role = 'any'): string {
+  return `/v1/calls?${new URLSearchParams({ number, role, from, to }).toString()}`;
 }
 
 export function usagePath({ from, to }: Month, number?: string): string {

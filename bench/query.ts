@@ -16,8 +16,10 @@ import {
   type Question,
 } from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
+import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { peakMemoryBytes } from './process-usage.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
+import { SteadyLoad } from './steady-load.ts';
 import type { StoredCalls } from './stored-calls.ts';
 import { median, textTable } from './table.ts';
 import { readThresholds, type Held } from './thresholds.ts';
@@ -47,6 +49,9 @@ const OPTIONS = {
 const WHOLE = 'cdrhouse';
 const TENTH = 'cdrhouse_tenth';
 const CSV_ROWS = 1_000_000;
+const LIVE_TOPIC = 'live';
+/** Calls a second. */
+const LIVE_RATE = 5000;
 const HOUR_MS = 3_600_000;
 
 function say(text: string): void {
@@ -58,6 +63,9 @@ interface Both {
   readonly whole: Rounds;
   readonly tenth: Rounds;
 }
+
+/** Of some questions a tenth was not asked. */
+type AtLeastWhole = Pick<Both, 'whole'> & { readonly tenth: Rounds | undefined };
 
 /** Rounds of the question in turn on both, the first of each unmeasured. */
 async function measure(whole: Asked, tenth: Asked, question: Question, connections: number): Promise<Both> {
@@ -73,6 +81,27 @@ async function measure(whole: Asked, tenth: Asked, question: Question, connectio
     }
   }
   return both;
+}
+
+/** Rounds of the question while ingest stores new calls at a steady rate. */
+async function measureBesideIngest(bench: BenchServers, asked: Asked, question: Question): Promise<Rounds> {
+  const { seconds, connections } = OPTIONS;
+  const run = { database: asked.name, topic: LIVE_TOPIC };
+  await runCdrhouse(bench, run, 'migrate');
+  const ingest = await startIngest(bench, run);
+  const load = new SteadyLoad(bench.servers.kafka, LIVE_TOPIC, LIVE_RATE);
+  const rounds = new Rounds(seconds);
+  for (let round = 0; round <= OPTIONS.rounds; round++) {
+    const took = await ask(asked, question, { connections, seconds });
+    if (round > 0) rounds.add(took);
+  }
+  const sent = await load.stop();
+  await ingest.stop();
+  const [row] = await bench.database.rows<{ calls: number }>(
+    `SELECT count() AS calls FROM ${asked.name}.cdr FINAL WHERE start_at >= now() - INTERVAL 1 DAY`,
+  );
+  say(`beside ingest: ${sent} calls were sent, ${row!.calls} of them stored when it ended`);
+  return rounds;
 }
 
 /** Reads an answer to its end and throws it away; seconds and lines. */
@@ -143,7 +172,7 @@ GROUP BY calling_number ORDER BY calling_number LIMIT 101 FORMAT Null`),
 
 interface Answered {
   readonly what: string;
-  readonly both: Both;
+  readonly both: AtLeastWhole;
   /** p99, ms. */
   readonly wanted: string;
 }
@@ -162,24 +191,29 @@ function latencyTable(answered: readonly Answered[]): string {
     ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
     answered.flatMap(({ what, both, wanted }) => [
       row(what, both.whole.latency(), wanted),
-      row('  the same at a tenth of the calls', both.tenth.latency(), ''),
+      ...(both.tenth === undefined
+        ? []
+        : [row('  the same at a tenth of the calls', both.tenth.latency(), '')]),
     ]),
   );
 }
 
 function figuresOf({ what, both }: Answered): Figure[] {
-  return [
+  const sizes = [
     { rounds: both.whole, calls: OPTIONS.calls },
     { rounds: both.tenth, calls: Math.round(OPTIONS.calls / 10) },
-  ].flatMap(({ rounds, calls }) =>
-    [50, 95, 99].map((percent) => ({
-      name: `answer, p${percent}`,
-      unit: 'ms',
-      who: OURS,
-      case: what,
-      values: rounds.percentiles(percent / 100),
-      calls,
-    })),
+  ];
+  return sizes.flatMap(({ rounds, calls }) =>
+    rounds === undefined
+      ? []
+      : [50, 95, 99].map((percent) => ({
+          name: `answer, p${percent}`,
+          unit: 'ms',
+          who: OURS,
+          case: what,
+          values: rounds.percentiles(percent / 100),
+          calls,
+        })),
   );
 }
 
@@ -194,10 +228,14 @@ await withBenchServers(
       for (const asked of [whole, tenth]) await checkFound(bench, asked);
       const number = await measure(whole, tenth, QUESTIONS.number, connections);
       const open = await measure(whole, tenth, QUESTIONS.openMonth, connections);
+      const calling = await measure(whole, tenth, QUESTIONS.calling, connections);
+      const displayed = await measure(whole, tenth, QUESTIONS.displayed, connections);
+      const dialed = await measure(whole, tenth, QUESTIONS.dialed, connections);
       const prefix = await measure(whole, tenth, QUESTIONS.prefix, connections);
       const usageOfOne = await measure(whole, tenth, QUESTIONS.usageOfOne, 1);
       const usageOfAll = await measureUsageOfAll(bench, whole);
       const csv = await measureCsv(bench, whole);
+      const besideIngest = await measureBesideIngest(bench, whole, QUESTIONS.number);
 
       const answered: Answered[] = [
         {
@@ -210,12 +248,20 @@ await withBenchServers(
           both: open,
           wanted: '100',
         },
+        { what: 'a calling number', both: calling, wanted: '100' },
+        { what: 'a displayed number', both: displayed, wanted: '100' },
+        { what: 'a dialed number', both: dialed, wanted: '100' },
         {
           what: `prefix of 10,000 numbers, a closed month, ${connections} connections`,
           both: prefix,
           wanted: '300',
         },
         { what: 'usage of one calling number, a month, 1 connection', both: usageOfOne, wanted: '100' },
+        {
+          what: `a number, any role, while ingest stores ${LIVE_RATE} calls a second`,
+          both: { whole: besideIngest, tenth: undefined },
+          wanted: '100',
+        },
       ];
       say(
         `${host.cores} cores carry database, program and this bench; median of ${OPTIONS.rounds} rounds of ${OPTIONS.seconds} s`,
@@ -247,6 +293,11 @@ await withBenchServers(
           what: 'a prefix: p99 against a tenth of the calls',
           value: growth(prefix),
           max: limits.prefix_growth_max,
+        },
+        {
+          what: `a number while ingest stores ${LIVE_RATE} calls a second, against without: p50`,
+          value: besideIngest.latency().p50 / number.whole.latency().p50,
+          max: limits.beside_ingest_ratio_max,
         },
         {
           what: 'usage of one number against a look-up, p50',

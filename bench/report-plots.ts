@@ -69,6 +69,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
     series: [
       {
         type: 'bar',
+        clip: false,
         barWidth: '60%',
         data: rows.map(({ who, values }) => ({
           value: median(values),
@@ -83,6 +84,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
       },
       {
         type: 'custom',
+        clip: false,
         z: 5,
         data: rows.map(({ values }, row) => [Math.min(...values), row, Math.max(...values)]),
         encode: { x: [0, 2], y: 1 },
@@ -140,6 +142,7 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
     },
     series: lines.map(([name, list], index) => ({
       type: 'line',
+      clip: false,
       name,
       symbol: 'circle',
       symbolSize: 8,

@@ -28,6 +28,8 @@ export interface Thresholds {
     /** p99 against that at a tenth of the calls: of look-ups by number, and by prefix. */
     readonly number_growth_max: number;
     readonly prefix_growth_max: number;
+    /** A look-up by number while ingest stores calls at a steady rate, against without; p50. */
+    readonly beside_ingest_ratio_max: number;
     /** Usage of one number on one connection against a look-up among others, p50. */
     readonly usage_of_one_ratio_max: number;
     /** Usage of all numbers of a month against a plain GROUP BY without FINAL. */
