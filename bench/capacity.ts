@@ -59,7 +59,8 @@ function logBytes(bench: BenchServers, topic: string): number {
 async function storeDay(bench: BenchServers): Promise<Figure[]> {
   const { database, servers } = bench;
   const workload = new Workload(CHECKED_LOAD, 1);
-  for (const topic of [EMPTY_TOPIC, TOPIC]) await runCdrhouse(bench, { database: DATABASE, topic }, 'migrate');
+  for (const topic of [EMPTY_TOPIC, TOPIC])
+    await runCdrhouse(bench, { database: DATABASE, topic }, 'migrate');
   await sendWorkload(workload, 'packed', servers.kafka, TOPIC);
   const ingest = (topic: string) =>
     runCdrhouse(

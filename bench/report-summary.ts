@@ -31,7 +31,8 @@ export function shownValues(values: readonly number[], unit: string): string {
   const of = median(values);
   const digits = Math.abs(of) >= 100 ? 0 : Math.abs(of) >= 10 ? 1 : 2;
   // Of rates all digits before the point are shown, with marks between the thousands.
-  const text = of >= 1000 && values.length === 1 ? Math.round(of).toLocaleString('en') : medianAndRange(values, digits);
+  const text =
+    of >= 1000 && values.length === 1 ? Math.round(of).toLocaleString('en') : medianAndRange(values, digits);
   return unit === '' ? text : `${text} ${unit}`;
 }
 
@@ -146,7 +147,6 @@ export function shownNumber(value: number | null): string {
 /** Whether something of ours is broken. */
 export function isBroken(results: readonly SavedResult[]): boolean {
   return results.some(
-    ({ broken, checks: list }) =>
-      broken.length > 0 || list.some(({ who, passed }) => !passed && isOurs(who)),
+    ({ broken, checks: list }) => broken.length > 0 || list.some(({ who, passed }) => !passed && isOurs(who)),
   );
 }

@@ -197,7 +197,10 @@ async function erase(bench: Bench, { monthStarts }: StoredCalls): Promise<{ rati
     what,
     ...ofBoth((table) => `ALTER TABLE ${PLAIN}.${table} DELETE WHERE ${anywhere}`),
   );
-  const [from, to] = [monthStarts[0]!, Date.now()].map((ms) => new Date(ms).toISOString()) as [string, string];
+  const [from, to] = [monthStarts[0]!, Date.now()].map((ms) => new Date(ms).toISOString()) as [
+    string,
+    string,
+  ];
   const { used, report } = await bench.command<EraseReport>(
     what,
     ...['subject', 'erase', '--number', number, '--from', from, '--to', to, '--reason', 'bench'],
