@@ -509,8 +509,9 @@ export function capacityTables(
   };
 }
 
+const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
 function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 

@@ -177,8 +177,9 @@ interface Answered {
   readonly wanted: string;
 }
 
+const ms = (value: number): string => value.toFixed(1);
+
 function latencyTable(answered: readonly Answered[]): string {
-  const ms = (value: number): string => value.toFixed(1);
   const row = (what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] => [
     what,
     ms(p50),
@@ -321,8 +322,8 @@ await withBenchServers(
         },
       ];
       for (const { what, value, max } of held) say(`${what}: ${value.toFixed(2)}, at most ${max}`);
-      const seconds = (who: string, what: string, values: readonly number[]): Figure => {
-        return { name: 'answer', unit: 's', who, case: what, values, calls };
+      const seconds = (who: string, what: string, took: readonly number[]): Figure => {
+        return { name: 'answer', unit: 's', who, case: what, values: took, calls };
       };
       const grouped = 'usage of all calling numbers, a month';
       const exported = `CSV of ${csv.rows} records`;

@@ -138,7 +138,12 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
       nameTextStyle: axisLabel,
       min: Math.min(...figures.map(({ calls }) => calls!)) / 1.5,
       max: Math.max(...figures.map(({ calls }) => calls!)) * 1.5,
-      axisLabel: { ...axisLabel, formatter: (value: number) => shortNumber(value) },
+      axisLabel: {
+        ...axisLabel,
+        formatter: (value: number) => shortNumber(value),
+        showMinLabel: false,
+        showMaxLabel: false,
+      },
       splitLine,
     },
     yAxis: {
