@@ -20,7 +20,6 @@ export function asteriskLine(line: string): string {
   const startMs = Date.parse(start);
   const seconds = Math.floor(Number(duration));
   const billed = Math.floor(Number(talk));
-  const at = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ');
   const sequence = Number(callId!.slice(callId!.indexOf('-') + 1));
   const channel = sequence.toString(16).padStart(8, '0');
   const uniqueId = `${Math.floor(startMs / 1000)}.${sequence}`;
@@ -30,4 +29,9 @@ export function asteriskLine(line: string): string {
     `"SIP/desk-${channel}","Dial","SIP/desk,60","${at(startMs)}",${answer},"${at(startMs + seconds * 1000)}",` +
     `${seconds},${billed},"${DISPOSITIONS[outcome!] ?? 'FAILED'}","DOCUMENTATION","${uniqueId}","","","${uniqueId}",${sequence}`
   );
+}
+
+/** UTC as Asterisk writes local times. */
+function at(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 19).replace('T', ' ');
 }

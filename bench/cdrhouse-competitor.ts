@@ -14,7 +14,8 @@ export interface StartCost {
 
 /** What of the settings differs from the defaults. */
 function runOf({ database, topic, format, batchRecords }: Place, processes: number): RunOptions {
-  const small = batchRecords === undefined ? {} : { CDRHOUSE_INGEST_BATCH_MESSAGES_MAX: String(batchRecords) };
+  const small =
+    batchRecords === undefined ? {} : { CDRHOUSE_INGEST_BATCH_MESSAGES_MAX: String(batchRecords) };
   return {
     database,
     topic,

@@ -48,8 +48,9 @@ export function deliveryRecords(count: number): DeliveryRecords {
       return fields.join(',');
     }
     const { kind, field, text } = kinds[Math.floor(index / BAD_EVERY) % kinds.length]!;
-    fields[FIELD.callId] = `bad-${index}`;
-    bad.set(fields[FIELD.callId], kind);
+    const id = `bad-${index}`;
+    fields[FIELD.callId] = id;
+    bad.set(id, kind);
     fields.splice(field, 1, ...(text === undefined ? [] : [text]));
     return fields.join(',');
   });
@@ -64,8 +65,20 @@ export function badIdsIn(raw: string): readonly string[] {
 /** All that a line says, as `CONTENT_SQL` writes it of a row. */
 function contentOf(fields: readonly string[]): string {
   const [calling, displayed, dialed, start, duration, talk, , outcome, account] = fields;
-  const ms = (seconds: string): number => Math.round(Number(seconds) * 1000);
-  return [calling, displayed, dialed, Date.parse(start!), ms(duration!), ms(talk!), outcome, account].join('|');
+  return [
+    calling,
+    displayed,
+    dialed,
+    Date.parse(start!),
+    milliseconds(duration!),
+    milliseconds(talk!),
+    outcome,
+    account,
+  ].join('|');
+}
+
+function milliseconds(seconds: string): number {
+  return Math.round(Number(seconds) * 1000);
 }
 
 /** A row of any store as `contentOf` writes a line. */

@@ -212,7 +212,9 @@ function findings({ trial, verdict, left }: Outcome, records: DeliveryRecords): 
   return [
     ...(left === 0
       ? []
-      : [`${name}: blocked: ${left} messages were never read${trial.crashes === 0 ? '' : `, it ended ${trial.crashes} times`}`]),
+      : [
+          `${name}: blocked: ${left} messages were never read${trial.crashes === 0 ? '' : `, it ended ${trial.crashes} times`}`,
+        ]),
     ...kinds('stored as something else', verdict.altered),
     ...kinds('neither stored nor kept aside', verdict.gone),
     ...(verdict.madeUp.size === 0 ? [] : [`${name}: ${verdict.madeUp.size} ids are stored that nobody sent`]),
@@ -228,7 +230,7 @@ function checkOf({ trial, verdict, left }: Outcome): Check {
     passed: wrong === 0 && left === 0,
     detail:
       `lost ${lost.size}, twice ${twice.size}, altered ${altered.size + madeUp.size}, gone ${gone.size}, ` +
-      `${left === 0 ? 'read to the end' : `blocked with ${left} messages left`}`,
+      (left === 0 ? 'read to the end' : `blocked with ${left} messages left`),
   };
 }
 
@@ -247,18 +249,28 @@ await withBenchServers(async (bench) => {
   );
   const outcomes = await tryAll(bench, records);
 
-  const size = (ids: ReadonlySet<string>): string => String(ids.size);
   say(
     `\n${textTable(
-      ['records', 'lost', 'twice', 'altered', 'made up', 'bad: aside', 'bad: gone', 'blocked', 'killed at', 'crashes'],
+      [
+        'records',
+        'lost',
+        'twice',
+        'altered',
+        'made up',
+        'bad: aside',
+        'bad: gone',
+        'blocked',
+        'killed at',
+        'crashes',
+      ],
       outcomes.map(({ trial, verdict, left }) => [
         trial.competitor.name,
-        size(verdict.lost),
-        size(verdict.twice),
-        size(verdict.altered),
-        size(verdict.madeUp),
-        size(verdict.aside),
-        size(verdict.gone),
+        String(verdict.lost.size),
+        String(verdict.twice.size),
+        String(verdict.altered.size),
+        String(verdict.madeUp.size),
+        String(verdict.aside.size),
+        String(verdict.gone.size),
         left === 0 ? 'no' : `${left} left`,
         String(trial.killedAt),
         String(trial.crashes),

@@ -50,6 +50,9 @@ export interface Entry {
   readonly rounds: 'all' | 'first';
 }
 
+const all = (competitor: Competitor): Entry => ({ competitor, rounds: 'all' });
+const once = (competitor: Competitor): Entry => ({ competitor, rounds: 'first' });
+
 /** Who runs in a case, in the order in which they do. The first competitor is cdrhouse with one process. */
 export function entriesOf(
   { name }: IngestCase,
@@ -57,8 +60,6 @@ export function entriesOf(
   outside: OutsideTool | undefined,
   profileFolder: string | undefined,
 ): readonly Entry[] {
-  const all = (competitor: Competitor): Entry => ({ competitor, rounds: 'all' });
-  const once = (competitor: Competitor): Entry => ({ competitor, rounds: 'first' });
   const ours = (processes: number): Competitor => cdrhouse(processes, startCost, profileFolder);
   if (name === 'asterisk' || name === 'dedup') return [once(ours(1)), once(kafkaEngine(1))];
   return [

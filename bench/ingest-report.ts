@@ -6,8 +6,6 @@ import { groupBy, medianAndRange, textTable } from './table.ts';
 const PARTS = 'parts left';
 
 export function costTable(measured: readonly Measured[]): string {
-  const shown = (list: readonly Measured[], seconds: (one: Measured) => number): string =>
-    medianAndRange(list.map((one) => microseconds(one, seconds(one))));
   return textTable(
     [
       'us CPU a record, median (range)',
@@ -42,6 +40,10 @@ export function costTable(measured: readonly Measured[]): string {
       String(list.length),
     ]),
   );
+}
+
+function shown(list: readonly Measured[], seconds: (one: Measured) => number): string {
+  return medianAndRange(list.map((one) => microseconds(one, seconds(one))));
 }
 
 function rate({ records, seconds }: Measured): number {
@@ -121,10 +123,16 @@ export interface Ratios {
 
 export function ratiosOf(measured: readonly Measured[], cases: readonly string[]): Ratios {
   const byCase = (ratio: (caseName: string) => number[]): Record<string, number[]> =>
-    Object.fromEntries(cases.map((name) => [name, ratio(name)] as const).filter(([, list]) => list.length > 0));
-  const seconds = (one: Measured): number => one.seconds;
-  const ours = perRound(measured, 'packed', isOurProcess, seconds);
-  const floor = perRound(measured, 'packed', (who) => who === FLOOR, seconds);
+    Object.fromEntries(
+      cases.map((name) => [name, ratio(name)] as const).filter(([, list]) => list.length > 0),
+    );
+  const ours = perRound(measured, 'packed', isOurProcess, ({ seconds }) => seconds);
+  const floor = perRound(
+    measured,
+    'packed',
+    (who) => who === FLOOR,
+    ({ seconds }) => seconds,
+  );
   const packed = perRound(measured, 'packed', isOurProcess, cpu);
   const dedup = perRound(measured, 'dedup', isOurProcess, cpu);
   return {

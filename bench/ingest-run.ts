@@ -127,4 +127,3 @@ export function cpu({ program, clickhouse }: Measured): number {
 export function cpuWithoutMerges(one: Measured): number {
   return cpu(one) - one.merges;
 }
-

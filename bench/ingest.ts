@@ -49,12 +49,15 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`;
+}
+
 async function sendAll(bench: BenchServers): Promise<SentCase[]> {
   const sent: SentCase[] = [];
   for (const one of CASES) {
     const { facts, messages, ...rest } = await sendCase(bench, one, OPTIONS.records, OPTIONS.days);
     sent.push({ facts, messages, ...rest });
-    const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
     say(
       `${one.name}: ${one.about}; ${facts.records} records of ${Math.round(facts.bytes / facts.records)} bytes over ${OPTIONS.days} days, ` +
         `${facts.rows.cdr} calls, ${messages} messages in 4 partitions; as calls end: against the record before, the calling ` +
@@ -145,13 +148,17 @@ function peakMegabytes(measured: readonly Measured[]): number {
   return Math.max(...measured.filter(({ who }) => who === OURS).map(({ peakBytes }) => peakBytes)) / 2 ** 20;
 }
 
+function most(what: string, list: readonly number[] | undefined, max: number): Held[] {
+  return list === undefined || list.length === 0 ? [] : [{ what, value: median(list), max }];
+}
+
+function least(what: string, list: readonly number[], min: number): Held[] {
+  return list.length === 0 ? [] : [{ what, value: median(list), min }];
+}
+
 /** Thresholds of what was measured; a case that was left out holds nothing. */
 function heldOf(ratios: Ratios, measured: readonly Measured[]): Held[] {
   const limits = readThresholds();
-  const most = (what: string, list: readonly number[] | undefined, max: number): Held[] =>
-    list === undefined || list.length === 0 ? [] : [{ what, value: median(list), max }];
-  const least = (what: string, list: readonly number[], min: number): Held[] =>
-    list.length === 0 ? [] : [{ what, value: median(list), min }];
   const { equalWork, minimum, naive } = ratios;
   return [
     ...most('CPU ratio, packed', equalWork['packed'], limits.packed_cpu_ratio_max),
@@ -172,15 +179,13 @@ function heldOf(ratios: Ratios, measured: readonly Measured[]): Held[] {
   ];
 }
 
+function ofUs(name: string, byCase: Readonly<Record<string, readonly number[]>>): Figure[] {
+  return Object.entries(byCase).map(([caseName, list]) => {
+    return { name, unit: '', who: OURS, case: caseName, values: list };
+  });
+}
+
 function ratioFigures(ratios: Ratios): Figure[] {
-  const ofUs = (name: string, byCase: Readonly<Record<string, readonly number[]>>): Figure[] =>
-    Object.entries(byCase).map(([caseName, list]) => ({
-      name,
-      unit: '',
-      who: OURS,
-      case: caseName,
-      values: list,
-    }));
   return [
     ...ofUs(FIGURES.peerRatio, ratios.equalWork),
     ...ofUs('CPU against the better peer, without merges', ratios.equalWorkWithoutMerges),
@@ -233,7 +238,7 @@ await withBenchServers(async (bench) => {
     held: heldOf(ratios, measured),
     notes: [
       'Start and end of each process are not counted, except those of an outside tool.',
-      "The Kafka engine's last block waits some seconds for messages that do not come: its records a second are too few on a short topic, its CPU is not touched.",
+      'The records a second of the Kafka engine contain a second in which its last block waits for more.',
       'What runs in one round only has no range: use --all-rounds --rounds 5.',
       'One table has neither number keys nor record keys: it stores a record that comes again twice.',
     ],

@@ -169,7 +169,8 @@ async function measure(bench: BenchServers, competitor: Competitor, index: numbe
     const latencies = [...sentAt]
       .filter(([, at]) => at >= warmUp)
       .map(([id, at]) => (foundAt.get(id) ?? Number.NaN) - at);
-    if (latencies.some((ms) => Number.isNaN(ms))) throw new Error(`${competitor.name}: a record is not found`);
+    if (latencies.some((ms) => Number.isNaN(ms)))
+      throw new Error(`${competitor.name}: a record is not found`);
     const sorted = latencies.sort((a, b) => a - b);
     return {
       who: competitor.name,
@@ -220,13 +221,21 @@ await withBenchServers(async (bench) => {
     say(`  ${competitor.name}: ${competitor.settings}`);
     measured.push(await measure(bench, competitor, index));
   }
-  const ms = (value: number): string => value.toFixed(0);
   say(
     `\n${textTable(
-      ['ms from Kafka timestamp to queryable', 'p50', 'p95', 'p99', 'max', 'records', 'between looks, p50', 'p95'],
+      [
+        'ms from Kafka timestamp to queryable',
+        'p50',
+        'p95',
+        'p99',
+        'max',
+        'records',
+        'between looks, p50',
+        'p95',
+      ],
       measured.map(({ who, p50, p95, p99, max, records, resolution }) => [
         who,
-        ...[p50, p95, p99, max, records, resolution.p50, resolution.p95].map(ms),
+        ...[p50, p95, p99, max, records, resolution.p50, resolution.p95].map((value) => value.toFixed(0)),
       ]),
     )}`,
   );

@@ -16,6 +16,8 @@ export interface EngineTable {
   readonly consumers: number;
   /** `kafka_max_block_size`. */
   readonly blockRows: number;
+  /** `kafka_poll_timeout_ms`. @default ClickHouse's own, 500 */
+  readonly pollMs?: number;
 }
 
 /** How the lines of a format are read in SQL. */
@@ -95,7 +97,11 @@ export function equalWorkStatements(
   const { columns, fields, identity } = FORMATS[format];
   const computed = Object.entries(fields).map(([name, expression]) => `${expression} AS ${name},`);
   return [
-    kafkaTable(table, columns.map((column) => `${column} String`), "kafka_handle_error_mode = 'stream'"),
+    kafkaTable(
+      table,
+      columns.map((column) => `${column} String`),
+      "kafka_handle_error_mode = 'stream'",
+    ),
     `CREATE TABLE ${database}.peer_records (
       calling_key UInt64, displayed_key UInt64, dialed_key UInt64, cdr_key UInt64,
       calling_number String, displayed_caller_id String, dialed_number String,
@@ -165,14 +171,14 @@ export function minimumStatements(table: EngineTable): readonly string[] {
 }
 
 function kafkaTable(
-  { database, brokers, topic, consumers, blockRows }: EngineTable,
+  { database, brokers, topic, consumers, blockRows, pollMs }: EngineTable,
   columns: readonly string[],
   settings: string,
 ): string {
   return `CREATE TABLE ${database}.peer_kafka (${columns.join(', ')}) ENGINE = Kafka SETTINGS
     kafka_broker_list = '${brokers}', kafka_topic_list = '${topic}', kafka_group_name = '${database}',
     kafka_format = 'CSV', kafka_num_consumers = ${consumers}, kafka_thread_per_consumer = ${consumers > 1 ? 1 : 0},
-    kafka_max_block_size = ${blockRows}, ${settings}`;
+    kafka_max_block_size = ${blockRows}, ${pollMs === undefined ? '' : `kafka_poll_timeout_ms = ${pollMs}, `}${settings}`;
 }
 
 const CALL_COLUMNS = `

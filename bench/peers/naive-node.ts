@@ -5,7 +5,12 @@
  */
 import { createClient } from '@clickhouse/client';
 import { parseString } from 'fast-csv';
-import Kafka, { type Message, type TopicPartitionOffset } from 'node-rdkafka';
+import Kafka, {
+  type Assignment,
+  type LibrdKafkaError,
+  type Message,
+  type TopicPartitionOffset,
+} from 'node-rdkafka';
 import { parseArgs } from 'node:util';
 
 const POLL_MESSAGES = 100;
@@ -62,7 +67,9 @@ function parse(text: string): Promise<Call[]> {
 
 function consume(count: number): Promise<Message[]> {
   return new Promise((resolve, reject) => {
-    consumer.consume(count, (error, messages) => (error ? reject(new Error(error.message)) : resolve(messages)));
+    consumer.consume(count, (error, messages) =>
+      error ? reject(new Error(error.message)) : resolve(messages),
+    );
   });
 }
 
@@ -79,7 +86,7 @@ const consumer = new Kafka.KafkaConsumer(
     'metadata.broker.list': values.brokers,
     'group.id': values.database,
     'enable.auto.commit': false,
-    rebalance_cb: (error, partitions) => {
+    rebalance_cb: (error: LibrdKafkaError, partitions: Assignment[]) => {
       if (error.code === Kafka.CODES.ERRORS.ERR__ASSIGN_PARTITIONS) {
         consumer.assign(partitions);
         process.stdout.write('assigned\n');

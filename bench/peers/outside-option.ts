@@ -15,7 +15,8 @@ export function outsideOption(values: {
   readonly 'outside-table': string;
 }): OutsideTool | undefined {
   const table = values['outside-table'];
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(table)) throw new RangeError('--outside-table: allowed is the name of a table');
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(table))
+    throw new RangeError('--outside-table: allowed is the name of a table');
   if (values.outside === undefined) return undefined;
   return { name: values['outside-name'], command: values.outside, table };
 }

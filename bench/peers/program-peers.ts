@@ -11,7 +11,9 @@ const READY = 'assigned';
 type StartProgram = (place: Place) => Promise<Program>;
 
 /** Reads to the end with a program that does not end by itself; what it used before it was ready does not count. */
-function runWith(start: StartProgram): (competitor: Competitor, place: Place) => ReturnType<Competitor['run']> {
+function runWith(
+  start: StartProgram,
+): (competitor: Competitor, place: Place) => ReturnType<Competitor['run']> {
   return async (competitor, place) => {
     const program = await start(place);
     try {
@@ -28,22 +30,20 @@ function runWith(start: StartProgram): (competitor: Competitor, place: Place) =>
   };
 }
 
+const startNaiveNode: StartProgram = async ({ bench, topic, database, batchRecords }) => {
+  const { kafka, clickhouse } = bench.servers;
+  const small = batchRecords === undefined ? [] : ['--batch-records', String(batchRecords)];
+  const places = ['--brokers', kafka, '--topic', topic, '--clickhouse', clickhouse, '--database', database];
+  const program = new Program(
+    spawnGroup(process.execPath, [NAIVE_NODE, ...places, ...small], { cwd: bench.folder }),
+  );
+  await program.printed(READY);
+  return program;
+};
+
 /** What people write first (`naive-node.ts`), as a process of its own. */
 export function naiveNode(): Competitor {
-  const start: StartProgram = async ({ bench, topic, database, batchRecords }) => {
-    const small = batchRecords === undefined ? [] : ['--batch-records', String(batchRecords)];
-    const { kafka, clickhouse } = bench.servers;
-    const program = new Program(
-      spawnGroup(
-        process.execPath,
-        [NAIVE_NODE, '--brokers', kafka, '--topic', topic, '--clickhouse', clickhouse, '--database', database, ...small],
-        { cwd: bench.folder },
-      ),
-    );
-    await program.printed(READY);
-    return program;
-  };
-  const run = runWith(start);
+  const run = runWith(startNaiveNode);
   return {
     name: 'naive Node consumer',
     settings:
@@ -51,7 +51,7 @@ export function naiveNode(): Competitor {
       'offsets committed after it',
     store: ONE_TABLE,
     runsIn: 'program',
-    start,
+    start: startNaiveNode,
     run(place) {
       return run(this, place);
     },
