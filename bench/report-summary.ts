@@ -101,14 +101,26 @@ function peers(results: readonly SavedResult[]): AnswerRow[] {
     });
 }
 
+/** Each check of ours; of others how many hold, and those that do not. */
 function checks(results: readonly SavedResult[]): AnswerRow[] {
-  return results.flatMap(({ part, checks: list }) =>
-    list.map(({ what, who, passed, detail }) => ({
-      what: `${who}, ${part}: ${what}`,
-      value: `${passed ? 'yes' : 'NO'}: ${detail}`,
-      passed,
-    })),
+  const all = results.flatMap(({ part, checks: list }) => list.map((check) => ({ part, ...check })));
+  const row = ({ part, what, who, passed, detail }: (typeof all)[number]): AnswerRow => {
+    return { what: `${who}, ${part}: ${what}`, value: `${passed ? 'yes' : 'NO'}: ${detail}`, passed };
+  };
+  const others = groupBy(
+    all.filter(({ who }) => !isOurs(who)),
+    ({ who }) => who,
   );
+  return [
+    ...all.filter(({ who }) => isOurs(who)).map(row),
+    ...[...others].flatMap(([who, list]) => {
+      const failed = list.filter(({ passed }) => !passed);
+      return [
+        { what: who, value: `${list.length - failed.length} of ${list.length} checks hold` },
+        ...failed.map(row),
+      ];
+    }),
+  ];
 }
 
 function growth(results: readonly SavedResult[]): AnswerRow[] {

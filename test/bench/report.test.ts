@@ -32,6 +32,7 @@ await tap.test('what is broken is said, and a finding about a peer is none of ou
   const peer = saved('delivery', { checks: [{ ...lost, who: 'Kafka engine, 1 consumer' }] });
   t.notOk(isBroken([...RESULTS, peer]));
   t.equal(answered(/after kill -9/, [peer]), 'NO: lost 17');
+  t.equal(answered(/^Kafka engine, 1 consumer$/, [peer]), '0 of 1 checks hold');
   t.ok(isBroken([saved('delivery', { checks: [{ ...lost, who: 'cdrhouse, 2 processes' }] })]));
   const held = [{ what: 'a ratio', value: 0.9, max: 0.5 }];
   const broken = [saved('ingest', { held, broken: held })];
