@@ -179,15 +179,11 @@ interface Answered {
 
 const ms = (value: number): string => value.toFixed(1);
 
+function row(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
+  return [what, ms(p50), ms(p95), ms(p99), perSecond.toFixed(0), wanted];
+}
+
 function latencyTable(answered: readonly Answered[]): string {
-  const row = (what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] => [
-    what,
-    ms(p50),
-    ms(p95),
-    ms(p99),
-    perSecond.toFixed(0),
-    wanted,
-  ];
   return textTable(
     ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
     answered.flatMap(({ what, both, wanted }) => [
