@@ -41,6 +41,13 @@ function engine(
     return {
       isRunning: () => true,
       kill: () => Promise.resolve(),
+      lastWords: async () => {
+        const [last] = await bench.database.rows<{ text: string }>(
+          `SELECT exceptions.text[-1] AS text FROM system.kafka_consumers
+           WHERE database = '${database}' ORDER BY exceptions.time[-1] DESC LIMIT 1`,
+        );
+        return last?.text ?? '';
+      },
       // Outside of what is counted: dropping a view that has just read spins for seconds. Until then an idle Kafka table
       // uses about 1 % of a core.
       stop: async () => {
