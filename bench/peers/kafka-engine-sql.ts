@@ -150,8 +150,9 @@ export function equalWorkStatements(
 }
 
 /** The least that stores calls of canonical-csv: typed columns, and a view that turns seconds into milliseconds. */
-export function minimumStatements(table: EngineTable): readonly string[] {
-  const { database } = table;
+export function minimumStatements(table: EngineTable, skips: boolean): readonly string[] {
+  const { database, blockRows } = table;
+  const skipped = skips ? `, kafka_skip_broken_messages = ${blockRows}` : '';
   const columns = [
     'calling_number String',
     'displayed_caller_id String',
@@ -164,7 +165,7 @@ export function minimumStatements(table: EngineTable): readonly string[] {
     'account String',
   ];
   return [
-    kafkaTable(table, columns, "date_time_input_format = 'best_effort'"),
+    kafkaTable(table, columns, `date_time_input_format = 'best_effort'${skipped}`),
     `CREATE MATERIALIZED VIEW ${database}.peer_reader TO ${database}.cdr AS
       SELECT calling_number, displayed_caller_id, dialed_number, start AS start_at,
         toUInt32(round(duration * 1000)) AS duration_ms, toUInt32(round(talk_duration * 1000)) AS talk_ms,
