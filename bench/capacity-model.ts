@@ -249,7 +249,13 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
   const from = '`make bench-growth`: the largest "calls", and its "months"';
   return [
     ...measured,
-    { name: 'tried', what: 'stored calls at the largest size', unit: 'calls', value: Math.max(...sizes), from },
+    {
+      name: 'tried',
+      what: 'stored calls at the largest size',
+      unit: 'calls',
+      value: Math.max(...sizes),
+      from,
+    },
     {
       name: 'tried_months',
       what: 'over which they are spread',
@@ -294,13 +300,7 @@ const grown = (stored: number, tried: number, exponent: number): number =>
 
 const STEPS: readonly ComputedStep[] = [
   step('stored', 'stored calls', 'calls', 'calls_a_day × days', (v) => v['calls_a_day']! * v['days']!),
-  step(
-    'extrapolation',
-    'times what was tried',
-    '',
-    'stored / tried',
-    (v) => v['stored']! / v['tried']!,
-  ),
+  step('extrapolation', 'times what was tried', '', 'stored / tried', (v) => v['stored']! / v['tried']!),
   step(
     'data',
     'both call tables on disk',
@@ -351,12 +351,8 @@ const STEPS: readonly ComputedStep[] = [
     'busy_rate × program_us / 1,000,000 / core_load',
     (v) => (v['busy_rate']! * v['program_us']!) / 1e6 / v['core_load']!,
   ),
-  step(
-    'processes',
-    'ingest processes, a core each',
-    '',
-    'ingest_cores, rounded up',
-    (v) => Math.ceil(v['ingest_cores']!),
+  step('processes', 'ingest processes, a core each', '', 'ingest_cores, rounded up', (v) =>
+    Math.ceil(v['ingest_cores']!),
   ),
   step(
     'partitions',
@@ -513,8 +509,9 @@ export function capacityTables(
   };
 }
 
+const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
 function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 

@@ -56,10 +56,15 @@ function logBytes(bench: BenchServers, topic: string): number {
   return logs.reduce((sum, log) => sum + statSync(log).size, 0);
 }
 
+function dayFigure(name: string, unit: string, value: number): Figure {
+  return { name, unit, who: OURS, case: DAY, values: [value], calls: CHECKED_LOAD };
+}
+
 async function storeDay(bench: BenchServers): Promise<Figure[]> {
   const { database, servers } = bench;
   const workload = new Workload(CHECKED_LOAD, 1);
-  for (const topic of [EMPTY_TOPIC, TOPIC]) await runCdrhouse(bench, { database: DATABASE, topic }, 'migrate');
+  for (const topic of [EMPTY_TOPIC, TOPIC])
+    await runCdrhouse(bench, { database: DATABASE, topic }, 'migrate');
   await sendWorkload(workload, 'packed', servers.kafka, TOPIC);
   const ingest = (topic: string) =>
     runCdrhouse(
@@ -82,19 +87,16 @@ async function storeDay(bench: BenchServers): Promise<Figure[]> {
   for (const table of ['cdr', 'cdr_by_number'])
     await database.statement(`OPTIMIZE TABLE ${DATABASE}.${table} FINAL`);
   const sizes = await storedSizes(bench, DATABASE);
-  const figure = (name: string, unit: string, value: number): Figure => {
-    return { name, unit, who: OURS, case: DAY, values: [value], calls: CHECKED_LOAD };
-  };
   return [
-    figure(
+    dayFigure(
       DAY_FIGURES.bytes,
       'bytes',
       sizes.reduce((sum, { bytes }) => sum + bytes, 0),
     ),
-    figure(DAY_FIGURES.program, 's', ended.cpuSeconds - start.cpuSeconds),
-    figure(DAY_FIGURES.clickhouse, 's', clickhouse),
-    figure(DAY_FIGURES.broker, 's', broker),
-    { ...figure(FIGURES.kafkaBytes, 'bytes', logBytes(bench, TOPIC) / CHECKED_LOAD), case: 'packed' },
+    dayFigure(DAY_FIGURES.program, 's', ended.cpuSeconds - start.cpuSeconds),
+    dayFigure(DAY_FIGURES.clickhouse, 's', clickhouse),
+    dayFigure(DAY_FIGURES.broker, 's', broker),
+    { ...dayFigure(FIGURES.kafkaBytes, 'bytes', logBytes(bench, TOPIC) / CHECKED_LOAD), case: 'packed' },
   ];
 }
 

@@ -11,9 +11,12 @@ export interface SizePoint {
 export function fittedExponent(points: readonly SizePoint[]): number {
   const x = points.map(({ size }) => Math.log(size));
   const y = points.map(({ value }) => Math.log(value));
-  const mean = (list: readonly number[]): number => list.reduce((sum, one) => sum + one, 0) / list.length;
   const [meanX, meanY] = [mean(x), mean(y)];
   const spread = x.reduce((sum, one) => sum + (one - meanX) ** 2, 0);
   const shared = x.reduce((sum, one, index) => sum + (one - meanX) * (y[index]! - meanY), 0);
   return spread > 0 && Number.isFinite(shared) ? shared / spread : Number.NaN;
+}
+
+function mean(list: readonly number[]): number {
+  return list.reduce((sum, one) => sum + one, 0) / list.length;
 }

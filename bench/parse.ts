@@ -86,22 +86,22 @@ finishPart(host, {
   part: 'parse',
   settings: { records: RECORDS, rounds: ROUNDS, message_bytes: MESSAGE_BYTES },
   figures: formats.flatMap((format) => {
-    const list = rounds.get(format)!;
-    const figure = (name: string, unit: string, values: readonly number[]) => {
-      return { name, unit, who: OURS, case: format, values };
+    const measured = rounds.get(format)!;
+    const figure = (name: string, unit: string, list: readonly number[]) => {
+      return { name, unit, who: OURS, case: format, values: list };
     };
     return [
       figure(
         'CPU a record, parse',
         'us',
-        list.map(({ parse }) => parse / RECORDS),
+        measured.map(({ parse }) => parse / RECORDS),
       ),
       figure(
         'CPU a record, parse, sort and encode',
         'us',
-        list.map(({ all }) => all / RECORDS),
+        measured.map(({ all }) => all / RECORDS),
       ),
-      figure('bytes a record', 'bytes', [list[0]!.bytes / RECORDS]),
+      figure('bytes a record', 'bytes', [measured[0]!.bytes / RECORDS]),
     ];
   }),
   checks: [],

@@ -177,16 +177,13 @@ interface Answered {
   readonly wanted: string;
 }
 
+const ms = (value: number): string => value.toFixed(1);
+
+function row(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
+  return [what, ms(p50), ms(p95), ms(p99), perSecond.toFixed(0), wanted];
+}
+
 function latencyTable(answered: readonly Answered[]): string {
-  const ms = (value: number): string => value.toFixed(1);
-  const row = (what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] => [
-    what,
-    ms(p50),
-    ms(p95),
-    ms(p99),
-    perSecond.toFixed(0),
-    wanted,
-  ];
   return textTable(
     ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
     answered.flatMap(({ what, both, wanted }) => [
@@ -321,8 +318,8 @@ await withBenchServers(
         },
       ];
       for (const { what, value, max } of held) say(`${what}: ${value.toFixed(2)}, at most ${max}`);
-      const seconds = (who: string, what: string, values: readonly number[]): Figure => {
-        return { name: 'answer', unit: 's', who, case: what, values, calls };
+      const seconds = (who: string, what: string, took: readonly number[]): Figure => {
+        return { name: 'answer', unit: 's', who, case: what, values: took, calls };
       };
       const grouped = 'usage of all calling numbers, a month';
       const exported = `CSV of ${csv.rows} records`;

@@ -37,7 +37,8 @@ function draw(height: number, option: object): string {
     textStyle: { fontFamily: 'system-ui, sans-serif', color: COLOURS.text },
     ...option,
   });
-  let svg = chart.renderToSVGString();
+  // Its styles are about what a mouse is over; nothing here answers to one.
+  let svg = chart.renderToSVGString().replaceAll(/<style[^]*?<\/style>/g, '');
   chart.dispose();
   for (const [name, colour] of Object.entries(COLOURS)) svg = svg.replaceAll(colour, `var(--${name})`);
   // As wide as its place is. What it shows stands in the label of the figure around it and in a table.
@@ -58,7 +59,15 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
     isOurs(who) ? COLOURS.ours : who.startsWith('floor') ? COLOURS.floor : COLOURS.peer;
   return draw(rows.length * BAR_HEIGHT + 60, {
     grid: { left: NAMES_WIDTH + 10, right: 70, top: 10, bottom: 40 },
-    xAxis: { type: 'value', name: unit, nameLocation: 'middle', nameGap: 26, nameTextStyle: axisLabel, axisLabel, splitLine },
+    xAxis: {
+      type: 'value',
+      name: unit,
+      nameLocation: 'middle',
+      nameGap: 26,
+      nameTextStyle: axisLabel,
+      axisLabel,
+      splitLine,
+    },
     yAxis: {
       type: 'category',
       data: rows.map(barName),
@@ -70,6 +79,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
       {
         type: 'bar',
         clip: false,
+        silent: true,
         barWidth: '60%',
         data: rows.map(({ who, values }) => ({
           value: median(values),
@@ -85,6 +95,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
       {
         type: 'custom',
         clip: false,
+        silent: true,
         z: 5,
         data: rows.map(({ values }, row) => [Math.min(...values), row, Math.max(...values)]),
         encode: { x: [0, 2], y: 1 },
@@ -118,7 +129,7 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
   const lines = [...groupBy(figures, ({ case: of, who }) => `${of}: ${who}`)];
   return draw(LINES_HEIGHT, {
     grid: { left: 80, right: 30, top: 20 + lines.length * 22, bottom: 50 },
-    legend: { top: 0, left: 0, orient: 'vertical', textStyle: axisLabel },
+    legend: { silent: true, top: 0, left: 0, orient: 'vertical', textStyle: axisLabel },
     xAxis: {
       type: 'log',
       name: 'stored calls',
@@ -127,7 +138,12 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
       nameTextStyle: axisLabel,
       min: Math.min(...figures.map(({ calls }) => calls!)) / 1.5,
       max: Math.max(...figures.map(({ calls }) => calls!)) * 1.5,
-      axisLabel: { ...axisLabel, formatter: (value: number) => shortNumber(value) },
+      axisLabel: {
+        ...axisLabel,
+        formatter: (value: number) => shortNumber(value),
+        showMinLabel: false,
+        showMaxLabel: false,
+      },
       splitLine,
     },
     yAxis: {
@@ -143,6 +159,7 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
     series: lines.map(([name, list], index) => ({
       type: 'line',
       clip: false,
+      silent: true,
       name,
       symbol: 'circle',
       symbolSize: 8,

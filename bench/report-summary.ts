@@ -31,7 +31,8 @@ export function shownValues(values: readonly number[], unit: string): string {
   const of = median(values);
   const digits = Math.abs(of) >= 100 ? 0 : Math.abs(of) >= 10 ? 1 : 2;
   // Of rates all digits before the point are shown, with marks between the thousands.
-  const text = of >= 1000 && values.length === 1 ? Math.round(of).toLocaleString('en') : medianAndRange(values, digits);
+  const text =
+    of >= 1000 && values.length === 1 ? Math.round(of).toLocaleString('en') : medianAndRange(values, digits);
   return unit === '' ? text : `${text} ${unit}`;
 }
 
@@ -100,14 +101,26 @@ function peers(results: readonly SavedResult[]): AnswerRow[] {
     });
 }
 
+/** Each check of ours; of others how many hold, and those that do not. */
 function checks(results: readonly SavedResult[]): AnswerRow[] {
-  return results.flatMap(({ part, checks: list }) =>
-    list.map(({ what, who, passed, detail }) => ({
-      what: `${who}, ${part}: ${what}`,
-      value: `${passed ? 'yes' : 'NO'}: ${detail}`,
-      passed,
-    })),
+  const all = results.flatMap(({ part, checks: list }) => list.map((check) => ({ part, ...check })));
+  const row = ({ part, what, who, passed, detail }: (typeof all)[number]): AnswerRow => {
+    return { what: `${who}, ${part}: ${what}`, value: `${passed ? 'yes' : 'NO'}: ${detail}`, passed };
+  };
+  const others = groupBy(
+    all.filter(({ who }) => !isOurs(who)),
+    ({ who }) => who,
   );
+  return [
+    ...all.filter(({ who }) => isOurs(who)).map(row),
+    ...[...others].flatMap(([who, list]) => {
+      const failed = list.filter(({ passed }) => !passed);
+      return [
+        { what: who, value: `${list.length - failed.length} of ${list.length} checks hold` },
+        ...failed.map(row),
+      ];
+    }),
+  ];
 }
 
 function growth(results: readonly SavedResult[]): AnswerRow[] {
@@ -146,7 +159,6 @@ export function shownNumber(value: number | null): string {
 /** Whether something of ours is broken. */
 export function isBroken(results: readonly SavedResult[]): boolean {
   return results.some(
-    ({ broken, checks: list }) =>
-      broken.length > 0 || list.some(({ who, passed }) => !passed && isOurs(who)),
+    ({ broken, checks: list }) => broken.length > 0 || list.some(({ who, passed }) => !passed && isOurs(who)),
   );
 }

@@ -3,7 +3,6 @@ import { reportPage } from './report-page.ts';
 import { isBroken, summarise } from './report-summary.ts';
 import { RESULTS } from './result.ts';
 import { doubtsAbout, readNewestResults } from './saved-results.ts';
-import { textTable } from './table.ts';
 
 /**
  * `make bench-report`: the newest result of each part as one summary on the terminal, and as a page with plots,
@@ -13,8 +12,9 @@ const results = readNewestResults();
 if (results.length === 0)
   throw new Error('bench/results/ holds nothing yet: make bench, or one of its parts, comes first');
 for (const { question, rows } of summarise(results)) {
-  const cells = rows.map(({ what, value }) => [what, value]);
-  process.stdout.write(`\n${textTable([question, ''], cells)}\n`);
+  const width = Math.max(...rows.map(({ what }) => what.length));
+  const lines = rows.map(({ what, value }) => `  ${what.padEnd(width)}  ${value}\n`);
+  process.stdout.write(`\n${question}\n${lines.join('')}`);
 }
 for (const doubt of doubtsAbout(results)) process.stdout.write(`\nNOTE: ${doubt}\n`);
 mkdirSync(RESULTS, { recursive: true });

@@ -141,7 +141,8 @@ export function finishPart(host: Host, result: PartResult): void {
   const saved: SavedResult = { at, host, ...result, broken };
   writeFileSync(path, `${JSON.stringify(saved, null, 2)}\n`);
   say(`written to ${path}`);
-  for (const held of broken) say(`BROKEN: ${held.what} is ${held.value.toFixed(2)}, allowed is ${allowed(held)}`);
+  for (const held of broken)
+    say(`BROKEN: ${held.what} is ${held.value.toFixed(2)}, allowed is ${allowed(held)}`);
   const failed = result.checks.filter(({ who, passed }) => !passed && isOurs(who));
   for (const { what, who, detail } of failed) say(`FAILED: ${who}, ${what}: ${detail}`);
   if (broken.length + failed.length > 0) process.exitCode = 1;

@@ -21,7 +21,7 @@ const NAME = 'cdrhouse';
 const PLAIN = 'plain';
 const TABLES = ['cdr', 'cdr_by_number'] as const;
 const MONTHS = 13;
-/** The first of the months is due as a whole, the second in part, and none as long as ClickHouse's own TTL asks. */
+/** The first of the months is due as a whole, the second in part. */
 const ENVIRONMENT = { CDRHOUSE_RETENTION_MONTHS: '12', CDRHOUSE_RETENTION_BILLING_MONTHS: '0' };
 /** No number that is displayed for others, which are multiples of 50. */
 const ERASED_INDEX = 1007;
@@ -74,7 +74,7 @@ class Bench {
   }
 
   /** Runs a command of cdrhouse, and gives what it reports. */
-  async command<T>(what: string, ...commandLine: string[]): Promise<{ used: Used; report: T }> {
+  async command(what: string, ...commandLine: string[]): Promise<{ used: Used; report: unknown }> {
     let stdout = '';
     const used = await this.#measure(OURS, what, async () => {
       const run = { database: NAME, topic: 'cdr', environment: ENVIRONMENT };
@@ -82,7 +82,7 @@ class Bench {
       stdout = ended.stdout;
       return ended.cpuSeconds;
     });
-    return { used, report: JSON.parse(stdout) as T };
+    return { used, report: JSON.parse(stdout) as unknown };
   }
 
   /** @param work gives CPU seconds of the program */
@@ -135,11 +135,13 @@ async function sweepWhole(bench: Bench, month: string): Promise<{ ratio: number;
     `SELECT count() AS calls FROM ${NAME}.cdr WHERE toYYYYMM(start_at) = ${month}`,
   );
   const others = await bench.count(`toYYYYMM(start_at) != ${month}`);
-  const { used, report } = await bench.command<SweepReport>(what, 'retention', 'sweep', '--trust-clock');
+  const ended = await bench.command(what, 'retention', 'sweep', '--trust-clock');
+  const report = ended.report as SweepReport;
   const left = await bench.count(`toYYYYMM(start_at) = ${month}`);
   const kept = await bench.count('1');
   const [swept, more] = report.months;
   const passed =
+    calls > CALLS / MONTHS / 1.01 &&
     report.calls === calls &&
     more === undefined &&
     swept?.kind === 'drop' &&
@@ -147,7 +149,7 @@ async function sweepWhole(bench: Bench, month: string): Promise<{ ratio: number;
     left === 0 &&
     kept === others;
   return {
-    ratio: cpu(used) / (cpu(read) + cpu(drop)),
+    ratio: ended.used.clickhouse / (read.clickhouse + drop.clickhouse),
     check: {
       what: 'the month is gone from both tables, and nothing else',
       who: OURS,
@@ -171,7 +173,8 @@ async function sweepPart(bench: Bench, month: string): Promise<Check> {
   );
   const before = await bench.count(`toYYYYMM(start_at) = ${month}`);
   const dueBefore = await bench.count(due);
-  const { report } = await bench.command<SweepReport>(what, 'retention', 'sweep', '--trust-clock');
+  const ended = await bench.command(what, 'retention', 'sweep', '--trust-clock');
+  const report = ended.report as SweepReport;
   // Some more have become due meanwhile.
   const after = await bench.count(`toYYYYMM(start_at) = ${month}`);
   const gone = before - after;
@@ -197,18 +200,20 @@ async function erase(bench: Bench, { monthStarts }: StoredCalls): Promise<{ rati
     what,
     ...ofBoth((table) => `ALTER TABLE ${PLAIN}.${table} DELETE WHERE ${anywhere}`),
   );
-  const [from, to] = [monthStarts[0]!, Date.now()].map((ms) => new Date(ms).toISOString()) as [string, string];
-  const { used, report } = await bench.command<EraseReport>(
-    what,
-    ...['subject', 'erase', '--number', number, '--from', from, '--to', to, '--reason', 'bench'],
-  );
+  const [from, to] = [monthStarts[0]!, Date.now()].map((ms) => new Date(ms).toISOString()) as [
+    string,
+    string,
+  ];
+  const person = ['--number', number, '--from', from, '--to', to];
+  const ended = await bench.command(what, 'subject', 'erase', ...person, '--reason', 'bench');
+  const report = ended.report as EraseReport;
   const left = await bench.count(anywhere);
   const { calls: after } = await bench.row<{ calls: number }>(
     `SELECT count() AS calls FROM ${NAME}.cdr FINAL`,
   );
   const deleted = report.result.calls_deleted;
   return {
-    ratio: cpu(used) / cpu(plain),
+    ratio: ended.used.clickhouse / plain.clickhouse,
     check: {
       what: 'the number is in no row of both tables, its own calls are gone, and no other call',
       who: OURS,
@@ -242,6 +247,9 @@ function figuresOf(used: readonly Used[]): Figure[] {
 await withBenchServers(async (servers) => {
   const host = await benchHost(servers);
   const bench = new Bench(servers);
+  await runCdrhouse(servers, { database: NAME, topic: 'cdr', environment: ENVIRONMENT }, 'migrate');
+  // It would take a part of the month away while the calls are made.
+  await bench.statements(...ofBoth((table) => `ALTER TABLE ${NAME}.${table} REMOVE TTL`));
   const stored = await fill(servers, NAME, CALLS, MONTHS, ENVIRONMENT);
   const [whole, inPart] = stored.monthStarts.slice(0, 2).map(partitionOf) as [string, string];
   await bench.statements(
@@ -279,17 +287,18 @@ await withBenchServers(async (servers) => {
     checks,
     held: [
       {
-        what: 'CPU of a sweep of one month, against reading it once and dropping it',
+        what: 'CPU of ClickHouse for a sweep of one month, against reading it once and dropping it',
         value: sweptWhole.ratio,
         max: limits.sweep_ratio_max,
       },
       {
-        what: 'CPU of an erasure, against plain ALTER … DELETE',
+        what: 'CPU of ClickHouse for an erasure, against plain ALTER … DELETE',
         value: erased.ratio,
         max: limits.erase_ratio_max,
       },
     ],
     notes: [
+      'The program itself uses about as much whatever the size, so that ratios are those of ClickHouse.',
       'A plain DROP PARTITION proves nothing, copies nothing for legal holds and leaves totals unexplained; the sweep reads the month in both tables and compares them.',
       'A plain ALTER … DELETE takes the calls of others with it and leaves the number in parts that were replaced; the erasure blanks it there, removes those parts, keeps the number out when it is sent again, and looks for it afterwards.',
       'An erasure or a month that is due in part rewrites every part in which there is something to take: this is what the cost follows, not the number of calls that go.',

@@ -32,7 +32,9 @@ export function doubtsAbout(results: readonly SavedResult[]): string[] {
   differ('on different machines', ({ host }) => `${host.cores} × ${host.cpu}`);
   const changed = results.filter(({ host }) => host.commit.endsWith('-dirty'));
   if (changed.length > 0)
-    doubts.push(`Measured with changes that are in no commit: ${changed.map(({ part }) => part).join(', ')}.`);
+    doubts.push(
+      `Measured with changes that are in no commit: ${changed.map(({ part }) => part).join(', ')}.`,
+    );
   const busy = results.filter(({ host }) => host.load_before > BUSY_LOAD);
   if (busy.length > 0)
     doubts.push(

@@ -48,7 +48,7 @@ export interface Thresholds {
     /** Peak of the program, ingest and the API each. */
     readonly memory_exponent_max: number;
   };
-  /** CPU of ClickHouse and the program together. */
+  /** CPU of ClickHouse. */
   readonly retention: {
     /** A sweep of one month against reading that month once in both tables and dropping it. */
     readonly sweep_ratio_max: number;

@@ -40,7 +40,10 @@ await tap.test('steps of 100 million calls a day', async (t) => {
   const cores = (rate * 2 * growth) / 1e6 / input('core_load');
   t.ok(Math.abs(values['clickhouse_cores']! / cores - 1) < 1e-12);
   t.equal(values['look_up'], 250 / 50, 'flat stays flat');
-  t.ok(Math.abs(values['usage']! - (2 * (1e8 * input('month_days'))) / 5e6) < 1e-6, '2 s for 5 million calls');
+  t.ok(
+    Math.abs(values['usage']! - (2 * (1e8 * input('month_days'))) / 5e6) < 1e-6,
+    '2 s for 5 million calls',
+  );
 });
 
 await tap.test('no table is credited for being smaller than what was tried', async (t) => {

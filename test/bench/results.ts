@@ -44,7 +44,9 @@ export const INGEST = saved('ingest', {
     figure('records a second', '1/s', 'packed', 431_234),
     figure('share of the floor', '', 'packed', 0.72),
   ],
-  checks: [{ what: 'every record once', who: 'cdrhouse', passed: true, detail: 'lost 0, twice 0, altered 0' }],
+  checks: [
+    { what: 'every record once', who: 'cdrhouse', passed: true, detail: 'lost 0, twice 0, altered 0' },
+  ],
   held: [
     { what: 'CPU ratio, packed', value: 0.4, max: 0.45 },
     { what: 'share of the floor', value: 0.72, min: 0.7 },
