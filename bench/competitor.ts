@@ -26,6 +26,8 @@ export interface Reading {
   /** Ends its program with `kill -9`. Does nothing where the database reads: `BenchServers.killClickhouse` ends that. */
   kill(): Promise<void>;
   stop(): Promise<void>;
+  /** What it said last, for whoever wonders why it does not go on; empty: nothing. */
+  lastWords(): Promise<string>;
 }
 
 /** What reading a whole topic took. */

@@ -49,6 +49,7 @@ const NOTHING_APPEARS_MS = 10_000;
 const STALLED_MS = 75_000;
 const LOOK_MS = 300;
 const RESTART_PAUSE_MS = 1000;
+const WORDS_MAX = 400;
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
@@ -62,8 +63,9 @@ interface Trial {
   reading: Reading | undefined;
   /** Rows in `cdr` when it was killed. */
   killedAt: number;
-  /** How often its program ended by itself. */
+  /** How often its program ended by itself, and what it said last. */
   crashes: number;
+  lastWords: string;
 }
 
 /** How a trial ended. */
@@ -91,7 +93,7 @@ async function begin(bench: BenchServers, competitor: Competitor, index: number)
     batchRecords: PACKING === 'packed' ? Math.round(BATCH_RECORDS / PACKED_LINES) : BATCH_RECORDS,
   };
   await competitor.store.prepare(place);
-  const trial: Trial = { competitor, place, reading: undefined, killedAt: 0, crashes: 0 };
+  const trial: Trial = { competitor, place, reading: undefined, killedAt: 0, crashes: 0, lastWords: '' };
   await startAgain(trial);
   return trial;
 }
@@ -103,7 +105,7 @@ async function startAgain(trial: Trial): Promise<void> {
   } catch (error) {
     trial.crashes++;
     trial.reading = undefined;
-    say(`  ${trial.competitor.name}: ${(error as Error).message.split('\n').at(-1)!.slice(0, 200)}`);
+    trial.lastWords = (error as Error).message;
   }
 }
 
@@ -137,7 +139,10 @@ async function untilEnd(trial: Trial): Promise<number> {
     before = now;
     if (performance.now() - changedAt > STALLED_MS) return left;
     if (trial.reading === undefined || !trial.reading.isRunning()) {
-      if (trial.reading !== undefined) trial.crashes++;
+      if (trial.reading !== undefined) {
+        trial.crashes++;
+        trial.lastWords = await trial.reading.lastWords();
+      }
       await sleep(RESTART_PAUSE_MS);
       await startAgain(trial);
     }
@@ -147,6 +152,8 @@ async function untilEnd(trial: Trial): Promise<number> {
 
 async function finish(trial: Trial, records: DeliveryRecords): Promise<Outcome> {
   const left = await untilEnd(trial);
+  if (left > 0 && trial.crashes === 0 && trial.reading !== undefined)
+    trial.lastWords = await trial.reading.lastWords();
   await trial.reading?.stop();
   const { store } = trial.competitor;
   const { bench, database } = trial.place;
@@ -185,8 +192,13 @@ async function tryProgram(
 
 /** Those that ClickHouse runs itself: it is killed once for all of them. The programs are tried meanwhile: times do not matter. */
 async function tryAll(bench: BenchServers, records: DeliveryRecords): Promise<Outcome[]> {
-  const engines = [kafkaEngine(1), minimumKafkaEngine(1)];
-  const programs = [cdrhouse(1), naiveNode(), ...(OUTSIDE === undefined ? [] : [outsideTool(OUTSIDE)])];
+  const engines = [kafkaEngine(1), minimumKafkaEngine(1), minimumKafkaEngine(1, true)];
+  const programs = [
+    cdrhouse(1),
+    naiveNode(),
+    naiveNode(true),
+    ...(OUTSIDE === undefined ? [] : [outsideTool(OUTSIDE)]),
+  ];
   const trials: Trial[] = [];
   for (const [index, engine] of engines.entries()) trials.push(await begin(bench, engine, index));
   await untilMiddle(trials);
@@ -194,30 +206,43 @@ async function tryAll(bench: BenchServers, records: DeliveryRecords): Promise<Ou
     say(`  ${competitor.name}: ClickHouse killed with ${killedAt} rows stored`);
   await bench.killClickhouse();
   const finishing = Promise.all(trials.map((trial) => finish(trial, records)));
-  const outcomes: Outcome[] = [];
-  for (const [index, competitor] of programs.entries())
-    outcomes.push(await tryProgram(bench, competitor, engines.length + index, records));
-  return [...outcomes, ...(await finishing)];
+  const tried = (competitor: Competitor, index: number): Promise<Outcome> =>
+    tryProgram(bench, competitor, engines.length + index, records);
+  // cdrhouse alone: its commands are not to overlap.
+  const [ours, ...others] = programs;
+  const own = await tried(ours!, 0);
+  return [
+    own,
+    ...(await Promise.all(others.map((other, index) => tried(other, index + 1)))),
+    ...(await finishing),
+  ];
 }
 
 function listed(counts: ReadonlyMap<string, number>): string {
   return [...counts].map(([kind, count]) => `${kind}: ${count}`).join('; ');
 }
 
+/** In one line, as far as it fits into a report. */
+function shortened(text: string): string {
+  const line = text.replaceAll(/\s+/g, ' ').trim();
+  return line.length > WORDS_MAX ? `${line.slice(0, WORDS_MAX)} …` : line;
+}
+
 /** What a reader of the report wants to know beside the numbers. */
 function findings({ trial, verdict, left }: Outcome, records: DeliveryRecords): string[] {
   const { name } = trial.competitor;
+  const ended = trial.crashes === 0 ? '' : `, its program ended ${trial.crashes} times`;
   const kinds = (what: string, ids: ReadonlySet<string>): string[] =>
     ids.size === 0 ? [] : [`${name}: ${what}: ${listed(byKind(ids, records))}`];
   return [
     ...(left === 0
       ? []
       : [
-          `${name}: blocked: ${left} messages were never read${trial.crashes === 0 ? '' : `, it ended ${trial.crashes} times`}`,
+          `${name}: blocked: ${left} messages were never read${ended}; it said: ${shortened(trial.lastWords)}`,
         ]),
     ...kinds('stored as something else', verdict.altered),
     ...kinds('neither stored nor kept aside', verdict.gone),
-    ...(verdict.madeUp.size === 0 ? [] : [`${name}: ${verdict.madeUp.size} ids are stored that nobody sent`]),
+    ...(verdict.madeUp.size === 0 ? [] : [`${name}: ids that nobody sent: ${verdict.madeUp.size}`]),
   ];
 }
 

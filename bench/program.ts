@@ -62,8 +62,8 @@ export class Program implements Reading {
   }
 
   /** The end of what it printed. */
-  get lastWords(): string {
-    return this.#words;
+  lastWords(): Promise<string> {
+    return Promise.resolve(this.#words.trim());
   }
 
   /** Waits until it prints this. Rejects where it ends before. */

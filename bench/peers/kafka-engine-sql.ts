@@ -6,6 +6,8 @@ import type { LineFormat } from '../workload.ts';
 const FEED = 'default';
 const PLACES = E164_DIGITS_MAX;
 const SECONDS_MAX = 4_294_967;
+/** A cast of other words to an Enum throws, `accurateCastOrNull` too, and then the engine stands still. */
+const OUTCOME_WORDS = `[${OUTCOMES.map((word) => `'${word}'`).join(', ')}]`;
 
 /** The Kafka table of a peer. */
 export interface EngineTable {
@@ -106,7 +108,7 @@ export function equalWorkStatements(
       calling_key UInt64, displayed_key UInt64, dialed_key UInt64, cdr_key UInt64,
       calling_number String, displayed_caller_id String, dialed_number String,
       start_at Nullable(DateTime64(3, 'UTC')), seconds Nullable(Decimal64(3)), talk_seconds Nullable(Decimal64(3)),
-      outcome_word Nullable(${enum8(OUTCOMES)}), call_id String, account String, stored_at DateTime('UTC'),
+      outcome_word ${enum8(OUTCOMES)}, call_id String, account String, stored_at DateTime('UTC'),
       partition Int32, offset Int64, message_at DateTime64(3, 'UTC'), raw String, error String
     ) ENGINE = Null`,
     `CREATE MATERIALIZED VIEW ${database}.peer_cdr TO ${database}.cdr AS
@@ -133,7 +135,8 @@ export function equalWorkStatements(
         calling_number, displayed_caller_id, dialed_number,
         parseDateTime64BestEffortOrNull(start, 3, 'UTC') AS start_at,
         toDecimal64OrNull(duration, 3) AS seconds, toDecimal64OrNull(talk_duration, 3) AS talk_seconds,
-        accurateCastOrNull(outcome_text, '${enum8(OUTCOMES).replaceAll("'", "\\'")}') AS outcome_word,
+        CAST(transform(outcome_text, ${OUTCOME_WORDS}, [${OUTCOMES.map((_, value) => value).join(', ')}]::Array(Int8),
+          0::Int8), '${enum8(OUTCOMES).replaceAll("'", "\\'")}') AS outcome_word,
         call_id, account, now() AS stored_at,
         _partition AS partition, _offset AS offset, _timestamp_ms AS message_at,
         if(_error = '', line, _raw_message) AS raw,
@@ -141,14 +144,15 @@ export function equalWorkStatements(
           seconds IS NULL, 'DURATION_UNREADABLE', seconds < 0 OR seconds > ${SECONDS_MAX}, 'DURATION_OUT_OF_RANGE',
           talk_seconds IS NULL AND talk_duration != '', 'DURATION_UNREADABLE',
           talk_seconds < 0 OR talk_seconds > ${SECONDS_MAX}, 'DURATION_OUT_OF_RANGE',
-          outcome_word IS NULL, 'OUTCOME_UNREADABLE', '') AS error
+          outcome_text != '' AND outcome_text NOT IN ${OUTCOME_WORDS}, 'OUTCOME_UNREADABLE', '') AS error
       FROM ${database}.peer_kafka`,
   ];
 }
 
 /** The least that stores calls of canonical-csv: typed columns, and a view that turns seconds into milliseconds. */
-export function minimumStatements(table: EngineTable): readonly string[] {
-  const { database } = table;
+export function minimumStatements(table: EngineTable, skips: boolean): readonly string[] {
+  const { database, blockRows } = table;
+  const skipped = skips ? `, kafka_skip_broken_messages = ${blockRows}` : '';
   const columns = [
     'calling_number String',
     'displayed_caller_id String',
@@ -161,7 +165,7 @@ export function minimumStatements(table: EngineTable): readonly string[] {
     'account String',
   ];
   return [
-    kafkaTable(table, columns, "date_time_input_format = 'best_effort'"),
+    kafkaTable(table, columns, `date_time_input_format = 'best_effort'${skipped}`),
     `CREATE MATERIALIZED VIEW ${database}.peer_reader TO ${database}.cdr AS
       SELECT calling_number, displayed_caller_id, dialed_number, start AS start_at,
         toUInt32(round(duration * 1000)) AS duration_ms, toUInt32(round(talk_duration * 1000)) AS talk_ms,
@@ -184,7 +188,7 @@ function kafkaTable(
 const CALL_COLUMNS = `
   assumeNotNull(start_at) AS start_at, cdr_key, calling_number, displayed_caller_id, dialed_number,
   toUInt32(assumeNotNull(seconds) * 1000) AS duration_ms, toUInt32(talk_seconds * 1000) AS talk_ms,
-  assumeNotNull(outcome_word) AS outcome, 'unknown' AS direction, account, call_id, '${FEED}' AS feed,
+  outcome_word AS outcome, 'unknown' AS direction, account, call_id, '${FEED}' AS feed,
   partition AS source_partition, offset AS source_offset, 0 AS source_line, stored_at,
   4294967295 - toUnixTimestamp(stored_at) AS version, 0 AS is_deleted`;
 

@@ -41,6 +41,13 @@ function engine(
     return {
       isRunning: () => true,
       kill: () => Promise.resolve(),
+      lastWords: async () => {
+        const [last] = await bench.database.rows<{ text: string }>(
+          `SELECT exceptions.text[-1] AS text FROM system.kafka_consumers
+           WHERE database = '${database}' ORDER BY exceptions.time[-1] DESC LIMIT 1`,
+        );
+        return last?.text ?? '';
+      },
       // Outside of what is counted: dropping a view that has just read spins for seconds. Until then an idle Kafka table
       // uses about 1 % of a core.
       stop: async () => {
@@ -90,17 +97,20 @@ export function kafkaEngine(consumers: number): Competitor {
   );
 }
 
-/** The engine as its manual shows it: typed columns, one view into one table; no keys, nothing aside. */
-export function minimumKafkaEngine(consumers: number): Competitor {
+/**
+ * The engine as its manual shows it: typed columns, one view into one table; no keys, nothing aside.
+ * @param skips `kafka_skip_broken_messages`, with which it goes on where it would stand still
+ */
+export function minimumKafkaEngine(consumers: number, skips = false): Competitor {
   return engine(
     {
-      name: `Kafka engine, minimum, ${consumers} consumer${consumers === 1 ? '' : 's'}`,
+      name: `Kafka engine, minimum, ${consumers} consumer${consumers === 1 ? '' : 's'}${skips ? ', skips what it cannot read' : ''}`,
       settings:
-        `typed columns, one view into one table; no keys, nothing aside, errors as by default; blocks of up to ` +
+        `typed columns, one view into one table; no keys, nothing aside, ${skips ? 'kafka_skip_broken_messages' : 'errors as by default'}; blocks of up to ` +
         `${BLOCK_ROWS} rows, flushed after ${FLUSH_INTERVAL_MS} ms, and sooner at the end of a topic where one is read to its end`,
       store: ONE_TABLE,
     },
     consumers,
-    (_place, table) => Promise.resolve(minimumStatements(table)),
+    (_place, table) => Promise.resolve(minimumStatements(table, skips)),
   );
 }

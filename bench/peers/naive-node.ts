@@ -25,6 +25,8 @@ const { values } = parseArgs({
     /** Also the consumer group. */
     database: { type: 'string', default: 'cdrhouse' },
     'batch-records': { type: 'string', default: '50000' },
+    /** Has ClickHouse pass over the rows that it refuses. */
+    'skip-refused': { type: 'boolean', default: false },
   },
 });
 const BATCH_RECORDS = Number(values['batch-records']);
@@ -80,7 +82,11 @@ function offsetsAfter(messages: readonly Message[]): TopicPartitionOffset[] {
   return [...next].map(([partition, offset]) => ({ topic: values.topic, partition, offset }));
 }
 
-const clickhouse = createClient({ url: values.clickhouse, database: values.database });
+const clickhouse = createClient({
+  url: values.clickhouse,
+  database: values.database,
+  clickhouse_settings: values['skip-refused'] ? { input_format_allow_errors_ratio: 1 } : {},
+});
 const consumer = new Kafka.KafkaConsumer(
   {
     'metadata.broker.list': values.brokers,
