@@ -1,8 +1,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startLocalServers, type LocalServers } from '../deploy/local/local-servers.ts';
+import {
+  startClickhouse,
+  startLocalServers,
+  type LocalServers,
+  type LocalServer,
+} from '../deploy/local/local-servers.ts';
 import { Database } from './database.ts';
+import { GroupOffsets } from './group-offsets.ts';
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
@@ -10,9 +16,12 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 export interface BenchServers {
   readonly servers: LocalServers;
   readonly database: Database;
+  readonly offsets: GroupOffsets;
   readonly folder: string;
   /** Writes a file into the folder and gives its path. */
   write(name: string, content: string | Uint8Array): string;
+  /** Ends ClickHouse with `kill -9`, and starts it again on the same data and the same port. */
+  killClickhouse(): Promise<void>;
 }
 
 /**
@@ -25,31 +34,40 @@ export async function withBenchServers(
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'cdrhouse-bench-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  const dataDir = join(folder, 'servers');
   let servers: LocalServers | undefined;
+  let restarted: LocalServer | undefined;
+  let offsets: GroupOffsets | undefined;
+  const stop = async (): Promise<void> => {
+    await offsets?.close();
+    await Promise.all([servers?.stop(), restarted?.stop()]);
+  };
   const interrupted = (): void => {
-    const ending = servers === undefined ? Promise.resolve() : servers.stop();
-    void ending.finally(() => {
+    void stop().finally(() => {
       remove();
       process.exit(1);
     });
   };
   SIGNALS.forEach((signal) => process.on(signal, interrupted));
   try {
-    servers = await startLocalServers({
-      dataDir: join(folder, 'servers'),
-      kafkaPort: 0,
-      clickhousePort: 0,
-      databases,
-    });
+    servers = await startLocalServers({ dataDir, kafkaPort: 0, clickhousePort: 0, databases });
+    const { died } = servers;
     const write = (name: string, content: string | Uint8Array): string => {
       const path = join(folder, name);
       writeFileSync(path, content);
       return path;
     };
     const database = new Database(servers.clickhouse, servers.pids.clickhouse);
-    await work({ servers, database, folder, write });
+    offsets = new GroupOffsets(servers.kafka);
+    const killClickhouse = async (): Promise<void> => {
+      process.kill(database.pid, 'SIGKILL');
+      await (restarted?.died ?? died);
+      restarted = await startClickhouse({ dataDir, port: Number(new URL(database.url).port), databases });
+      database.pid = restarted.pid;
+    };
+    await work({ servers, database, offsets, folder, write, killClickhouse });
   } finally {
-    await servers?.stop();
+    await stop();
     remove();
     SIGNALS.forEach((signal) => process.off(signal, interrupted));
   }

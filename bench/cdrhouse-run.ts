@@ -1,17 +1,21 @@
-import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { BenchServers } from './bench-servers.ts';
-import { endedChildrenCpuSeconds, peakMemoryBytes } from './process-usage.ts';
+import { endedChildrenCpuSeconds, treePeakBytes } from './process-usage.ts';
+import { Program, spawnGroup, type Child } from './program.ts';
 
 const PROGRAM = fileURLToPath(new URL('../cli.js', import.meta.url));
 const MEMORY_LOOK_MS = 20;
+/** What ingest logs when Kafka has assigned its partitions. */
+const ASSIGNED = '"partitions assigned"';
 const LISTENING = /listening on (http:\S+)/;
 
 export interface RunOptions {
   /** The ClickHouse database; also the consumer group. */
   readonly database: string;
   readonly topic: string;
+  /** @default 'canonical-csv' */
+  readonly format?: string | undefined;
   /** Options of node itself, for profiles. */
   readonly nodeOptions?: readonly string[] | undefined;
   /** CDRHOUSE_… variables beside those of the bench. */
@@ -25,19 +29,21 @@ export interface EndedRun {
   /** Of these, from the moment at which Kafka had assigned its partitions; joining a group takes up to a second more or less. */
   readonly assignedSeconds: number | undefined;
   readonly cpuSeconds: number;
+  /** Of all its processes together. */
   readonly peakBytes: number;
 }
 
 /** Starts a command as an operator does, with the settings of the bench. */
 function start(
   bench: BenchServers,
-  { database, topic, nodeOptions = [], environment = {} }: RunOptions,
+  { database, topic, format = 'canonical-csv', nodeOptions = [], environment = {} }: RunOptions,
   commandLine: readonly string[],
 ) {
   const { servers, folder } = bench;
   const { ingest, query, retention } = servers.users;
-  const config = bench.write('cdrhouse.yaml', JSON.stringify({ feeds: [{ name: 'default', topic }] }));
-  return spawn(process.execPath, [...nodeOptions, PROGRAM, ...commandLine], {
+  const feeds = [{ name: 'default', topic, format }];
+  const config = bench.write(`${database}.yaml`, JSON.stringify({ feeds }));
+  return spawnGroup(process.execPath, [...nodeOptions, PROGRAM, ...commandLine], {
     cwd: folder,
     env: {
       CDRHOUSE_CONFIG: config,
@@ -59,8 +65,14 @@ function start(
       CDRHOUSE_INGEST_READER: 'packed',
       ...environment,
     },
-    stdio: ['ignore', 'pipe', 'pipe'],
   });
+}
+
+/** `ingest` as a service, once it has its partitions. */
+export async function startIngest(bench: BenchServers, options: RunOptions): Promise<Program> {
+  const ingest = new Program(start(bench, options, ['ingest']));
+  await ingest.printed(ASSIGNED);
+  return ingest;
 }
 
 /** A running `cdrhouse serve`. */
@@ -74,8 +86,6 @@ export interface Served {
 export async function serveCdrhouse(bench: BenchServers, options: RunOptions): Promise<Served> {
   const child = start(bench, options, ['serve']);
   child.stdout.resume();
-  // Also where the bench is interrupted.
-  process.once('exit', () => child.kill('SIGKILL'));
   const url = await listeningUrl(child);
   return {
     url,
@@ -88,11 +98,11 @@ export async function serveCdrhouse(bench: BenchServers, options: RunOptions): P
   };
 }
 
-function listeningUrl(child: ChildProcess): Promise<string> {
+function listeningUrl(child: Child): Promise<string> {
   return new Promise((resolve, reject) => {
     let stderr = '';
     let found = false;
-    child.stderr!.on('data', (chunk: Buffer) => {
+    child.stderr.on('data', (chunk: Buffer) => {
       if (found) return;
       stderr += chunk.toString();
       const url = LISTENING.exec(stderr)?.[1];
@@ -120,10 +130,10 @@ export async function runCdrhouse(
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();
-    if (stderr.includes('"partitions assigned"')) assignedAt ??= performance.now();
+    if (stderr.includes(ASSIGNED)) assignedAt ??= performance.now();
   });
   const look = setInterval(() => {
-    peakBytes = Math.max(peakBytes, peakMemoryBytes(child.pid!) ?? 0);
+    peakBytes = Math.max(peakBytes, treePeakBytes(child.pid!));
   }, MEMORY_LOOK_MS);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
   clearInterval(look);

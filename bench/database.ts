@@ -11,7 +11,8 @@ const IDLE_SHARE = 0.08;
 /** ClickHouse as the bench sees it: the local server's own user, over HTTP. */
 export class Database {
   readonly url: string;
-  readonly pid: number;
+  /** Of the server's process, another one after a restart. */
+  pid: number;
 
   constructor(url: string, pid: number) {
     this.url = url;

@@ -4,7 +4,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 const TICKS_PER_SECOND = 100;
 
 /** Counters of /proc/PID/stat, numbered as in proc(5), where the first behind the program's name is 3. */
-const STAT = { userTicks: 14, systemTicks: 15, childrenUserTicks: 16, childrenSystemTicks: 17 } as const;
+const STAT = {
+  group: 5,
+  userTicks: 14,
+  systemTicks: 15,
+  childrenUserTicks: 16,
+  childrenSystemTicks: 17,
+} as const;
 
 /** CPU seconds of all threads of a running process, user and system. */
 export function cpuSeconds(pid: number): number {
@@ -41,6 +47,45 @@ export function peakMemoryBytes(pid: number): number | undefined {
   }
 }
 
+/** CPU seconds of the running processes of a group, and of their children that have ended. */
+export function groupCpuSeconds(group: number): number {
+  const { userTicks, systemTicks, childrenUserTicks, childrenSystemTicks } = STAT;
+  const ticks = membersOf(group).map((pid) =>
+    statTicks(pid, userTicks, systemTicks, childrenUserTicks, childrenSystemTicks),
+  );
+  return ticks.reduce((sum, of) => sum + of, 0) / TICKS_PER_SECOND;
+}
+
+/** Sum of the largest resident memories that a running process and its children have had, in bytes; 0 where it has ended. */
+export function treePeakBytes(pid: number): number {
+  let children: string[] = [];
+  try {
+    children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+  } catch {
+    // It has ended between two looks.
+  }
+  const pids = [pid, ...children.filter((child) => child !== '').map(Number)];
+  return pids.reduce((sum, one) => sum + (peakMemoryBytes(one) ?? 0), 0);
+}
+
+/** The same of the running processes of a group. Looks through all processes: not for every moment. */
+export function groupPeakBytes(group: number): number {
+  return membersOf(group).reduce((sum, pid) => sum + (peakMemoryBytes(Number(pid)) ?? 0), 0);
+}
+
+function membersOf(group: number): string[] {
+  return readdirSync('/proc').filter((name) => {
+    if (!/^[0-9]+$/.test(name)) return false;
+    try {
+      return statTicks(name, STAT.group) === group;
+    } catch {
+      // It has ended meanwhile.
+      return false;
+    }
+  });
+}
+
+/** Sum of these numbers of /proc/PID/stat. Throws where the process has ended. */
 function statTicks(pid: string, ...fields: number[]): number {
   const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // The program's name stands in brackets and may hold blanks and brackets itself.

@@ -1,12 +1,28 @@
-import autocannon from 'autocannon';
-import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import {
+  answer,
+  ask,
+  checkFound,
+  closedMonth,
+  fill,
+  QUESTIONS,
+  Rounds,
+  serve,
+  timed,
+  usagePath,
+  type Asked,
+  type Latency,
+  type Month,
+  type Question,
+} from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
-import { runCdrhouse, serveCdrhouse, type RunOptions, type Served } from './cdrhouse-run.ts';
+import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { peakMemoryBytes } from './process-usage.ts';
-import { blockPrefix, lastMonths, storeCalls, subscriberNumber, type StoredCalls } from './stored-calls.ts';
+import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
+import { SteadyLoad } from './steady-load.ts';
+import type { StoredCalls } from './stored-calls.ts';
 import { median, textTable } from './table.ts';
-import { brokenThresholds, readThresholds, type Held } from './thresholds.ts';
+import { readThresholds, type Held } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
 
 /**
@@ -32,172 +48,60 @@ const OPTIONS = {
 };
 const WHOLE = 'cdrhouse';
 const TENTH = 'cdrhouse_tenth';
-const TOPIC = 'cdr';
 const CSV_ROWS = 1_000_000;
-const CHECKED_NUMBERS = 5;
-const ROLES = ['disputes', 'disputes:unmasked', 'disputes:prefix', 'billing'];
+const LIVE_TOPIC = 'live';
+/** Calls a second. */
+const LIVE_RATE = 5000;
 const HOUR_MS = 3_600_000;
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** A database with calls, and the API over it. */
-interface Asked {
-  readonly name: string;
-  readonly stored: StoredCalls;
-  readonly served: Served;
-  readonly headers: Readonly<Record<string, string>>;
+/** Rounds of one question, on all calls and on a tenth of them. */
+interface Both {
+  readonly whole: Rounds;
+  readonly tenth: Rounds;
 }
 
-interface Month {
-  readonly from: string;
-  readonly to: string;
-}
-
-function month({ monthStarts }: StoredCalls, index: number): Month {
-  const [from, to] = [monthStarts.at(index - 1)!, monthStarts.at(index)!].map((ms) => new Date(ms));
-  return { from: from!.toISOString(), to: to!.toISOString() };
-}
-
-/** The newest month, whose parts are not merged; and the one before. */
-const openMonth = (stored: StoredCalls): Month => month(stored, -1);
-const closedMonth = (stored: StoredCalls): Month => month(stored, -2);
-
-async function fill(bench: BenchServers, name: string, calls: number): Promise<StoredCalls> {
-  await runCdrhouse(bench, { database: name, topic: TOPIC }, 'migrate');
-  const began = performance.now();
-  const stored = await storeCalls(bench.database, name, calls, lastMonths(OPTIONS.months, Date.now()));
-  const [size] = await bench.database.rows<{ megabytes: number; parts: number }>(
-    `SELECT round(sum(bytes_on_disk) / 1e6) AS megabytes, count() AS parts FROM system.parts
-     WHERE active AND database = '${name}' AND table IN ('cdr', 'cdr_by_number')`,
-  );
-  say(
-    `${name}: ${stored.calls} calls of ${stored.subscribers} numbers over ${OPTIONS.months} months, ${stored.ledgerRows} rows in the ledger; ` +
-      `${size!.megabytes} MB in ${size!.parts} parts (${((performance.now() - began) / 1000).toFixed(0)} s)`,
-  );
-  return stored;
-}
-
-async function serve(bench: BenchServers, name: string, stored: StoredCalls): Promise<Asked> {
-  const run: RunOptions = { database: name, topic: TOPIC };
-  const { stdout } = await runCdrhouse(bench, run, 'keys', 'add', '--role', ...ROLES);
-  const served = await serveCdrhouse(bench, run);
-  const headers = { authorization: `Bearer ${stdout.trim()}`, 'case-id': 'bench', purpose: 'support' };
-  return { name, stored, served, headers };
-}
-
-/** One of the numbers, another one each time. */
-function anyNumber({ subscribers }: StoredCalls): string {
-  return subscriberNumber(Math.floor(Math.random() * subscribers));
-}
-
-/** A question: the path that is asked, made anew for each request. */
-type Question = (stored: StoredCalls) => string;
-
-const QUESTIONS = {
-  number: (stored) => callsPath(anyNumber(stored), closedMonth(stored)),
-  openMonth: (stored) => callsPath(anyNumber(stored), openMonth(stored)),
-  prefix: (stored) =>
-    callsPath(blockPrefix(Math.floor(Math.random() * stored.subscribers)), closedMonth(stored)),
-  usageOfOne: (stored) => usagePath(closedMonth(stored), anyNumber(stored)),
-} satisfies Record<string, Question>;
-
-function callsPath(number: string, { from, to }: Month): string {
-  return `/v1/calls?${new URLSearchParams({ number, from, to }).toString()}`;
-}
-
-function usagePath({ from, to }: Month, number?: string): string {
-  const filter: Record<string, string> = number === undefined ? {} : { calling_number: number };
-  const parameters = { from, to, group_by: 'calling_number', increment: '60/60', ...filter };
-  return `/v1/usage?${new URLSearchParams(parameters).toString()}`;
-}
-
-/** Milliseconds of the answers of one round. */
-async function ask({ served, headers, stored }: Asked, question: Question, connections: number) {
-  const milliseconds: number[] = [];
-  const run = autocannon({
-    url: served.url,
-    connections,
-    duration: OPTIONS.seconds,
-    headers,
-    requests: [{ setupRequest: (request) => ({ ...request, method: 'GET', path: question(stored) }) }],
-  });
-  run.on('response', (_client, _status, _bytes, took) => milliseconds.push(took));
-  const { errors, timeouts, non2xx } = await run;
-  if (errors + timeouts + non2xx > 0)
-    throw new Error(`${errors} errors, ${timeouts} timeouts, ${non2xx} answers that are no 2xx`);
-  return milliseconds.sort((a, b) => a - b);
-}
-
-function percentile(sorted: readonly number[], share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-}
-
-/** What the rounds of one question took, in ms: the median over the rounds of each percentile. */
-interface Latency {
-  readonly p50: number;
-  readonly p95: number;
-  readonly p99: number;
-  readonly perSecond: number;
-}
-
-class Rounds {
-  readonly #rounds: (readonly number[])[] = [];
-
-  add(sorted: readonly number[]): void {
-    this.#rounds.push(sorted);
-  }
-
-  latency(): Latency {
-    const of = (share: number): number => median(this.#rounds.map((sorted) => percentile(sorted, share)));
-    const perSecond = median(this.#rounds.map(({ length }) => length / OPTIONS.seconds));
-    return { p50: of(0.5), p95: of(0.95), p99: of(0.99), perSecond };
-  }
-}
+/** Of some questions a tenth was not asked. */
+type AtLeastWhole = Pick<Both, 'whole'> & { readonly tenth: Rounds | undefined };
 
 /** Rounds of the question in turn on both, the first of each unmeasured. */
-async function measure(
-  whole: Asked,
-  tenth: Asked,
-  question: Question,
-  connections: number,
-): Promise<{ whole: Latency; tenth: Latency }> {
-  const rounds = { whole: new Rounds(), tenth: new Rounds() };
+async function measure(whole: Asked, tenth: Asked, question: Question, connections: number): Promise<Both> {
+  const { seconds } = OPTIONS;
+  const both: Both = { whole: new Rounds(seconds), tenth: new Rounds(seconds) };
   for (let round = 0; round <= OPTIONS.rounds; round++) {
-    for (const [asked, of] of [
-      [whole, rounds.whole],
-      [tenth, rounds.tenth],
+    for (const [asked, rounds] of [
+      [whole, both.whole],
+      [tenth, both.tenth],
     ] as const) {
-      const took = await ask(asked, question, connections);
-      if (round > 0) of.add(took);
+      const took = await ask(asked, question, { connections, seconds });
+      if (round > 0) rounds.add(took);
     }
   }
-  return { whole: rounds.whole.latency(), tenth: rounds.tenth.latency() };
+  return both;
 }
 
-async function answer({ served, headers }: Asked, path: string): Promise<Response> {
-  const response = await fetch(`${served.url}${path}`, { headers });
-  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-  return response;
-}
-
-/** The numbers must be found under their keys, or the bench measures nothing. */
-async function checkFound(bench: BenchServers, asked: Asked): Promise<void> {
-  const { stored, name } = asked;
-  const { from, to } = closedMonth(stored);
-  for (let check = 0; check < CHECKED_NUMBERS; check++) {
-    const number = anyNumber(stored);
-    const { matched } = (await (await answer(asked, callsPath(number, { from, to }))).json()) as {
-      matched: { calls: string };
-    };
-    const [scanned] = await bench.database.rows<{ calls: number }>(
-      `SELECT count() AS calls FROM ${name}.cdr WHERE '${number}' IN (calling_number, displayed_caller_id, dialed_number)
-       AND start_at >= parseDateTime64BestEffort('${from}') AND start_at < parseDateTime64BestEffort('${to}')`,
-    );
-    if (Number(matched.calls) !== scanned!.calls || scanned!.calls === 0)
-      throw new Error(`${matched.calls} calls of a number are found, ${scanned!.calls} are there`);
+/** Rounds of the question while ingest stores new calls at a steady rate. */
+async function measureBesideIngest(bench: BenchServers, asked: Asked, question: Question): Promise<Rounds> {
+  const { seconds, connections } = OPTIONS;
+  const run = { database: asked.name, topic: LIVE_TOPIC };
+  await runCdrhouse(bench, run, 'migrate');
+  const ingest = await startIngest(bench, run);
+  const load = new SteadyLoad(bench.servers.kafka, LIVE_TOPIC, LIVE_RATE);
+  const rounds = new Rounds(seconds);
+  for (let round = 0; round <= OPTIONS.rounds; round++) {
+    const took = await ask(asked, question, { connections, seconds });
+    if (round > 0) rounds.add(took);
   }
+  const sent = await load.stop();
+  await ingest.stop();
+  const [row] = await bench.database.rows<{ calls: number }>(
+    `SELECT count() AS calls FROM ${asked.name}.cdr FINAL WHERE start_at >= now() - INTERVAL 1 DAY`,
+  );
+  say(`beside ingest: ${sent} calls were sent, ${row!.calls} of them stored when it ended`);
+  return rounds;
 }
 
 /** Reads an answer to its end and throws it away; seconds and lines. */
@@ -215,12 +119,6 @@ function rangeOf({ calls, monthStarts }: StoredCalls, rows: number): Month {
   const hours = Math.ceil((rows / (calls / OPTIONS.months)) * ((end - begin) / HOUR_MS));
   const until = Math.min(end, begin + hours * HOUR_MS);
   return { from: new Date(begin).toISOString(), to: new Date(until).toISOString() };
-}
-
-async function timed<T>(work: () => Promise<T>): Promise<{ seconds: number; value: T }> {
-  const began = performance.now();
-  const value = await work();
-  return { seconds: (performance.now() - began) / 1000, value };
 }
 
 /** An export, and the same rows as ClickHouse itself writes them. */
@@ -269,51 +167,106 @@ GROUP BY calling_number ORDER BY calling_number LIMIT 101 FORMAT Null`),
     plain.push(grouped.seconds);
   }
   const csv = await timed(async () => drain(await answer(asked, `${usagePath({ from, to })}&format=csv`)));
-  return { seconds: median(ours), plainSeconds: median(plain), csvSeconds: csv.seconds };
+  return { seconds: ours, plainSeconds: plain, csvSeconds: csv.seconds };
+}
+
+interface Answered {
+  readonly what: string;
+  readonly both: AtLeastWhole;
+  /** p99, ms. */
+  readonly wanted: string;
 }
 
 const ms = (value: number): string => value.toFixed(1);
 
-function row(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
+function latencyRow(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
   return [what, ms(p50), ms(p95), ms(p99), perSecond.toFixed(0), wanted];
+}
+
+function latencyTable(answered: readonly Answered[]): string {
+  return textTable(
+    ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
+    answered.flatMap(({ what, both, wanted }) => [
+      latencyRow(what, both.whole.latency(), wanted),
+      ...(both.tenth === undefined
+        ? []
+        : [latencyRow('  the same at a tenth of the calls', both.tenth.latency(), '')]),
+    ]),
+  );
+}
+
+function figuresOf({ what, both }: Answered): Figure[] {
+  const sizes = [
+    { rounds: both.whole, calls: OPTIONS.calls },
+    { rounds: both.tenth, calls: Math.round(OPTIONS.calls / 10) },
+  ];
+  return sizes.flatMap(({ rounds, calls }) =>
+    rounds === undefined
+      ? []
+      : [50, 95, 99].map((percent) => ({
+          name: `answer, p${percent}`,
+          unit: 'ms',
+          who: OURS,
+          case: what,
+          values: rounds.percentiles(percent / 100),
+          calls,
+        })),
+  );
 }
 
 await withBenchServers(
   async (bench) => {
-    const { connections } = OPTIONS;
-    const whole = await serve(bench, WHOLE, await fill(bench, WHOLE, OPTIONS.calls));
-    const tenth = await serve(bench, TENTH, await fill(bench, TENTH, Math.round(OPTIONS.calls / 10)));
+    const host = await benchHost(bench);
+    const { calls, months, connections } = OPTIONS;
+    const whole = await serve(bench, WHOLE, await fill(bench, WHOLE, calls, months));
+    const tenth = await serve(bench, TENTH, await fill(bench, TENTH, Math.round(calls / 10), months));
     try {
       await bench.database.quiet();
       for (const asked of [whole, tenth]) await checkFound(bench, asked);
       const number = await measure(whole, tenth, QUESTIONS.number, connections);
       const open = await measure(whole, tenth, QUESTIONS.openMonth, connections);
+      const calling = await measure(whole, tenth, QUESTIONS.calling, connections);
+      const displayed = await measure(whole, tenth, QUESTIONS.displayed, connections);
+      const dialed = await measure(whole, tenth, QUESTIONS.dialed, connections);
       const prefix = await measure(whole, tenth, QUESTIONS.prefix, connections);
       const usageOfOne = await measure(whole, tenth, QUESTIONS.usageOfOne, 1);
       const usageOfAll = await measureUsageOfAll(bench, whole);
       const csv = await measureCsv(bench, whole);
+      const besideIngest = await measureBesideIngest(bench, whole, QUESTIONS.number);
 
-      const rows = (what: string, both: { whole: Latency; tenth: Latency }, wanted: string): string[][] => [
-        row(what, both.whole, wanted),
-        row('  the same at a tenth of the calls', both.tenth, ''),
+      const answered: Answered[] = [
+        {
+          what: `a number, any role, a closed month, ${connections} connections`,
+          both: number,
+          wanted: '100',
+        },
+        {
+          what: 'the same in the newest month, whose parts are not merged',
+          both: open,
+          wanted: '100',
+        },
+        { what: 'a calling number', both: calling, wanted: '100' },
+        { what: 'a displayed number', both: displayed, wanted: '100' },
+        { what: 'a dialed number', both: dialed, wanted: '100' },
+        {
+          what: `prefix of 10,000 numbers, a closed month, ${connections} connections`,
+          both: prefix,
+          wanted: '300',
+        },
+        { what: 'usage of one calling number, a month, 1 connection', both: usageOfOne, wanted: '100' },
+        {
+          what: `a number, any role, while ingest stores ${LIVE_RATE} calls a second`,
+          both: { whole: besideIngest, tenth: undefined },
+          wanted: '100',
+        },
       ];
       say(
-        `${cpus().length} cores carry database, program and this bench; median of ${OPTIONS.rounds} rounds of ${OPTIONS.seconds} s`,
+        `${host.cores} cores carry database, program and this bench; median of ${OPTIONS.rounds} rounds of ${OPTIONS.seconds} s`,
       );
+      say(latencyTable(answered));
       say(
-        textTable(
-          ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
-          [
-            ...rows(`a number, any role, a closed month, ${connections} connections`, number, '100'),
-            ...rows('the same in the newest month, whose parts are not merged', open, '100'),
-            ...rows(`prefix of 10,000 numbers, a closed month, ${connections} connections`, prefix, '300'),
-            ...rows('usage of one calling number, a month, 1 connection', usageOfOne, '100'),
-          ],
-        ),
-      );
-      say(
-        `usage of all calling numbers of a month: ${usageOfAll.seconds.toFixed(2)} s (wanted 2); all groups as CSV ${usageOfAll.csvSeconds.toFixed(2)} s; ` +
-          `plain GROUP BY ${usageOfAll.plainSeconds.toFixed(2)} s`,
+        `usage of all calling numbers of a month: ${median(usageOfAll.seconds).toFixed(2)} s (wanted 2); all groups as CSV ${usageOfAll.csvSeconds.toFixed(2)} s; ` +
+          `plain GROUP BY ${median(usageOfAll.plainSeconds).toFixed(2)} s`,
       );
       say(
         `CSV of ${csv.rows} records: ${csv.seconds.toFixed(1)} s (wanted 30), ClickHouse's own ${csv.plainSeconds.toFixed(1)} s; ` +
@@ -321,7 +274,7 @@ await withBenchServers(
       );
 
       const limits = readThresholds().query;
-      const growth = (both: { whole: Latency; tenth: Latency }): number => both.whole.p99 / both.tenth.p99;
+      const growth = ({ whole: all, tenth: few }: Both): number => all.latency().p99 / few.latency().p99;
       const held: Held[] = [
         {
           what: 'a number: p99 against a tenth of the calls',
@@ -339,13 +292,18 @@ await withBenchServers(
           max: limits.prefix_growth_max,
         },
         {
+          what: `a number while ingest stores ${LIVE_RATE} calls a second, against without: p50`,
+          value: besideIngest.latency().p50 / number.whole.latency().p50,
+          max: limits.beside_ingest_ratio_max,
+        },
+        {
           what: 'usage of one number against a look-up, p50',
-          value: usageOfOne.whole.p50 / number.whole.p50,
+          value: usageOfOne.whole.latency().p50 / number.whole.latency().p50,
           max: limits.usage_of_one_ratio_max,
         },
         {
           what: 'usage of all numbers against plain GROUP BY',
-          value: usageOfAll.seconds / usageOfAll.plainSeconds,
+          value: median(usageOfAll.seconds) / median(usageOfAll.plainSeconds),
           max: limits.usage_of_all_ratio_max,
         },
         {
@@ -360,9 +318,36 @@ await withBenchServers(
         },
       ];
       for (const { what, value, max } of held) say(`${what}: ${value.toFixed(2)}, at most ${max}`);
-      const broken = brokenThresholds(held);
-      for (const { what } of broken) say(`BROKEN: ${what}`);
-      process.exitCode = broken.length === 0 ? 0 : 1;
+      const seconds = (who: string, what: string, took: readonly number[]): Figure => {
+        return { name: 'answer', unit: 's', who, case: what, values: took, calls };
+      };
+      const grouped = 'usage of all calling numbers, a month';
+      const exported = `CSV of ${csv.rows} records`;
+      finishPart(host, {
+        part: 'query',
+        settings: { ...OPTIONS, ledger_rows: whole.stored.ledgerRows, subscribers: whole.stored.subscribers },
+        figures: [
+          ...answered.flatMap(figuresOf),
+          seconds(OURS, grouped, usageOfAll.seconds),
+          seconds('plain GROUP BY of ClickHouse', grouped, usageOfAll.plainSeconds),
+          seconds(OURS, exported, [csv.seconds]),
+          seconds("ClickHouse's own CSV", exported, [csv.plainSeconds]),
+          { name: FIGURES.peakMemory, unit: 'MB', who: OURS, case: exported, values: [csv.megabytes], calls },
+        ],
+        checks: [
+          {
+            what: 'as many calls of a number as a scan finds',
+            who: OURS,
+            passed: true,
+            detail: 'numbers drawn at random, on both sizes',
+          },
+        ],
+        held,
+        notes: [
+          'ClickHouse makes the stored calls itself; a number has as many of them whatever the size of the table.',
+          'Database, program and the client that asks share the cores.',
+        ],
+      });
     } finally {
       await whole.served.stop();
       await tenth.served.stop();

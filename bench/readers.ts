@@ -1,7 +1,9 @@
 import { parseArgs } from 'node:util';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse, type EndedRun } from './cdrhouse-run.ts';
+import { benchHost, finishPart, FIGURES, OURS } from './result.ts';
 import { medianAndRange, textTable } from './table.ts';
+import { wholeNumber } from './whole-number.ts';
 import { PACKINGS, sendWorkload, Workload } from './workload.ts';
 
 /**
@@ -17,8 +19,9 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
   },
 });
-const RECORDS = Number(values.records);
-const ROUNDS = Number(values.rounds);
+const RECORDS = wholeNumber('records', values.records, 1000, 20_000_000);
+const ROUNDS = wholeNumber('rounds', values.rounds, 1, 9);
+const DAYS = 7;
 
 let runs = 0;
 
@@ -41,7 +44,8 @@ async function ingest(
 }
 
 async function measure(bench: BenchServers): Promise<void> {
-  const workload = new Workload(RECORDS, 7);
+  const host = await benchHost(bench);
+  const workload = new Workload(RECORDS, DAYS);
   for (const packing of PACKINGS) {
     await runCdrhouse(bench, { database: 'bench_topics', topic: packing }, 'migrate');
     await sendWorkload(workload, packing, bench.servers.kafka, packing);
@@ -69,8 +73,20 @@ async function measure(bench: BenchServers): Promise<void> {
     medianAndRange(megabytes, 0),
   ]);
   process.stdout.write(`${textTable(['median (range)', 'us CPU a record', 'peak resident MB'], rows)}\n`);
+  const figures = [...used].flatMap(([name, { microseconds, megabytes }]) => [
+    { name: FIGURES.programCpu, unit: 'us', who: OURS, case: name, values: microseconds },
+    { name: FIGURES.peakMemory, unit: 'MB', who: OURS, case: name, values: megabytes },
+  ]);
+  finishPart(host, {
+    part: 'readers',
+    settings: { records: RECORDS, rounds: ROUNDS, days: DAYS },
+    figures,
+    checks: [{ what: 'every record is stored', who: OURS, passed: true, detail: `${RECORDS} a run` }],
+    held: [],
+    notes: [
+      'CPU of the program alone, without ClickHouse; start and end are taken off. Without the addon that reads many messages at once each message passes through node-rdkafka.',
+    ],
+  });
 }
 
-if (!Number.isInteger(RECORDS) || !Number.isInteger(ROUNDS) || RECORDS < 1000 || ROUNDS < 1)
-  throw new RangeError('--records and --rounds: allowed are whole numbers, from 1000 and 1 on');
 await withBenchServers(measure);

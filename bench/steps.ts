@@ -6,7 +6,9 @@ import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse } from './cdrhouse-run.ts';
 import { captureBlocks, insertFile, type CapturedBatch } from './floor.ts';
 import { packedBatches, parseContext } from './packed-batches.ts';
+import { benchHost, finishPart, OURS, type Figure } from './result.ts';
 import { medianAndRange, textTable } from './table.ts';
+import { wholeNumber } from './whole-number.ts';
 import { Workload } from './workload.ts';
 
 /**
@@ -20,8 +22,9 @@ const { values } = parseArgs({
     days: { type: 'string', default: '7' },
   },
 });
-const RECORDS = Number(values.records);
-const ROUNDS = Number(values.rounds);
+const RECORDS = wholeNumber('records', values.records, 1000, 20_000_000);
+const ROUNDS = wholeNumber('rounds', values.rounds, 1, 9);
+const DAYS = wholeNumber('days', values.days, 1, 365);
 const DATABASE = 'bench_steps';
 const TABLES = ['cdr', 'cdr_by_number'] as const;
 
@@ -50,14 +53,14 @@ class Steps {
     return result;
   }
 
-  table(): string {
-    return textTable(
-      ['step', 'us CPU a record, median (range)'],
-      [...this.#seconds].map(([step, seconds]) => [
-        step,
-        medianAndRange(seconds.map((value) => (value / RECORDS) * 1e6)),
-      ]),
-    );
+  figures(): Figure[] {
+    return [...this.#seconds].map(([step, seconds]) => ({
+      name: 'CPU a record, of a step',
+      unit: 'us',
+      who: OURS,
+      case: step,
+      values: seconds.map((value) => (value / RECORDS) * 1e6),
+    }));
   }
 }
 
@@ -105,11 +108,30 @@ async function countInserts(
 }
 
 await withBenchServers(async (bench) => {
-  const workload = new Workload(RECORDS, Number(values.days));
+  const host = await benchHost(bench);
+  const workload = new Workload(RECORDS, DAYS);
+  const bytes = Math.round(workload.bytes / RECORDS);
   const steps = new Steps();
   countParsing(steps, [...packedBatches(workload)]);
   await countInserts(steps, bench, captureBlocks(bench, workload));
+  const figures = steps.figures();
+  const rows = figures.map((figure) => [figure.case, medianAndRange(figure.values)]);
   process.stdout.write(
-    `${RECORDS} records of ${Math.round(workload.bytes / RECORDS)} bytes, ${ROUNDS} rounds\n${steps.table()}\n`,
+    `${RECORDS} records of ${bytes} bytes, ${ROUNDS} rounds\n${textTable(['step', 'us CPU a record, median (range)'], rows)}\n`,
   );
+  finishPart(host, {
+    part: 'steps',
+    settings: {
+      records: RECORDS,
+      rounds: ROUNDS,
+      days: DAYS,
+      bytes_a_record: bytes,
+      merges: 'stopped',
+      fsync: 'after each insert',
+    },
+    figures,
+    checks: [],
+    held: [],
+    notes: ['Each step alone and in one process: nothing waits, nothing is done beside it.'],
+  });
 });

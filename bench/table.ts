@@ -18,9 +18,25 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** The value that so many of the others are below, nearest rank; the list is sorted and ascending. */
+export function percentile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
 /** Median and range: `2.31 (2.20 to 2.44)`. */
 export function medianAndRange(values: readonly number[], digits = 2): string {
   const shown = (value: number): string => value.toFixed(digits);
   const range = `(${shown(Math.min(...values))} to ${shown(Math.max(...values))})`;
   return values.length < 2 ? shown(median(values)) : `${shown(median(values))} ${range}`;
+}
+
+/** Groups by what they have in common; the groups in the order in which each came first. */
+export function groupBy<T>(list: readonly T[], name: (one: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of list) {
+    const group = groups.get(name(one));
+    if (group === undefined) groups.set(name(one), [one]);
+    else group.push(one);
+  }
+  return groups;
 }

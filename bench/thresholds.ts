@@ -8,9 +8,19 @@ export interface Thresholds {
   /** CPU of cdrhouse and ClickHouse a record, against the peer's. */
   readonly packed_cpu_ratio_max: number;
   readonly single_cpu_ratio_max: number;
+  readonly asterisk_cpu_ratio_max: number;
+  /** One record of ten was sent before: against the peer, and against cdrhouse without duplicates. */
+  readonly dedup_cpu_ratio_max: number;
+  readonly duplicates_cpu_ratio_max: number;
+  /** Both tables of cdrhouse against one table of the Kafka engine, and of a naive consumer. */
+  readonly packed_minimum_cpu_ratio_max: number;
+  readonly single_minimum_cpu_ratio_max: number;
+  readonly naive_cpu_ratio_max: number;
   readonly peak_memory_megabytes_max: number;
   /** End-to-end rate against that of inserting the same blocks from files; packed topic. */
   readonly share_of_floor_min: number;
+  /** Kafka timestamp to queryable, p99, against that of the Kafka engine. */
+  readonly latency_p99_ratio_max: number;
   /** By format, CPU a record of parsing alone against that of canonical-csv. */
   readonly parse_ratio_max: Readonly<Record<string, number>>;
   /** Of the HTTP API. */
@@ -18,6 +28,8 @@ export interface Thresholds {
     /** p99 against that at a tenth of the calls: of look-ups by number, and by prefix. */
     readonly number_growth_max: number;
     readonly prefix_growth_max: number;
+    /** A look-up by number while ingest stores calls at a steady rate, against without; p50. */
+    readonly beside_ingest_ratio_max: number;
     /** Usage of one number on one connection against a look-up among others, p50. */
     readonly usage_of_one_ratio_max: number;
     /** Usage of all numbers of a month against a plain GROUP BY without FINAL. */
@@ -25,6 +37,27 @@ export interface Thresholds {
     /** An export against that of ClickHouse itself; peak memory behind it against that behind one of a tenth of the rows. */
     readonly csv_ratio_max: number;
     readonly csv_memory_growth_max: number;
+  };
+  /** Exponents with which a figure grows with the number of stored calls: 0 is flat, 1 as they do. */
+  readonly growth: {
+    readonly ingest_exponent_max: number;
+    readonly ingest_without_merges_exponent_max: number;
+    readonly look_up_exponent_max: number;
+    readonly usage_of_one_exponent_max: number;
+    readonly usage_of_all_exponent_max: number;
+    /** Peak of the program, ingest and the API each. */
+    readonly memory_exponent_max: number;
+  };
+  /** CPU of ClickHouse. */
+  readonly retention: {
+    /** A sweep of one month against reading that month once in both tables and dropping it. */
+    readonly sweep_ratio_max: number;
+    /** An erasure against a plain ALTER … DELETE of the same calls in both tables. */
+    readonly erase_ratio_max: number;
+  };
+  /** What docs/capacity.md says of one day against that day: smaller by the larger of both. */
+  readonly capacity: {
+    readonly prediction_ratio_min: number;
   };
 }
 

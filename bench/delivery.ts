@@ -1,0 +1,339 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { withBenchServers, type BenchServers } from './bench-servers.ts';
+import { cdrhouse } from './cdrhouse-competitor.ts';
+import type { Competitor, Place, Reading } from './competitor.ts';
+import { badIdsIn, CONTENT_SQL, deliveryRecords, type DeliveryRecords } from './delivery-records.ts';
+import { byKind, judge, type StoredRow, type Verdict } from './delivery-verdict.ts';
+import { makeTopic } from './ingest-cases.ts';
+import { kafkaEngine, minimumKafkaEngine } from './peers/kafka-engine.ts';
+import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
+import { naiveNode, outsideTool } from './peers/program-peers.ts';
+import { benchHost, finishPart, isOurs, type Check } from './result.ts';
+import { textTable } from './table.ts';
+import { wholeNumber } from './whole-number.ts';
+import { sendMessages, type Packing } from './workload.ts';
+
+/**
+ * `make bench-delivery`: what becomes of each record, by id, where 1 % of the input is bad and the reader is killed with
+ * `kill -9` in the middle: cdrhouse and its peers, each from the same topic. Exits 1 where cdrhouse loses, doubles or
+ * changes a record, or does not get to the end. What others do is a finding.
+ */
+const { values } = parseArgs({
+  options: {
+    records: { type: 'string', default: '100000' },
+    /** `single`: one record a message; `packed`: as `cdrhouse ship` sends them. */
+    packing: { type: 'string', default: 'single' },
+    ...OUTSIDE_OPTIONS,
+  },
+});
+const RECORDS = wholeNumber('records', values.records, 10_000, 5_000_000);
+const PACKING = values.packing as Packing;
+if (!['single', 'packed'].includes(PACKING)) throw new RangeError('--packing: allowed are single, packed');
+const OUTSIDE = outsideOption(values);
+/** Small batches, so that the kill falls between many. */
+const BATCH_RECORDS = Math.round(RECORDS / 20);
+/** Lines of a packed message. */
+const PACKED_LINES = 100;
+const TOPIC = 'delivery';
+
+/** The kill comes at the first rows that appear when at least so much of the topic is stored. */
+const KILL_AT_SHARE = 0.3;
+const KILL_LOOK_MS = 3;
+/** Where nothing more appears, the kill comes now. */
+const NOTHING_APPEARS_MS = 10_000;
+/**
+ * Beyond the 45 s for which Kafka waits for a dead member by default: where nothing happens for so long, the reader does not
+ * get through.
+ */
+const STALLED_MS = 75_000;
+const LOOK_MS = 300;
+const RESTART_PAUSE_MS = 1000;
+const WORDS_MAX = 400;
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+/** A competitor that is being tried. */
+interface Trial {
+  readonly competitor: Competitor;
+  readonly place: Place;
+  /** Undefined while its program is away. */
+  reading: Reading | undefined;
+  /** Rows in `cdr` when it was killed. */
+  killedAt: number;
+  /** How often its program ended by itself, and what it said last. */
+  crashes: number;
+  lastWords: string;
+}
+
+/** How a trial ended. */
+interface Outcome {
+  readonly trial: Trial;
+  readonly verdict: Verdict;
+  /** Messages that were never read. */
+  readonly left: number;
+}
+
+async function storedRows({ competitor, place }: Trial): Promise<number> {
+  const [count] = await place.bench.database.rows<{ rows: number }>(
+    `SELECT count() AS rows FROM ${place.database}.${competitor.store.tables[0]!}`,
+  );
+  return count!.rows;
+}
+
+async function begin(bench: BenchServers, competitor: Competitor, index: number): Promise<Trial> {
+  const place: Place = {
+    bench,
+    topic: TOPIC,
+    format: 'canonical-csv',
+    database: `bench_delivery_${index}`,
+    calls: RECORDS - RECORDS / 100,
+    batchRecords: PACKING === 'packed' ? Math.round(BATCH_RECORDS / PACKED_LINES) : BATCH_RECORDS,
+  };
+  await competitor.store.prepare(place);
+  const trial: Trial = { competitor, place, reading: undefined, killedAt: 0, crashes: 0, lastWords: '' };
+  await startAgain(trial);
+  return trial;
+}
+
+/** Starts its program; one that ends before it is ready has crashed. */
+async function startAgain(trial: Trial): Promise<void> {
+  try {
+    trial.reading = await trial.competitor.start(trial.place);
+  } catch (error) {
+    trial.crashes++;
+    trial.reading = undefined;
+    trial.lastWords = (error as Error).message;
+  }
+}
+
+/** Waits until rows have just appeared in one of them, with enough stored before: the worst moment for a kill. */
+async function untilMiddle(trials: readonly Trial[]): Promise<void> {
+  const before = trials.map(() => 0);
+  let appearedAt = performance.now();
+  for (;;) {
+    for (const [index, trial] of trials.entries()) {
+      trial.killedAt = await storedRows(trial);
+      if (trial.killedAt === before[index]) continue;
+      if (trial.killedAt >= RECORDS * KILL_AT_SHARE) return;
+      before[index] = trial.killedAt;
+      appearedAt = performance.now();
+    }
+    if (performance.now() - appearedAt > NOTHING_APPEARS_MS) return;
+    await sleep(KILL_LOOK_MS);
+  }
+}
+
+/** Keeps it running, as a supervisor does, until all is read or nothing happens any more. Gives what is left. */
+async function untilEnd(trial: Trial): Promise<number> {
+  const { competitor, place } = trial;
+  let before = '';
+  let changedAt = performance.now();
+  for (;;) {
+    const left = await competitor.left(place);
+    if (left === 0) return 0;
+    const now = `${left} ${await storedRows(trial)}`;
+    if (now !== before) changedAt = performance.now();
+    before = now;
+    if (performance.now() - changedAt > STALLED_MS) return left;
+    if (trial.reading === undefined || !trial.reading.isRunning()) {
+      if (trial.reading !== undefined) {
+        trial.crashes++;
+        trial.lastWords = await trial.reading.lastWords();
+      }
+      await sleep(RESTART_PAUSE_MS);
+      await startAgain(trial);
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+async function finish(trial: Trial, records: DeliveryRecords): Promise<Outcome> {
+  const left = await untilEnd(trial);
+  if (left > 0 && trial.crashes === 0 && trial.reading !== undefined)
+    trial.lastWords = await trial.reading.lastWords();
+  await trial.reading?.stop();
+  const { store } = trial.competitor;
+  const { bench, database } = trial.place;
+  const tables: StoredRow[][] = [];
+  for (const table of store.tables) {
+    tables.push(
+      await bench.database.rows<StoredRow>(
+        `SELECT call_id AS id, ${CONTENT_SQL} AS content FROM ${database}.${table} ${store.final} WHERE ${store.oneRow[table]!}`,
+      ),
+    );
+  }
+  const aside =
+    store.name === 'both tables'
+      ? await bench.database.rows<{ raw: string }>(`SELECT raw FROM ${database}.dead_letters FINAL`)
+      : [];
+  const verdict = judge(records, tables, new Set(aside.flatMap(({ raw }) => badIdsIn(raw))));
+  await bench.database.statement(`DROP DATABASE ${database} SYNC`);
+  return { trial, verdict, left };
+}
+
+/** A competitor whose own program is killed. */
+async function tryProgram(
+  bench: BenchServers,
+  competitor: Competitor,
+  index: number,
+  records: DeliveryRecords,
+): Promise<Outcome> {
+  const trial = await begin(bench, competitor, index);
+  await untilMiddle([trial]);
+  if (trial.reading?.isRunning() === false) trial.crashes++;
+  say(`  ${competitor.name}: killed with ${trial.killedAt} rows stored`);
+  await trial.reading?.kill();
+  await startAgain(trial);
+  return finish(trial, records);
+}
+
+/** Those that ClickHouse runs itself: it is killed once for all of them. The programs are tried meanwhile: times do not matter. */
+async function tryAll(bench: BenchServers, records: DeliveryRecords): Promise<Outcome[]> {
+  const engines = [kafkaEngine(1), minimumKafkaEngine(1), minimumKafkaEngine(1, true)];
+  const programs = [
+    cdrhouse(1),
+    naiveNode(),
+    naiveNode(true),
+    ...(OUTSIDE === undefined ? [] : [outsideTool(OUTSIDE)]),
+  ];
+  const trials: Trial[] = [];
+  for (const [index, engine] of engines.entries()) trials.push(await begin(bench, engine, index));
+  await untilMiddle(trials);
+  for (const { competitor, killedAt } of trials)
+    say(`  ${competitor.name}: ClickHouse killed with ${killedAt} rows stored`);
+  await bench.killClickhouse();
+  const finishing = Promise.all(trials.map((trial) => finish(trial, records)));
+  const tried = (competitor: Competitor, index: number): Promise<Outcome> =>
+    tryProgram(bench, competitor, engines.length + index, records);
+  // cdrhouse alone: its commands are not to overlap.
+  const [ours, ...others] = programs;
+  const own = await tried(ours!, 0);
+  return [
+    own,
+    ...(await Promise.all(others.map((other, index) => tried(other, index + 1)))),
+    ...(await finishing),
+  ];
+}
+
+function listed(counts: ReadonlyMap<string, number>): string {
+  return [...counts].map(([kind, count]) => `${kind}: ${count}`).join('; ');
+}
+
+/** In one line, as far as it fits into a report. */
+function shortened(text: string): string {
+  const line = text.replaceAll(/\s+/g, ' ').trim();
+  return line.length > WORDS_MAX ? `${line.slice(0, WORDS_MAX)} …` : line;
+}
+
+/** What a reader of the report wants to know beside the numbers. */
+function findings({ trial, verdict, left }: Outcome, records: DeliveryRecords): string[] {
+  const { name } = trial.competitor;
+  const ended = trial.crashes === 0 ? '' : `, its program ended ${trial.crashes} times`;
+  const kinds = (what: string, ids: ReadonlySet<string>): string[] =>
+    ids.size === 0 ? [] : [`${name}: ${what}: ${listed(byKind(ids, records))}`];
+  return [
+    ...(left === 0
+      ? []
+      : [
+          `${name}: blocked: ${left} messages were never read${ended}; it said: ${shortened(trial.lastWords)}`,
+        ]),
+    ...kinds('stored as something else', verdict.altered),
+    ...kinds('neither stored nor kept aside', verdict.gone),
+    ...(verdict.madeUp.size === 0 ? [] : [`${name}: ids that nobody sent: ${verdict.madeUp.size}`]),
+  ];
+}
+
+function checkOf({ trial, verdict, left }: Outcome): Check {
+  const { lost, twice, altered, madeUp, gone } = verdict;
+  const wrong = lost.size + twice.size + altered.size + madeUp.size + gone.size;
+  return {
+    what: 'after kill -9 and with 1 % bad input: every record once, unaltered, or kept aside',
+    who: trial.competitor.name,
+    passed: wrong === 0 && left === 0,
+    detail:
+      `lost ${lost.size}, twice ${twice.size}, altered ${altered.size + madeUp.size}, gone ${gone.size}, ` +
+      (left === 0 ? 'read to the end' : `blocked with ${left} messages left`),
+  };
+}
+
+await withBenchServers(async (bench) => {
+  const host = await benchHost(bench);
+  const records = deliveryRecords(RECORDS);
+  await makeTopic(bench, TOPIC);
+  const lines = PACKING === 'packed' ? PACKED_LINES : 1;
+  const messages = Array.from({ length: Math.ceil(RECORDS / lines) }, (_, index) =>
+    Buffer.from(records.lines.slice(index * lines, (index + 1) * lines).join('\n')),
+  );
+  await sendMessages(messages, bench.servers.kafka, TOPIC);
+  say(
+    `${RECORDS} records, ${records.bad.size} of them bad, in ${messages.length} messages; killed with kill -9 when rows have just ` +
+      `appeared and ${KILL_AT_SHARE * 100} % are stored, or when nothing appears for ${NOTHING_APPEARS_MS / 1000} s; then started again`,
+  );
+  const outcomes = await tryAll(bench, records);
+
+  say(
+    `\n${textTable(
+      [
+        'records',
+        'lost',
+        'twice',
+        'altered',
+        'made up',
+        'bad: aside',
+        'bad: gone',
+        'blocked',
+        'killed at',
+        'crashes',
+      ],
+      outcomes.map(({ trial, verdict, left }) => [
+        trial.competitor.name,
+        String(verdict.lost.size),
+        String(verdict.twice.size),
+        String(verdict.altered.size),
+        String(verdict.madeUp.size),
+        String(verdict.aside.size),
+        String(verdict.gone.size),
+        left === 0 ? 'no' : `${left} left`,
+        String(trial.killedAt),
+        String(trial.crashes),
+      ]),
+    )}`,
+  );
+  const found = outcomes.flatMap((outcome) => findings(outcome, records));
+  for (const finding of found) say(finding);
+
+  const ours = outcomes.find(({ trial }) => isOurs(trial.competitor.name))!;
+  finishPart(host, {
+    part: 'delivery',
+    settings: {
+      records: RECORDS,
+      bad: listed(byKind(new Set(records.bad.keys()), records)),
+      packing: PACKING,
+      batch_records: BATCH_RECORDS,
+      kill: 'kill -9 of the process that reads: cdrhouse, the naive consumer; ClickHouse for its Kafka engine',
+      competitors: Object.fromEntries(
+        outcomes.map(({ trial: { competitor } }) => [competitor.name, competitor.settings]),
+      ),
+    },
+    figures: [],
+    checks: outcomes.map(checkOf),
+    held: [
+      { what: 'cdrhouse: records lost', value: ours.verdict.lost.size, max: 0 },
+      { what: 'cdrhouse: records twice', value: ours.verdict.twice.size, max: 0 },
+      {
+        what: 'cdrhouse: records altered',
+        value: ours.verdict.altered.size + ours.verdict.madeUp.size,
+        max: 0,
+      },
+      { what: 'cdrhouse: bad records that are nowhere', value: ours.verdict.gone.size, max: 0 },
+      { what: 'cdrhouse: messages never read', value: ours.left, max: 0 },
+    ],
+    notes: [
+      'One kill each, at a moment that is bad for all: rows are stored, and their offsets are perhaps not committed.',
+      ...found,
+    ],
+  });
+});

@@ -1,0 +1,106 @@
+import type { BenchServers } from './bench-servers.ts';
+import { cdrhouse, type StartCost } from './cdrhouse-competitor.ts';
+import { runCdrhouse } from './cdrhouse-run.ts';
+import type { Competitor } from './competitor.ts';
+import { kafkaEngine, minimumKafkaEngine } from './peers/kafka-engine.ts';
+import { naiveNode, outsideTool, type OutsideTool } from './peers/program-peers.ts';
+import { captureBlocks, type CapturedBatch } from './floor.ts';
+import {
+  sendWorkload,
+  Workload,
+  type Packing,
+  type WorkloadFacts,
+  type WorkloadOptions,
+} from './workload.ts';
+
+/** One kind of input. */
+export interface IngestCase {
+  readonly name: 'packed' | 'single' | 'asterisk' | 'dedup';
+  readonly packing: Packing;
+  readonly workload: WorkloadOptions;
+  readonly about: string;
+}
+
+export const INGEST_CASES: readonly IngestCase[] = [
+  {
+    name: 'packed',
+    packing: 'packed',
+    workload: {},
+    about: 'canonical-csv, messages of 64 KiB as ship packs them',
+  },
+  { name: 'single', packing: 'single', workload: {}, about: 'canonical-csv, one record a message' },
+  {
+    name: 'asterisk',
+    packing: 'packed',
+    workload: { format: 'asterisk-csv' },
+    about: 'asterisk-csv of 21 columns, packed',
+  },
+  {
+    name: 'dedup',
+    packing: 'packed',
+    workload: { duplicates: 0.1 },
+    about: 'canonical-csv, packed, one record of ten was sent before',
+  },
+];
+
+/** A competitor in a case. */
+export interface Entry {
+  readonly competitor: Competitor;
+  /** In each round, or in the first one only: what no threshold needs often. */
+  readonly rounds: 'all' | 'first';
+}
+
+const all = (competitor: Competitor): Entry => ({ competitor, rounds: 'all' });
+const once = (competitor: Competitor): Entry => ({ competitor, rounds: 'first' });
+
+/** Who runs in a case, in the order in which they do. The first competitor is cdrhouse with one process. */
+export function entriesOf(
+  { name }: IngestCase,
+  startCost: StartCost,
+  outside: OutsideTool | undefined,
+  profileFolder: string | undefined,
+): readonly Entry[] {
+  const ours = (processes: number): Competitor => cdrhouse(processes, startCost, profileFolder);
+  if (name === 'asterisk' || name === 'dedup') return [once(ours(1)), once(kafkaEngine(1))];
+  return [
+    all(ours(1)),
+    name === 'packed' ? all(ours(2)) : once(ours(2)),
+    all(kafkaEngine(1)),
+    all(kafkaEngine(2)),
+    once(minimumKafkaEngine(1)),
+    once(minimumKafkaEngine(2)),
+    once(naiveNode()),
+    ...(outside === undefined ? [] : [all(outsideTool(outside))]),
+  ];
+}
+
+/** A case whose records are in Kafka. */
+export interface SentCase {
+  readonly of: IngestCase;
+  readonly topic: string;
+  readonly facts: WorkloadFacts;
+  readonly messages: number;
+  /** The same records encoded, in files: what the floor inserts. Of the case `packed` only. */
+  readonly blocks: readonly CapturedBatch[];
+}
+
+/** Makes a topic as cdrhouse does, and sends the records of a case. */
+export async function sendCase(
+  bench: BenchServers,
+  of: IngestCase,
+  records: number,
+  days: number,
+): Promise<SentCase> {
+  const topic = of.name;
+  await makeTopic(bench, topic);
+  const workload = new Workload(records, days, of.workload);
+  const messages = await sendWorkload(workload, of.packing, bench.servers.kafka, topic);
+  const blocks = of.name === 'packed' ? captureBlocks(bench, workload) : [];
+  return { of, topic, facts: workload.facts(), messages, blocks };
+}
+
+/** A topic with the partitions that `migrate` gives it. */
+export async function makeTopic(bench: BenchServers, topic: string): Promise<void> {
+  await runCdrhouse(bench, { database: 'bench_topics', topic }, 'migrate');
+  await bench.database.statement('DROP DATABASE bench_topics SYNC');
+}

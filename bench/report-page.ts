@@ -1,0 +1,315 @@
+import { barPlot, barName, growthPlot } from './report-plots.ts';
+import { shownNumber, shownValues, summarise, type Answer } from './report-summary.ts';
+import { allowed, EXPONENT, FIGURES, type Figure, type Host, type SavedResult } from './result.ts';
+import { doubtsAbout } from './saved-results.ts';
+import { groupBy } from './table.ts';
+
+/** What each part is about, for somebody who has never seen the project. Others are shown under their name. */
+const PARTS: Readonly<Record<string, { readonly title: string; readonly about: string }>> = {
+  ingest: {
+    title: 'Storing: from Kafka into both tables',
+    about:
+      'Competitors read the same records from the same broker into the same ClickHouse, one after the other, round by round. CPU is counted until the merges behind it are done.',
+  },
+  latency: {
+    title: 'Latency: from Kafka to queryable',
+    about:
+      'Records come at a steady rate. Measured is from the timestamp that Kafka gave a record to the first query that finds it.',
+  },
+  delivery: {
+    title: 'Delivery: killed in the middle, with bad records among the good ones',
+    about:
+      'Each competitor is killed (SIGKILL) while it stores, started again, and must end with every good record once and unaltered, and with the bad ones set aside.',
+  },
+  parse: {
+    title: 'Parsing, by format',
+    about: 'One parse worker, the same calls in each format that switches write. No server takes part.',
+  },
+  steps: { title: 'Steps of storing', about: 'Each step alone, on the same batches.' },
+  readers: {
+    title: 'With the native addon and without',
+    about: 'CPU of the program alone, with messages read many at once and one by one.',
+  },
+  query: {
+    title: 'Questions to the API',
+    about: 'The real HTTP API over stored calls, beside the same questions on a tenth of them.',
+  },
+  growth: {
+    title: 'Growth with the number of stored calls',
+    about:
+      'The same work on tables of different sizes, and the exponent that fits best: 0 is flat, 1 grows as the table does.',
+  },
+  retention: {
+    title: 'That calls go when they must',
+    about:
+      'A sweep of what is past its term, and the erasure of one number, beside plain statements that take the same rows away and prove nothing.',
+  },
+  capacity: {
+    title: 'One day of a million calls',
+    about: 'What docs/capacity.md foretells by arithmetic, and what it really took.',
+  },
+};
+
+/** What names of competitors and of cases mean; those are shown that occur. */
+const WORDS: readonly { readonly word: string; readonly meaning: string }[] = [
+  {
+    word: 'cdrhouse',
+    meaning:
+      'ingest of this project, one process: both call tables (by calling number, and by displayed and dialed number), record keys, unreadable records aside, and a ledger from which it resumes',
+  },
+  { word: 'cdrhouse, 2 processes', meaning: 'the same with two processes, which share the partitions' },
+  {
+    word: 'Kafka engine, 1 consumer',
+    meaning:
+      "ClickHouse's own Kafka table engine with materialized views that do equal work: both tables, number keys, record keys, unreadable records aside; no ledger",
+  },
+  { word: 'Kafka engine, 2 consumers', meaning: 'the same with two consumers' },
+  {
+    word: 'Kafka engine, minimum',
+    meaning: 'the same engine with one view into one table, no keys: the least that stores a record',
+  },
+  {
+    word: 'naive Node consumer',
+    meaning:
+      'what people write first: fast-csv on the main thread, one JSONEachRow insert a batch, one table',
+  },
+  {
+    word: 'floor',
+    meaning:
+      'what nobody can be faster than here: the blocks of cdrhouse, encoded before, inserted from files; or Kafka read and nothing done with it',
+  },
+  {
+    word: 'packed',
+    meaning: 'a topic of 64 KiB messages with many records each, as cdrhouse ship makes them',
+  },
+  { word: 'single', meaning: 'a topic with one record a message' },
+  { word: 'asterisk', meaning: 'lines of Asterisk of some 250 bytes, packed' },
+  { word: 'dedup', meaning: 'packed, and one record of ten was sent before' },
+];
+
+/** The order of the sections; parts that are not known come last. */
+export function inOrder(results: readonly SavedResult[]): SavedResult[] {
+  const order = Object.keys(PARTS);
+  const place = ({ part }: SavedResult): number => (part in PARTS ? order.indexOf(part) : order.length);
+  return [...results].sort((a, b) => place(a) - place(b));
+}
+
+/** Figures that get a plot; all others stand in tables. */
+const PLOTTED: ReadonlySet<string> = new Set([
+  FIGURES.cpu,
+  FIGURES.rate,
+  FIGURES.latencyP50,
+  FIGURES.latencyP99,
+  'CPU a record, parse',
+  'CPU a record, of a step',
+  'answer, p99',
+  'CPU',
+]);
+/** In which the program alone is compared. */
+const PROGRAM_PART = 'readers';
+
+/** The whole page, with nothing that must be fetched; every number in it is one of the results. */
+export function reportPage(unordered: readonly SavedResult[]): string {
+  const results = inOrder(unordered);
+  const answers = summarise(results);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>cdrhouse: what the bench found</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<header>
+<h1>cdrhouse: what the bench found</h1>
+<p>cdrhouse takes call data records from telephone switches through Kafka into ClickHouse. <code>make bench</code> measured it
+beside others on one machine, with the same records, and checked afterwards that each has every record once. CPU counts more
+than wall time here: broker, database and programs share the cores. A value is the median of the rounds, with their range.</p>
+${doubtsAbout(results)
+  .map((doubt) => `<p class="doubt">${escape(doubt)}</p>`)
+  .join('\n')}
+</header>
+<main>
+${answers.map(answerSection).join('\n')}
+${words(results)}
+${results.map(partSection).join('\n')}
+<section aria-labelledby="machines">
+<h2 id="machines">Machine and versions</h2>
+${hostTable(results)}
+</section>
+</main>
+<script type="application/json" id="results">${JSON.stringify(results).replaceAll('<', '\\u003c')}</script>
+</body>
+</html>
+`;
+}
+
+function words(results: readonly SavedResult[]): string {
+  const names = results.flatMap(({ figures }) => figures.flatMap(({ who, case: of }) => [who, of]));
+  const said = WORDS.filter(({ word }) => names.some((name) => name.startsWith(word)));
+  if (said.length === 0) return '';
+  return `<section aria-labelledby="words">
+<h2 id="words">What the names mean</h2>
+<dl>${said.map(({ word, meaning }) => `<dt>${escape(word)}</dt><dd>${escape(meaning)}</dd>`).join('\n')}</dl>
+</section>`;
+}
+
+function answerSection({ question, rows }: Answer, index: number): string {
+  const cells = rows.map(({ what, value, passed }) => {
+    const kind = passed === undefined ? '' : passed ? ' class="passed"' : ' class="failed"';
+    return `<tr><th scope="row">${escape(what)}</th><td${kind}>${escape(value)}</td></tr>`;
+  });
+  return `<section aria-labelledby="answer-${index}">
+<h2 id="answer-${index}">${escape(question)}</h2>
+<div class="scroll"><table>${cells.join('\n')}</table></div>
+</section>`;
+}
+
+function partSection(result: SavedResult): string {
+  const { part, at, figures, checks, held, broken, notes, settings, host } = result;
+  const { title, about } = PARTS[part] ?? { title: part, about: '' };
+  const names = [...groupBy(figures, ({ name }) => name)].filter(([name]) => !name.startsWith(EXPONENT));
+  return `<section aria-labelledby="part-${escape(part)}">
+<h2 id="part-${escape(part)}">${escape(title)}</h2>
+<p>${escape(about)}</p>
+${notes.map((note) => `<p>${escape(note)}</p>`).join('\n')}
+${names.map(([name, list]) => plotOf(part, name, list)).join('\n')}
+${details('All figures', figuresTable(figures))}
+${checks.length === 0 ? '' : details('Checks', checksTable(checks))}
+${held.length === 0 ? '' : details('Thresholds', heldTable(held, broken), broken.length > 0)}
+${details('Settings', settingsTable({ part, at, commit: host.commit, ...settings }))}
+</section>`;
+}
+
+function details(name: string, content: string, isOpen = false): string {
+  return `<details${isOpen ? ' open' : ''}><summary>${name}</summary><div class="scroll">${content}</div></details>`;
+}
+
+function plotOf(part: string, name: string, figures: readonly Figure[]): string {
+  const units = new Set(figures.map(({ unit }) => unit));
+  const sizes = new Set(figures.map(({ calls }) => calls));
+  const isGrowth = part === 'growth' && !sizes.has(undefined) && sizes.size > 1;
+  const isPlotted = PLOTTED.has(name) || (part === PROGRAM_PART && name === FIGURES.programCpu);
+  if (units.size > 1 || (!isGrowth && (!isPlotted || figures.length < 2))) return '';
+  const unit = figures[0]!.unit;
+  const svg = isGrowth ? growthPlot(figures, unit) : barPlot(figures, unit);
+  const caption = `${name}${unit === '' ? '' : `, ${unit}`}`;
+  return `<figure>
+<figcaption>${escape(caption)}</figcaption>
+<div role="img" aria-label="${escape(`Plot of ${caption}; its figures are in the table below it`)}">${svg}</div>
+${details('The figures of this plot', figuresTable(figures))}
+</figure>`;
+}
+
+function figuresTable(figures: readonly Figure[]): string {
+  return table(
+    ['figure', 'of', 'median (range of the rounds)'],
+    figures.map((figure) => [figure.name, barName(figure), shownValues(figure.values, figure.unit)]),
+  );
+}
+
+function checksTable(checks: SavedResult['checks']): string {
+  return table(
+    ['who', 'what', 'so?', 'found'],
+    checks.map(({ who, what, passed, detail }) => [who, what, passed ? 'yes' : 'NO', detail]),
+  );
+}
+
+function heldTable(held: SavedResult['held'], broken: SavedResult['broken']): string {
+  const brokenNames = new Set(broken.map(({ what }) => what));
+  return table(
+    ['what', 'measured', 'allowed', 'holds?'],
+    held.map((one) => [
+      one.what,
+      shownNumber(one.value),
+      allowed(one),
+      brokenNames.has(one.what) ? 'NO' : 'yes',
+    ]),
+  );
+}
+
+function settingsTable(settings: Readonly<Record<string, unknown>>): string {
+  return table(
+    ['setting', 'value'],
+    Object.entries(settings).map(([name, value]) => [
+      name,
+      typeof value === 'string' ? value : JSON.stringify(value),
+    ]),
+  );
+}
+
+const HOST_NAMES: Readonly<Record<keyof Host, string>> = {
+  cores: 'cores',
+  cpu: 'processor',
+  memory_gigabytes: 'memory, GiB',
+  system: 'system',
+  node: 'Node',
+  clickhouse: 'ClickHouse',
+  kafka: 'Kafka',
+  commit: 'commit',
+  load_before: 'load of the machine in the minute before',
+};
+
+function hostTable(results: readonly SavedResult[]): string {
+  const rows = (Object.keys(HOST_NAMES) as (keyof Host)[]).map((key) => {
+    const found = new Map<string, string[]>();
+    for (const { part, host } of results) {
+      const value = host[key];
+      if (value === undefined) continue;
+      const shown = typeof value === 'number' ? String(Math.round(value * 100) / 100) : value;
+      found.set(shown, [...(found.get(shown) ?? []), part]);
+    }
+    const isOne = found.size === 1;
+    return [
+      HOST_NAMES[key],
+      [...found].map(([value, parts]) => (isOne ? value : `${value} (${parts.join(', ')})`)).join('; '),
+    ];
+  });
+  return `<div class="scroll">${table(['what', 'value'], rows)}</div>`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const heads = head.map((cell) => `<th scope="col">${escape(cell)}</th>`).join('');
+  const lines = rows.map(([first, ...others]) => {
+    const cells = others.map((cell) => `<td>${escape(cell)}</td>`).join('');
+    return `<tr><th scope="row">${escape(first!)}</th>${cells}</tr>`;
+  });
+  return `<table><thead><tr>${heads}</tr></thead><tbody>${lines.join('\n')}</tbody></table>`;
+}
+
+function escape(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;');
+}
+
+const STYLE = `
+:root {
+  --page: #ffffff; --text: #1b1f24; --faint: #d5d9de; --ours: #3b82c4; --peer: #d08a3c; --floor: #6a9f5b; --range: #1b1f24;
+  --passed: #1a6e33; --failed: #b3261e; --doubt: #fff4d6;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14171b; --text: #e6e8eb; --faint: #3a4048; --ours: #5b9bd8; --peer: #c07f35; --floor: #5f9150; --range: #e6e8eb;
+    --passed: #7ccf92; --failed: #ff8a80; --doubt: #4a3c12;
+  }
+}
+body { margin: 0 auto; max-width: 60rem; padding: 1rem; background: var(--page); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; font-size: 0.92rem; }
+th, td { text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--faint); vertical-align: top; }
+tbody th, table > tr > th { font-weight: normal; }
+td { font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; }
+.passed { color: var(--passed); } .failed { color: var(--failed); font-weight: bold; }
+.doubt { background: var(--doubt); padding: 0.5rem 0.8rem; }
+dt { font-weight: bold; }
+figure { margin: 1.2rem 0; } figcaption { font-weight: bold; } svg { width: 100%; height: auto; }
+details { margin: 0.4rem 0; } summary { cursor: pointer; }
+@media print { details > div { display: block; } }
+`;

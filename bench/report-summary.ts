@@ -1,0 +1,164 @@
+import { allowed, EXPONENT, FIGURES, isOurs, OURS, type Figure, type SavedResult } from './result.ts';
+import { groupBy, median, medianAndRange } from './table.ts';
+
+/** The answers of the report: what somebody asks who has never seen the project. */
+export interface Answer {
+  readonly question: string;
+  readonly rows: readonly AnswerRow[];
+}
+
+export interface AnswerRow {
+  readonly what: string;
+  readonly value: string;
+  /** False: a threshold is broken, or a record was lost. Undefined: nothing that passes or fails. */
+  readonly passed?: boolean;
+}
+
+export function summarise(results: readonly SavedResult[]): Answer[] {
+  const answers: Answer[] = [
+    { question: 'How fast?', rows: [...speed(results), ...latency(results)] },
+    { question: 'How near to the floor?', rows: floor(results) },
+    { question: 'Against whom?', rows: peers(results) },
+    { question: 'Was a record lost, counted twice or altered?', rows: checks(results) },
+    { question: 'Does it stay so with many calls?', rows: growth(results) },
+    { question: 'Do the thresholds hold?', rows: thresholds(results) },
+  ];
+  return answers.filter(({ rows }) => rows.length > 0);
+}
+
+/** A value with as many digits as are worth reading. */
+export function shownValues(values: readonly number[], unit: string): string {
+  const of = median(values);
+  const digits = Math.abs(of) >= 100 ? 0 : Math.abs(of) >= 10 ? 1 : 2;
+  // Of rates all digits before the point are shown, with marks between the thousands.
+  const text =
+    of >= 1000 && values.length === 1 ? Math.round(of).toLocaleString('en') : medianAndRange(values, digits);
+  return unit === '' ? text : `${text} ${unit}`;
+}
+
+function named(results: readonly SavedResult[], name: string): Figure[] {
+  return results.flatMap(({ figures }) => figures.filter((figure) => figure.name === name));
+}
+
+/** Figures of the part that compares, where there is one: others have names in common with it. */
+function ingestFigures(results: readonly SavedResult[], name: string): Figure[] {
+  return named(
+    results.filter(({ part }) => part === 'ingest'),
+    name,
+  );
+}
+
+function speed(results: readonly SavedResult[]): AnswerRow[] {
+  const cpu = ingestFigures(results, FIGURES.cpu).filter(({ who }) => who === OURS);
+  const rates = ingestFigures(results, FIGURES.rate).filter(({ who }) => who === OURS);
+  return [
+    ...cpu.map((figure) => ({
+      what: `${figure.case}: records a second and core, program and ClickHouse`,
+      value: `${Math.round(1e6 / median(figure.values)).toLocaleString('en')} (${shownValues(figure.values, 'us')} CPU a record)`,
+    })),
+    ...rates.map((figure) => ({
+      what: `${figure.case}: records a second with all on this machine`,
+      value: Math.round(median(figure.values)).toLocaleString('en'),
+    })),
+  ];
+}
+
+function latency(results: readonly SavedResult[]): AnswerRow[] {
+  const percentiles = [FIGURES.latencyP50, FIGURES.latencyP95, FIGURES.latencyP99];
+  const all = percentiles.flatMap((name) => named(results, name));
+  return [...groupBy(all, (figure) => `${figure.who}, ${figure.case}`)].map(([who, list]) => ({
+    what: `from the timestamp in Kafka to queryable, p50 / p95 / p99: ${who}`,
+    value: list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / '),
+  }));
+}
+
+function floor(results: readonly SavedResult[]): AnswerRow[] {
+  return [
+    ...named(results, FIGURES.floorShare).map((figure) => ({
+      what: `${figure.case}: rate, as a share of inserting the same encoded blocks from files`,
+      value: shownValues(figure.values, figure.unit),
+    })),
+    ...ingestFigures(results, FIGURES.cpu)
+      .filter(({ who }) => who.startsWith('floor'))
+      .map((figure) => ({
+        what: `${figure.case}: CPU a record of the ${figure.who}`,
+        value: shownValues(figure.values, figure.unit),
+      })),
+  ];
+}
+
+function peers(results: readonly SavedResult[]): AnswerRow[] {
+  const cpu = ingestFigures(results, FIGURES.cpu);
+  return cpu
+    .filter(({ who }) => !isOurs(who) && !who.startsWith('floor'))
+    .map((figure) => {
+      const ours = cpu.find((other) => other.who === OURS && other.case === figure.case);
+      const times = ours === undefined ? Number.NaN : median(figure.values) / median(ours.values);
+      return {
+        what: `${figure.case}: ${figure.who}, CPU a record`,
+        value: `${shownValues(figure.values, figure.unit)}${Number.isNaN(times) ? '' : `, ${times.toFixed(1)} times that of ${OURS}`}`,
+      };
+    });
+}
+
+/** Each check of ours; of others how many hold, and those that do not. */
+function checks(results: readonly SavedResult[]): AnswerRow[] {
+  const all = results.flatMap(({ part, checks: list }) => list.map((check) => ({ part, ...check })));
+  const row = ({ part, what, who, passed, detail }: (typeof all)[number]): AnswerRow => {
+    return { what: `${who}, ${part}: ${what}`, value: `${passed ? 'yes' : 'NO'}: ${detail}`, passed };
+  };
+  const others = groupBy(
+    all.filter(({ who }) => !isOurs(who)),
+    ({ who }) => who,
+  );
+  return [
+    ...all.filter(({ who }) => isOurs(who)).map(row),
+    ...[...others].flatMap(([who, list]) => {
+      const failed = list.filter(({ passed }) => !passed);
+      return [
+        { what: who, value: `${list.length - failed.length} of ${list.length} checks hold` },
+        ...failed.map(row),
+      ];
+    }),
+  ];
+}
+
+function growth(results: readonly SavedResult[]): AnswerRow[] {
+  return results
+    .filter(({ part }) => part === 'growth')
+    .flatMap(({ figures }) => figures.filter(({ name }) => name.startsWith(EXPONENT)))
+    .map((figure) => ({
+      what: `${figure.case}: ${figure.name.slice(EXPONENT.length)}, grows with the stored calls to the power of`,
+      value: shownValues(figure.values, ''),
+    }));
+}
+
+function thresholds(results: readonly SavedResult[]): AnswerRow[] {
+  const held = results.flatMap((result) => result.held.map((one) => ({ part: result.part, one })));
+  if (held.length === 0) return [];
+  const broken = results.flatMap((result) => result.broken.map((one) => ({ part: result.part, one })));
+  return [
+    {
+      what: 'thresholds of bench/thresholds.json that hold',
+      value: `${held.length - broken.length} of ${held.length}`,
+      passed: broken.length === 0,
+    },
+    ...broken.map(({ part, one }) => ({
+      what: `BROKEN in ${part}: ${one.what}`,
+      value: `${shownNumber(one.value)}, allowed is ${allowed(one)}`,
+      passed: false,
+    })),
+  ];
+}
+
+/** A value that is no number is null in JSON. */
+export function shownNumber(value: number | null): string {
+  return value === null ? 'no number' : value.toFixed(2);
+}
+
+/** Whether something of ours is broken. */
+export function isBroken(results: readonly SavedResult[]): boolean {
+  return results.some(
+    ({ broken, checks: list }) => broken.length > 0 || list.some(({ who, passed }) => !passed && isOurs(who)),
+  );
+}

@@ -1,0 +1,113 @@
+import tap from 'tap';
+import { reportPage } from '../../bench/report-page.ts';
+import { isBroken, summarise } from '../../bench/report-summary.ts';
+import { doubtsAbout, newestOfEachPart } from '../../bench/saved-results.ts';
+import { CAPACITY, GROWTH, HOST, INGEST, RETENTION, saved } from './results.ts';
+
+const RESULTS = [INGEST, GROWTH, RETENTION, CAPACITY];
+
+/** Value of the row of the summary whose text has this in it. */
+function answered(what: RegExp, results = RESULTS): string {
+  const rows = summarise(results).flatMap((answer) => answer.rows);
+  return rows.find((row) => what.test(row.what))?.value ?? 'no such row';
+}
+
+await tap.test('the newest result of each part counts', async (t) => {
+  const older = { ...INGEST, at: '2026-11-27T10:00:00.000Z' };
+  const newer = { ...INGEST, at: '2026-11-29T10:00:00.000Z' };
+  t.same(newestOfEachPart([INGEST, newer, GROWTH, older]), [GROWTH, newer]);
+});
+
+await tap.test('the summary answers from the figures', async (t) => {
+  t.equal(answered(/^packed: records a second and core/), '285,714 (3.50 (3.25 to 4.00) us CPU a record)');
+  t.equal(answered(/^packed: records a second with all/), '431,234');
+  t.equal(answered(/share of inserting/), '0.72');
+  t.equal(answered(/Kafka engine, 1 consumer/), '8.75 (8.50 to 9.00) us, 2.5 times that of cdrhouse');
+  t.equal(answered(/every record once/), 'yes: lost 0, twice 0, altered 0');
+  t.equal(answered(/that hold$/), '2 of 2');
+});
+
+await tap.test('what is broken is said, and a finding about a peer is none of ours', async (t) => {
+  const lost = { what: 'after kill -9', passed: false, detail: 'lost 17' };
+  const peer = saved('delivery', { checks: [{ ...lost, who: 'Kafka engine, 1 consumer' }] });
+  t.notOk(isBroken([...RESULTS, peer]));
+  t.equal(answered(/after kill -9/, [peer]), 'NO: lost 17');
+  t.equal(answered(/^Kafka engine, 1 consumer$/, [peer]), '0 of 1 checks hold');
+  t.ok(isBroken([saved('delivery', { checks: [{ ...lost, who: 'cdrhouse, 2 processes' }] })]));
+  const held = [{ what: 'a ratio', value: 0.9, max: 0.5 }];
+  const broken = [saved('ingest', { held, broken: held })];
+  t.ok(isBroken(broken));
+  t.equal(answered(/^BROKEN in ingest: a ratio/, broken), '0.90, allowed is at most 0.5');
+});
+
+await tap.test('doubts about results that do not belong together', async (t) => {
+  t.same(doubtsAbout(RESULTS), []);
+  const other = { ...GROWTH, host: { ...HOST, commit: 'def5678-dirty', load_before: 6 } };
+  const doubts = doubtsAbout([INGEST, other]).join(' ');
+  t.match(doubts, /different commits \(ingest: abc1234, growth: def5678-dirty\)/);
+  t.match(doubts, /in no commit: growth/);
+  t.match(doubts, /growth \(load 6\.0\)/);
+});
+
+await tap.test('the page stands alone, and has the results and nothing else', async (t) => {
+  const page = reportPage(RESULTS);
+  const embedded = /<script type="application\/json" id="results">([^]*?)<\/script>/.exec(page)![1]!;
+  t.same(JSON.parse(embedded), JSON.parse(JSON.stringify(RESULTS)));
+  const shown = page.replace(embedded, '');
+  t.notMatch(
+    shown,
+    /\b(src|href|action)=|@import|url\((?!#)|<link|<script(?! type="application\/json")/,
+    'fetches nothing',
+  );
+  t.equal(
+    [...shown.matchAll(/https?:\/\/[^"]*/g)].filter(([url]) => url !== 'http://www.w3.org/2000/svg').length,
+    0,
+  );
+  t.notMatch(shown, /NaN|undefined|Infinity|#0[0-9]0[0-9]0[0-9]/);
+  for (const value of [
+    '8.75',
+    '3.25 to 4.00',
+    '431,234',
+    'Test Processor 1',
+    '26.7.1',
+    'abc1234',
+    '50,000,000 calls',
+  ])
+    t.ok(shown.includes(value), value);
+  t.ok(shown.includes('Start and end of each process are not counted.'));
+});
+
+await tap.test('plots follow the figures, each with its table', async (t) => {
+  const page = reportPage(RESULTS);
+  const plots = [...page.matchAll(/<figure>[^]*?<\/figure>/g)].map(([plot]) => plot);
+  t.ok(plots.length >= 6, String(plots.length));
+  for (const plot of plots) {
+    t.match(plot, /<svg [^>]*viewBox="0 0 \d+ \d+"[^>]*>[^]*var\(--ours\)[^]*<\/svg>/);
+    t.match(plot, /role="img" aria-label="Plot of [^"]+"/);
+    t.match(plot, /<table>/);
+  }
+  const cpu = plots.find((plot) => plot.includes('Kafka engine'))!;
+  const width = (colour: string): number =>
+    Number(new RegExp(`<path d="M[0-9.]+ [0-9.]+l([0-9.]+) [^>]*fill="var\\(--${colour}\\)"`).exec(cpu)?.[1]);
+  t.ok(Math.abs(width('peer') / width('ours') - 8.75 / 3.5) < 0.01, 'bars are as long as the medians');
+  t.ok(Math.abs(width('ours') / width('floor') - 3.5 / 1.25) < 0.01);
+  const other = {
+    ...INGEST,
+    figures: INGEST.figures.map((figure) => ({
+      ...figure,
+      values: figure.values.map((value) => value ** 2),
+    })),
+  };
+  t.notOk(
+    reportPage([other, GROWTH, RETENTION, CAPACITY]).includes(/<svg[^]*<\/svg>/.exec(cpu)![0]),
+    'drawn anew',
+  );
+});
+
+await tap.test('texts of results are no markup', async (t) => {
+  const page = reportPage([
+    saved('<b>part', { notes: ['</script><img src=x>'], settings: { option: '"<i>"' } }),
+  ]);
+  t.notMatch(page, /<b>part|<img|<i>/);
+  t.match(page, '&lt;/script&gt;&lt;img');
+});
