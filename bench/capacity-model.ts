@@ -471,6 +471,17 @@ export function predictDay(
   ];
 }
 
+/** Cores that one kind of program used while calls came at the rate of `CHECKED_LOAD`, and what the calls alone explain. */
+export interface LiveUse {
+  readonly what: string;
+  readonly cores: number;
+  /** The input that says what a call costs. */
+  readonly input: 'program_us' | 'clickhouse_us' | 'broker_us';
+}
+
+/** Calls a second of that load, spread evenly. */
+export const LIVE_RATE = CHECKED_LOAD / 86_400;
+
 /** The smaller by the larger of what was foretold and what came: 1 is a hit. */
 export function agreement({ predicted, measured }: Prediction): number {
   return Math.min(predicted, measured) / Math.max(predicted, measured);
@@ -480,7 +491,8 @@ export function agreement({ predicted, measured }: Prediction): number {
 export function capacityTables(
   inputs: readonly Input[],
   day: readonly Prediction[],
-): Readonly<Record<'inputs' | 'steps' | 'day', string>> {
+  live: readonly LiveUse[],
+): Readonly<Record<'inputs' | 'steps' | 'day' | 'live', string>> {
   const loads = LOADS.map((load) => capacityOf(inputs, load));
   return {
     inputs: markdown(
@@ -504,6 +516,15 @@ export function capacityTables(
         shown(prediction.predicted, prediction.unit),
         shown(prediction.measured, prediction.unit),
         agreement(prediction).toFixed(2),
+      ]),
+    ),
+    live: markdown(
+      [`while ${digits(LIVE_RATE)} calls a second come`, 'used', 'of it by the arithmetic', 'which is'],
+      live.map(({ what, cores, input: name }) => [
+        what,
+        shown(cores, 'cores'),
+        shown((LIVE_RATE * inputs.find((input) => input.name === name)!.value) / 1e6, 'cores'),
+        `${digits(LIVE_RATE)} × ${name} / 1,000,000`,
       ]),
     ),
   };

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { storedSizes } from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
@@ -8,22 +9,26 @@ import {
   agreement,
   capacityTables,
   CHECKED_LOAD,
+  LIVE_RATE,
   missingCommands,
   predictDay,
   readInputs,
+  type Input,
+  type LiveUse,
   type Prediction,
 } from './capacity-model.ts';
-import { runCdrhouse } from './cdrhouse-run.ts';
+import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { cpuSeconds } from './process-usage.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure, type Host, type SavedResult } from './result.ts';
 import { readNewestResults } from './saved-results.ts';
+import { SteadyLoad } from './steady-load.ts';
 import { median } from './table.ts';
 import { readThresholds } from './thresholds.ts';
 import { sendWorkload, Workload } from './workload.ts';
 
 /**
- * `make bench-capacity`: stores one day of a million calls, holds what it took against what the newest results of the
- * other parts foretell, and writes the tables of docs/capacity.md. With `--write-only` it stores nothing, and takes its
+ * `make bench-capacity`: stores one day of a million calls at once, holds what it took against what the newest results of
+ * the other parts foretell; takes such calls for a minute as they come; and writes the tables of docs/capacity.md. With `--write-only` it stores nothing, and takes its
  * own newest result. Exits 1 where the arithmetic is off by more than the threshold.
  */
 const { values } = parseArgs({ options: { 'write-only': { type: 'boolean', default: false } } });
@@ -32,6 +37,10 @@ const DAY = 'one day';
 const DATABASE = 'cdrhouse';
 const TOPIC = 'day';
 const EMPTY_TOPIC = 'nothing';
+const LIVE_TOPIC = 'live';
+/** Until the programs have started, and no longer. */
+const LIVE_WARM_UP_MS = 10_000;
+const LIVE_SECONDS = 60;
 
 /** Names of the figures of the day; the case of each is `DAY`. */
 const DAY_FIGURES = {
@@ -100,7 +109,46 @@ async function storeDay(bench: BenchServers): Promise<Figure[]> {
   ];
 }
 
-function predictionsOf(inputs: ReturnType<typeof readInputs>, figures: readonly Figure[]): Prediction[] {
+const LIVE_CASE = 'as they come';
+
+/** Cores of each program while calls come one by one, at the rate at which a day has that many. */
+async function takeLive(bench: BenchServers): Promise<Figure[]> {
+  const { database, servers } = bench;
+  const run = { database: DATABASE, topic: LIVE_TOPIC };
+  await runCdrhouse(bench, run, 'migrate');
+  const ingest = await startIngest(bench, run);
+  const load = new SteadyLoad(servers.kafka, LIVE_TOPIC, LIVE_RATE);
+  const used = () => [ingest.usage().cpuSeconds, database.cpuSeconds, cpuSeconds(servers.pids.kafka)];
+  await sleep(LIVE_WARM_UP_MS);
+  const before = used();
+  await sleep(LIVE_SECONDS * 1000);
+  const after = used();
+  await load.stop();
+  await ingest.stop();
+  return LIVE.map(({ what }, index) => ({
+    name: what,
+    unit: 'cores',
+    who: OURS,
+    case: LIVE_CASE,
+    values: [(after[index]! - before[index]!) / LIVE_SECONDS],
+  }));
+}
+
+/** In the order in which they are asked. */
+const LIVE: readonly Omit<LiveUse, 'cores'>[] = [
+  { what: 'cores of ingest', input: 'program_us' },
+  { what: 'cores of ClickHouse, merges included', input: 'clickhouse_us' },
+  { what: 'cores of the broker', input: 'broker_us' },
+];
+
+function liveOf(figures: readonly Figure[]): LiveUse[] {
+  return LIVE.map((use) => ({
+    ...use,
+    cores: median(figures.find(({ name }) => name === use.what)!.values),
+  }));
+}
+
+function predictionsOf(inputs: readonly Input[], figures: readonly Figure[]): Prediction[] {
   const measured = (name: string): number => median(figures.find((figure) => figure.name === name)!.values);
   return predictDay(inputs, CHECKED_LOAD, {
     bytes: measured(DAY_FIGURES.bytes),
@@ -125,8 +173,9 @@ function finishDay(host: Host, others: readonly SavedResult[], figures: readonly
   const settings = { calls: CHECKED_LOAD, packing: 'packed', fsync: 'after each insert' };
   const own = { part: 'capacity', settings, figures, checks: [], held: [], notes: [] };
   const results = [...others, { ...own, at: '', host, broken: [] }];
-  const day = predictionsOf(readInputs(results), figures);
-  writeDocument(capacityTables(readInputs(results), day));
+  const inputs = readInputs(results);
+  const day = predictionsOf(inputs, figures);
+  writeDocument(capacityTables(inputs, day, liveOf(figures)));
   const min = readThresholds().capacity.prediction_ratio_min;
   finishPart(host, {
     ...own,
@@ -144,7 +193,7 @@ function finishDay(host: Host, others: readonly SavedResult[], figures: readonly
       min,
     })),
     notes: [
-      'The day comes at once, as after an outage. At a steady 12 calls a second fixed costs of batches and of idle programs weigh more than the calls.',
+      'The day comes at once, as after an outage. As calls come one by one, fixed costs of batches and of idle programs weigh more than the calls.',
     ],
   });
 }
@@ -156,10 +205,10 @@ if (values['write-only']) {
   const results = readNewestResults();
   const inputs = readInputs(results);
   const { figures } = results.find(({ part }) => part === 'capacity')!;
-  writeDocument(capacityTables(inputs, predictionsOf(inputs, figures)));
+  writeDocument(capacityTables(inputs, predictionsOf(inputs, figures), liveOf(figures)));
 } else {
   await withBenchServers(async (bench) => {
     const host = await benchHost(bench);
-    finishDay(host, others, await storeDay(bench));
+    finishDay(host, others, [...(await storeDay(bench)), ...(await takeLive(bench))]);
   });
 }

@@ -179,7 +179,7 @@ interface Answered {
 
 const ms = (value: number): string => value.toFixed(1);
 
-function row(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
+function latencyRow(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
   return [what, ms(p50), ms(p95), ms(p99), perSecond.toFixed(0), wanted];
 }
 
@@ -187,10 +187,10 @@ function latencyTable(answered: readonly Answered[]): string {
   return textTable(
     ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
     answered.flatMap(({ what, both, wanted }) => [
-      row(what, both.whole.latency(), wanted),
+      latencyRow(what, both.whole.latency(), wanted),
       ...(both.tenth === undefined
         ? []
-        : [row('  the same at a tenth of the calls', both.tenth.latency(), '')]),
+        : [latencyRow('  the same at a tenth of the calls', both.tenth.latency(), '')]),
     ]),
   );
 }

@@ -16,6 +16,11 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
     about:
       'Records come at a steady rate. Measured is from the timestamp that Kafka gave a record to the first query that finds it.',
   },
+  delivery: {
+    title: 'Delivery: killed in the middle, with bad records among the good ones',
+    about:
+      'Each competitor is killed (SIGKILL) while it stores, started again, and must end with every good record once and unaltered, and with the bad ones set aside.',
+  },
   parse: {
     title: 'Parsing, by format',
     about: 'One parse worker, the same calls in each format that switches write. No server takes part.',
@@ -45,6 +50,50 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
   },
 };
 
+/** What names of competitors and of cases mean; those are shown that occur. */
+const WORDS: readonly { readonly word: string; readonly meaning: string }[] = [
+  {
+    word: 'cdrhouse',
+    meaning:
+      'ingest of this project, one process: both call tables (by calling number, and by displayed and dialed number), record keys, unreadable records aside, and a ledger from which it resumes',
+  },
+  { word: 'cdrhouse, 2 processes', meaning: 'the same with two processes, which share the partitions' },
+  {
+    word: 'Kafka engine, 1 consumer',
+    meaning:
+      "ClickHouse's own Kafka table engine with materialized views that do equal work: both tables, number keys, record keys, unreadable records aside; no ledger",
+  },
+  { word: 'Kafka engine, 2 consumers', meaning: 'the same with two consumers' },
+  {
+    word: 'Kafka engine, minimum',
+    meaning: 'the same engine with one view into one table, no keys: the least that stores a record',
+  },
+  {
+    word: 'naive Node consumer',
+    meaning:
+      'what people write first: fast-csv on the main thread, one JSONEachRow insert a batch, one table',
+  },
+  {
+    word: 'floor',
+    meaning:
+      'what nobody can be faster than here: the blocks of cdrhouse, encoded before, inserted from files; or Kafka read and nothing done with it',
+  },
+  {
+    word: 'packed',
+    meaning: 'a topic of 64 KiB messages with many records each, as cdrhouse ship makes them',
+  },
+  { word: 'single', meaning: 'a topic with one record a message' },
+  { word: 'asterisk', meaning: 'lines of Asterisk of some 250 bytes, packed' },
+  { word: 'dedup', meaning: 'packed, and one record of ten was sent before' },
+];
+
+/** The order of the sections; parts that are not known come last. */
+export function inOrder(results: readonly SavedResult[]): SavedResult[] {
+  const order = Object.keys(PARTS);
+  const place = ({ part }: SavedResult): number => (part in PARTS ? order.indexOf(part) : order.length);
+  return [...results].sort((a, b) => place(a) - place(b));
+}
+
 /** Figures that get a plot; all others stand in tables. */
 const PLOTTED: ReadonlySet<string> = new Set([
   FIGURES.cpu,
@@ -60,7 +109,8 @@ const PLOTTED: ReadonlySet<string> = new Set([
 const PROGRAM_PART = 'readers';
 
 /** The whole page, with nothing that must be fetched; every number in it is one of the results. */
-export function reportPage(results: readonly SavedResult[]): string {
+export function reportPage(unordered: readonly SavedResult[]): string {
+  const results = inOrder(unordered);
   const answers = summarise(results);
   return `<!doctype html>
 <html lang="en">
@@ -83,6 +133,7 @@ ${doubtsAbout(results)
 </header>
 <main>
 ${answers.map(answerSection).join('\n')}
+${words(results)}
 ${results.map(partSection).join('\n')}
 <section aria-labelledby="machines">
 <h2 id="machines">Machine and versions</h2>
@@ -93,6 +144,16 @@ ${hostTable(results)}
 </body>
 </html>
 `;
+}
+
+function words(results: readonly SavedResult[]): string {
+  const names = results.flatMap(({ figures }) => figures.flatMap(({ who, case: of }) => [who, of]));
+  const said = WORDS.filter(({ word }) => names.some((name) => name.startsWith(word)));
+  if (said.length === 0) return '';
+  return `<section aria-labelledby="words">
+<h2 id="words">What the names mean</h2>
+<dl>${said.map(({ word, meaning }) => `<dt>${escape(word)}</dt><dd>${escape(meaning)}</dd>`).join('\n')}</dl>
+</section>`;
 }
 
 function answerSection({ question, rows }: Answer, index: number): string {
@@ -247,6 +308,7 @@ td { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 .passed { color: var(--passed); } .failed { color: var(--failed); font-weight: bold; }
 .doubt { background: var(--doubt); padding: 0.5rem 0.8rem; }
+dt { font-weight: bold; }
 figure { margin: 1.2rem 0; } figcaption { font-weight: bold; } svg { width: 100%; height: auto; }
 details { margin: 0.4rem 0; } summary { cursor: pointer; }
 @media print { details > div { display: block; } }

@@ -126,6 +126,7 @@ export function barName({ case: of, who, calls }: Figure): string {
 export function growthPlot(figures: readonly Figure[], unit: string): string {
   const medians = figures.map(({ values }) => median(values)).filter((value) => value > 0);
   const isLogarithmic = Math.max(...medians) / Math.min(...medians) > LINEAR_FACTOR_MAX;
+  const sizes = [...new Set(figures.map(({ calls }) => calls!))].sort((a, b) => a - b);
   const lines = [...groupBy(figures, ({ case: of, who }) => `${of}: ${who}`)];
   return draw(LINES_HEIGHT, {
     grid: { left: 80, right: 30, top: 20 + lines.length * 22, bottom: 50 },
@@ -136,13 +137,13 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
       nameLocation: 'middle',
       nameGap: 28,
       nameTextStyle: axisLabel,
-      min: Math.min(...figures.map(({ calls }) => calls!)) / 1.5,
-      max: Math.max(...figures.map(({ calls }) => calls!)) * 1.5,
+      min: sizes[0]! / 1.5,
+      max: sizes.at(-1)! * 1.5,
+      axisTick: { customValues: sizes },
       axisLabel: {
         ...axisLabel,
         formatter: (value: number) => shortNumber(value),
-        showMinLabel: false,
-        showMaxLabel: false,
+        customValues: sizes,
       },
       splitLine,
     },

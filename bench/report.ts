@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { reportPage } from './report-page.ts';
+import { inOrder, reportPage } from './report-page.ts';
 import { isBroken, summarise } from './report-summary.ts';
 import { RESULTS } from './result.ts';
 import { doubtsAbout, readNewestResults } from './saved-results.ts';
@@ -8,7 +8,7 @@ import { doubtsAbout, readNewestResults } from './saved-results.ts';
  * `make bench-report`: the newest result of each part as one summary on the terminal, and as a page with plots,
  * bench/results/report.html, which opens without a network. Exits 1 where a threshold or a check of ours is broken.
  */
-const results = readNewestResults();
+const results = inOrder(readNewestResults());
 if (results.length === 0)
   throw new Error('bench/results/ holds nothing yet: make bench, or one of its parts, comes first');
 for (const { question, rows } of summarise(results)) {

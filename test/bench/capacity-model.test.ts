@@ -67,17 +67,19 @@ await tap.test('a day foretold and measured', async (t) => {
 
 await tap.test('the tables hold every input and every step', async (t) => {
   const day = predictDay(inputs, 1_000_000, { bytes: 7e7, program: 1.5, clickhouse: 2 });
-  const tables = capacityTables(inputs, day);
+  const live = [{ what: 'cores of ingest', cores: 0.0123, input: 'program_us' as const }];
+  const tables = capacityTables(inputs, day, live);
   for (const { name } of inputs) t.match(tables.inputs, `| \`${name}\` |`);
   for (const name of Object.keys(capacityOf(inputs, 1).values))
     t.ok(name === 'calls_a_day' || `${tables.inputs}${tables.steps}`.includes(`| \`${name}\` |`), name);
   t.match(tables.steps, '1,000,000 calls a day');
-  t.notMatch(`${tables.inputs}${tables.steps}${tables.day}`, /NaN|undefined|Infinity/);
+  t.match(tables.live, '| cores of ingest | 0.0123 cores | 0.0000174 cores |');
+  t.notMatch(`${tables.inputs}${tables.steps}${tables.day}${tables.live}`, /NaN|undefined|Infinity/);
 });
 
 await tap.test('what a formula names is an input or a step above', async (t) => {
   const known = new Set(['calls_a_day', ...inputs.map(({ name }) => name)]);
-  for (const row of capacityTables(inputs, []).steps.split('\n').slice(2)) {
+  for (const row of capacityTables(inputs, [], []).steps.split('\n').slice(2)) {
     const [, name, , formula] = row.split(' | ').map((cell) => cell.replaceAll(/[|`]/g, '').trim());
     const step = row.split('`')[1]!;
     for (const [word] of (formula ?? '').concat(name ?? '').matchAll(/[a-z]+_[a-z_]+/g))

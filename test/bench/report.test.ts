@@ -87,6 +87,10 @@ await tap.test('plots follow the figures, each with its table', async (t) => {
     t.match(plot, /<table>/);
   }
   const cpu = plots.find((plot) => plot.includes('Kafka engine'))!;
+  const width = (colour: string): number =>
+    Number(new RegExp(`<path d="M[0-9.]+ [0-9.]+l([0-9.]+) [^>]*fill="var\\(--${colour}\\)"`).exec(cpu)?.[1]);
+  t.ok(Math.abs(width('peer') / width('ours') - 8.75 / 3.5) < 0.01, 'bars are as long as the medians');
+  t.ok(Math.abs(width('ours') / width('floor') - 3.5 / 1.25) < 0.01);
   const other = {
     ...INGEST,
     figures: INGEST.figures.map((figure) => ({
