@@ -212,16 +212,17 @@ await tap.test('a gap, and offsets that the ledger does not cover', async (t) =>
   t.ok(Number(row.missing_offsets) > 900);
 });
 
+/** A line of 21 columns, whose id is (uniqueid, sequence). */
+const lineOf = (id: string, minute: number, duration: number): string => {
+  const time = startOf(minute).slice(0, 19).replace('T', ' ');
+  return `"","0199000001","0199000002","d","","SIP/1","","Hangup","","${time}","","${time}",${duration},0,"BUSY","","${id}","","","${id}",1\n`;
+};
+const sendIds = async (...records: string[]): Promise<void> => {
+  await installation.json('ship', '--feed', 'ids', installation.write('ids.csv', records.join('')));
+  await installation.json('ingest', '--until-idle');
+};
+
 await tap.test('conflicts, as the newest audit found them', async (t) => {
-  /** A line of 21 columns, whose id is (uniqueid, sequence). */
-  const line = (id: string, minute: number, duration: number): string => {
-    const time = startOf(minute).slice(0, 19).replace('T', ' ');
-    return `"","0199000001","0199000002","d","","SIP/1","","Hangup","","${time}","","${time}",${duration},0,"BUSY","","${id}","","","${id}",1\n`;
-  };
-  const send = async (...lines: string[]): Promise<void> => {
-    await installation.json('ship', '--feed', 'ids', installation.write('ids.csv', lines.join('')));
-    await installation.json('ingest', '--until-idle');
-  };
   const audited = async () => {
     const since = Date.now();
     await installation.json('audit', '--feed', 'ids', '--json');
@@ -229,10 +230,10 @@ await tap.test('conflicts, as the newest audit found them', async (t) => {
     t.ok(ms(conflicts.looked_at) >= since);
     return conflicts;
   };
-  await send(line('a', 1, 5), line('b', 1, 5), line('a', 1, 5));
+  await sendIds(lineOf('a', 1, 5), lineOf('b', 1, 5), lineOf('a', 1, 5));
   t.match((await feedNamed('ids')).conflicts, { looked_at: null }, 'no audit yet');
   t.match(await audited(), { two_calls: '0', other_content: '0' });
-  await send(line('a', 2, 5), line('b', 2, 5), line('c', 1, 5), line('c', 1, 6));
+  await sendIds(lineOf('a', 2, 5), lineOf('b', 2, 5), lineOf('c', 1, 5), lineOf('c', 1, 6));
   t.match(await audited(), { two_calls: '2', other_content: '1' });
   t.match((await feedNamed('busy')).conflicts, { looked_at: null }, 'its records have no ids');
 });
