@@ -57,6 +57,14 @@ interface NewestRow {
   readonly newest_ms: string;
 }
 
+/** What the newest audit of a feed found. */
+interface ConflictsRow {
+  readonly feed: string;
+  readonly two_calls: string;
+  readonly other_content: string;
+  readonly looked_ms: string;
+}
+
 /** A feed of the settings. */
 export interface FeedTerms {
   readonly name: string;
@@ -89,6 +97,12 @@ FROM ${database}.ingest_heartbeats FINAL`;
 function gapsSql(database: string): Statement {
   const text = `SELECT topic, partition, next_offset, detail, toUnixTimestamp64Milli(updated_at) AS noted_ms
 FROM ${database}.ingest_state FINAL WHERE state = 'gap' ORDER BY topic, partition`;
+  return { text, parameters: {} };
+}
+
+function conflictsSql(database: string): Statement {
+  const text = `SELECT feed, two_calls, other_content, toUnixTimestamp64Milli(looked_at) AS looked_ms
+FROM ${database}.audited_conflicts FINAL`;
   return { text, parameters: {} };
 }
 
@@ -137,10 +151,11 @@ export async function readFeedRows(
     source.select<Row>(what, statement, signal);
   // Before the ledger: a heartbeat counts only where the ledger reaches as far as it says.
   const heartbeats = await ask<HeartbeatRow>('heartbeats', heartbeatsSql(database));
-  const [logs, gaps, counts] = await Promise.all([
+  const [logs, gaps, counts, conflicts] = await Promise.all([
     ask<LogRow>('ledger', logsSql(database)),
     ask<GapRow>('gaps', gapsSql(database)),
     ask<CountsRow>('ledger', countsSql(database, term.nowMs)),
+    ask<ConflictsRow>('conflicts', conflictsSql(database)),
   ]);
   const withCalls = counts.filter(({ newest_hour: hour }) => Number(hour) > 0);
   const newest =
@@ -158,6 +173,7 @@ export async function readFeedRows(
       newestStartMs: Number(newest.find(({ feed }) => feed === name)?.newest_ms ?? 0),
       progress: progressOf(own, heartbeats, term.nowMs),
       gaps: gaps.filter(({ topic }) => topic === terms?.topic),
+      conflicts: conflicts.find(({ feed }) => feed === name),
       nowMs: term.nowMs,
       zone,
     });
@@ -171,6 +187,7 @@ function writeRow({
   newestStartMs,
   progress,
   gaps,
+  conflicts,
   nowMs,
   zone,
 }: {
@@ -181,6 +198,8 @@ function writeRow({
   readonly newestStartMs: number;
   readonly progress: FeedProgress;
   readonly gaps: readonly GapRow[];
+  /** Undefined: no audit looked for them. */
+  readonly conflicts: ConflictsRow | undefined;
   readonly nowMs: number;
   readonly zone: string;
 }): FeedRow {
@@ -199,6 +218,11 @@ function writeRow({
     ...feedCounts(counts),
     rejected_by_code: { ...counts?.by_code },
     skipped_by_reason: { ...counts?.by_reason },
+    conflicts: {
+      two_calls: conflicts?.two_calls ?? null,
+      other_content: conflicts?.other_content ?? null,
+      looked_at: conflicts === undefined ? null : writeTime(Number(conflicts.looked_ms), zone),
+    },
     missing_offsets: String(progress.missingOffsets),
     gaps: gaps.map(({ topic, partition, next_offset: expected, detail, noted_ms: noted }) => ({
       topic,

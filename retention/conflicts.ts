@@ -1,5 +1,6 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { hasRecordIds } from '../schemas/feed.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
 import type { FeedSettings } from '../schemas/settings.ts';
 import { select } from './clickhouse.ts';
 
@@ -35,7 +36,8 @@ export function feedsWithIds(feeds: readonly FeedSettings[]): FeedSettings[] {
 }
 
 /**
- * Looks for conflicts among all stored calls of these feeds: passes over their keys (docs/decisions/0013).
+ * Looks for conflicts among all stored calls of these feeds: passes over their keys (docs/decisions/0013). How many there
+ * are is noted for `/v1/feeds`, of feeds without any too.
  * @param feeds names, those that a feed had before as well
  */
 export async function findConflicts(
@@ -44,6 +46,7 @@ export async function findConflicts(
   feeds: readonly string[],
 ): Promise<Conflicts[]> {
   if (feeds.length === 0) return [];
+  const lookedAt = sqlTime(Date.now());
   const found: Conflicts[] = [];
   for (const kind of CONFLICT_KINDS) {
     const rows = await select<{ feed: string; ids: number; shown: string[] }>(
@@ -56,6 +59,18 @@ export async function findConflicts(
     for (const { feed, ids, shown } of rows)
       found.push({ feed, kind, ids, places: await placesOf(client, database, kind, feed, shown) });
   }
+  const idsOf = (feed: string, kind: ConflictKind): number =>
+    found.find((each) => each.feed === feed && each.kind === kind)?.ids ?? 0;
+  await client.insert({
+    table: `${database}.audited_conflicts`,
+    values: feeds.map((feed) => ({
+      feed,
+      two_calls: idsOf(feed, 'two_calls'),
+      other_content: idsOf(feed, 'other_content'),
+      looked_at: lookedAt,
+    })),
+    format: 'JSONEachRow',
+  });
   return found;
 }
 

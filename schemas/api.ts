@@ -582,6 +582,23 @@ export const FeedRow = Type.Object({
   ...feedCounts,
   rejected_by_code: counts('rejected, by code; those that a replay accepted later are still counted here'),
   skipped_by_reason: counts('skipped, by reason'),
+  conflicts: Type.Object(
+    {
+      two_calls: nullable<string>(
+        'string',
+        'ids with calls of another start or calling number: all of them count',
+      ),
+      other_content: nullable<string>('string', 'ids sent again with other content: the first record counts'),
+      looked_at: nullable<string>(
+        'string',
+        'when the newest audit of the feed looked; null: none did, or its records have no ids of the switch',
+      ),
+    },
+    {
+      description:
+        'ids of the switch under which different records were sent, as the newest audit found them',
+    },
+  ),
   missing_offsets: count('offsets that no range of the ledger covers between its first and its last'),
   gaps: Type.Array(
     Type.Object({

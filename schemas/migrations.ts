@@ -420,6 +420,18 @@ TTL reported_at + INTERVAL 1 DAY`,
 ) ENGINE = Memory`,
     ],
   },
+  {
+    number: 6,
+    title: 'what the newest audit found of ids that stand for several records',
+    statements: ({ database }) => [
+      `CREATE TABLE IF NOT EXISTS ${database}.audited_conflicts (
+  feed String,
+  two_calls UInt64 COMMENT 'ids with calls of another start or calling number, which all count',
+  other_content UInt64 COMMENT 'ids sent again with other content, which does not count',
+  looked_at DateTime64(3, 'UTC') COMMENT 'when the audit began to look; later calls are not in it'
+) ENGINE = ReplacingMergeTree(looked_at) ORDER BY feed`,
+    ],
+  },
 ];
 
 /** The schema version that this program was written for. */

@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Registry } from 'prom-client';
 import tap from 'tap';
@@ -146,3 +148,19 @@ for (const [path, tables] of Object.entries(TABLES)) {
     else t.equal(before, text);
   });
 }
+
+await tap.test('gaps among the numbers of CUCM files', async (t) => {
+  const feeds = readFileSync(fileURLToPath(new URL('../../docs/feeds.md', import.meta.url)), 'utf8');
+  const [, command] = /<!-- tested: cucm-files -->\n\n```sh\n(.*?)```/s.exec(feeds)!;
+  const numbers = {
+    '1_202603010900': [1, 2, 3, 5, 9],
+    '1_202603011000': [10, 12],
+    '2_202603010900': [8, 9, 10],
+  };
+  const folder = t.testdir();
+  for (const [node, of] of Object.entries(numbers))
+    for (const number of of) writeFileSync(join(folder, `cdr_Main_${node}_${number}`), '');
+  writeFileSync(join(folder, 'cmr_Main_1_202603010900_4'), '');
+  const gaps = execFileSync('bash', ['-c', command!], { cwd: folder, encoding: 'utf8' });
+  t.equal(gaps, 'Main_1: 4 to 4 missing\nMain_1: 6 to 8 missing\nMain_1: 11 to 11 missing\n');
+});

@@ -22,6 +22,8 @@ export interface KafkaOptions {
   report?: Report | undefined;
   /** More lines of server.properties, which win over ours: other listeners, for tests. */
   moreProperties?: ((config: BrokerConfig) => string) | undefined;
+  /** More arguments of `kafka-storage format`, which gives an empty data folder its users, for tests. */
+  formatArguments?: readonly string[] | undefined;
 }
 
 export interface KafkaServer extends LocalServer {
@@ -55,7 +57,7 @@ export async function startKafka(options: KafkaOptions): Promise<KafkaServer> {
     const port = await requirePort('kafka', options.port);
     const logPath = join(folder, 'server.log');
     await writeConfig(folder, logPath, port, options.moreProperties);
-    await format(folder, installation);
+    await format(folder, installation, options.formatArguments ?? []);
     const archiving = archiveArguments(installation.archive, folder);
     const server = await startServerProcess({
       name: 'kafka',
@@ -116,11 +118,15 @@ function newClusterId(): string {
 }
 
 /** Gives an empty data folder its cluster id; one that has it keeps it. */
-async function format(folder: string, installation: KafkaInstallation): Promise<void> {
+async function format(
+  folder: string,
+  installation: KafkaInstallation,
+  more: readonly string[],
+): Promise<void> {
   if (existsSync(join(folder, 'data', 'meta.properties'))) return;
   const shared = existsSync(installation.archive) ? [`-XX:SharedArchiveFile=${installation.archive}`] : [];
   const properties = join(folder, 'server.properties');
-  const formatting = ['format', '--ignore-formatted', '-t', newClusterId(), '-c', properties];
+  const formatting = ['format', '--ignore-formatted', '-t', newClusterId(), '-c', properties, ...more];
   const result = await runProgram(
     installation.launcher,
     javaArguments(installation, folder, ['-Xmx256m', ...shared, 'kafka.tools.StorageTool', ...formatting]),

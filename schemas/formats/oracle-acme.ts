@@ -35,7 +35,7 @@ export const oracleAcme: Format = {
     zone: 'the abbreviation in each time; all but UTC, GMT and Z must stand in zone_abbreviations of the feed',
     duration: 'duration and talk: Acct-Session-Time, seconds from connect to disconnect',
     identity: 'the bytes of the line: a forked call has several Stop records of one session',
-    gaps: 'Acme-CDR-Sequence-Number',
+    gaps: 'none that proves them: Acme-CDR-Sequence-Number counts other records too, and its place depends on the release',
     billing: 'outcome = answered and talk above 0',
   },
 };

@@ -37,7 +37,7 @@ export const ribbonAct: Format = {
     zone: 'GMT in older releases, local time of the node in newer ones: look at one call before the first shipment',
     duration: 'duration and talk: Call Service Duration in ticks of 10 ms; an ATTEMPT has none and is 0',
     identity: '(gateway, accounting id, record type)',
-    gaps: 'accounting ids grow by one within a node',
+    gaps: 'none that proves them: how accounting ids are given out is not known',
     billing: 'outcome = answered and talk above 0 (STOP records)',
   },
 };

@@ -15,6 +15,9 @@ export class KafkaProxy {
   readonly #port: number;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
   #open = true;
+  /** What clients sent and the broker has not yet. */
+  readonly #waiting: (readonly [Socket, Buffer])[] = [];
+  #allowed = Infinity;
   /** Connections tried while the broker was out of reach. */
   refused = 0;
   /** Answers of the broker that were passed on. */
@@ -50,6 +53,25 @@ export class KafkaProxy {
     this.#open = true;
   }
 
+  /** Passes on so many bytes of clients, and those that come behind them when this is called again. */
+  allow(bytes: number): void {
+    this.#allowed = bytes;
+    this.#pass();
+  }
+
+  #pass(): void {
+    while (this.#allowed > 0) {
+      const [first, ...others] = this.#waiting.splice(0);
+      if (first === undefined) return;
+      const [broker, bytes] = first;
+      const passed = bytes.subarray(0, this.#allowed);
+      this.#allowed -= passed.length;
+      broker.write(passed);
+      const rest = bytes.subarray(passed.length);
+      this.#waiting.push(...(rest.length > 0 ? [[broker, rest] as const] : []), ...others);
+    }
+  }
+
   #connected(client: Socket): void {
     if (!this.#open) {
       this.refused++;
@@ -68,7 +90,10 @@ export class KafkaProxy {
       socket.on('error', end);
       socket.on('close', end);
     }
-    client.pipe(broker);
+    client.on('data', (chunk: Buffer) => {
+      this.#waiting.push([broker, chunk]);
+      this.#pass();
+    });
     const frames = new Frames();
     broker.on('data', (chunk: Buffer) => {
       for (const frame of frames.add(chunk)) {

@@ -8,10 +8,15 @@ import { testServers } from '../test-servers.ts';
 
 /** `/v1/feeds` and the control totals of `/v1/usage`, over what real ingest read from Kafka. */
 const servers = testServers(import.meta.url);
-const [busy, quiet] = [`${servers.databases[0]}.busy`, `${servers.databases[0]}.quiet`];
+const [busy, quiet, ids] = ['busy', 'quiet', 'ids'].map((name) => `${servers.databases[0]}.${name}`) as [
+  string,
+  string,
+  string,
+];
 const feeds = [
   { name: 'busy', topic: busy },
   { name: 'quiet', topic: quiet },
+  { name: 'ids', topic: ids, format: 'asterisk-csv', time_zone: 'UTC' },
 ];
 const installation = new Installation(tap, servers, 0, {
   feeds,
@@ -68,6 +73,7 @@ await tap.test('nothing read: nothing is said', async (t) => {
     newest_start: null,
     lag_messages: null,
     consumed: '0',
+    conflicts: { two_calls: null, other_content: null, looked_at: null },
     gaps: [],
   });
 });
@@ -204,4 +210,30 @@ await tap.test('a gap, and offsets that the ledger does not cover', async (t) =>
   const row = await feedNamed('busy');
   t.equal(row.state, 'gap');
   t.ok(Number(row.missing_offsets) > 900);
+});
+
+/** A line of 21 columns, whose id is (uniqueid, sequence). */
+const lineOf = (id: string, minute: number, duration: number): string => {
+  const time = startOf(minute).slice(0, 19).replace('T', ' ');
+  return `"","0199000001","0199000002","d","","SIP/1","","Hangup","","${time}","","${time}",${duration},0,"BUSY","","${id}","","","${id}",1\n`;
+};
+const sendIds = async (...records: string[]): Promise<void> => {
+  await installation.json('ship', '--feed', 'ids', installation.write('ids.csv', records.join('')));
+  await installation.json('ingest', '--until-idle');
+};
+
+await tap.test('conflicts, as the newest audit found them', async (t) => {
+  const audited = async () => {
+    const since = Date.now();
+    await installation.json('audit', '--feed', 'ids', '--json');
+    const { conflicts } = await feedNamed('ids');
+    t.ok(ms(conflicts.looked_at) >= since);
+    return conflicts;
+  };
+  await sendIds(lineOf('a', 1, 5), lineOf('b', 1, 5), lineOf('a', 1, 5));
+  t.match((await feedNamed('ids')).conflicts, { looked_at: null }, 'no audit yet');
+  t.match(await audited(), { two_calls: '0', other_content: '0' });
+  await sendIds(lineOf('a', 2, 5), lineOf('b', 2, 5), lineOf('c', 1, 5), lineOf('c', 1, 6));
+  t.match(await audited(), { two_calls: '2', other_content: '1' });
+  t.match((await feedNamed('busy')).conflicts, { looked_at: null }, 'its records have no ids');
 });
