@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test fuzz soak demo dial-plans bench bench-parse bench-steps bench-ingest bench-readers bench-query clean
+.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-readers bench-query clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -77,6 +77,9 @@ bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS
 
 bench-query: build ## the API on 50 million calls, beside a tenth of them (30 minutes, 5 GB); OPTIONS="--calls 5000000"
 	node dist/bench/query.js $(OPTIONS)
+
+demo-picture: build ## docs/demo.svg anew from a run of the demo
+	node dist/deploy/demo-picture.js
 
 dial-plans: build ## schemas/dial-plans.ts anew from the installed libphonenumber-js
 	node dist/deploy/dial-plans/main.js

@@ -6,6 +6,8 @@ export interface ServerConfig {
   usersPath: string;
   /** Absolute path of the server's log. */
   logPath: string;
+  /** Absolute path of the folder of the disk `backups`, to which BACKUP may write. */
+  backupsPath: string;
   memoryBytesMax: number;
 }
 
@@ -46,6 +48,10 @@ export function serverConfigXml(config: ServerConfig): string {
   </logger>
   <timezone>UTC</timezone>
   <users_config>${escapeXml(config.usersPath)}</users_config>
+  <storage_configuration>
+    <disks><backups><type>local</type><path>${escapeXml(config.backupsPath)}/</path></backups></disks>
+  </storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
   <max_server_memory_usage>${config.memoryBytesMax}</max_server_memory_usage>
   <!-- Caches take their share of the same memory; the defaults are meant for a machine of its own. -->
   <mark_cache_size>${Math.floor(config.memoryBytesMax / 8)}</mark_cache_size>

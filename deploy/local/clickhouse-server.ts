@@ -109,10 +109,10 @@ async function writeConfig(
 ): Promise<void> {
   const memoryBytesMax = options.memoryBytesMax ?? memoryBytesDefault;
   const usersPath = join(folder, 'users.xml');
-  await mkdir(join(folder, 'data'), { recursive: true });
+  const backupsPath = join(folder, 'backups');
+  for (const path of [join(folder, 'data'), backupsPath]) await mkdir(path, { recursive: true });
   const usersXml = usersConfigXml({ users, databases: options.databases ?? ['cdrhouse'], memoryBytesMax });
   await writeFile(usersPath, usersXml, { mode: 0o600 });
-  await writeFile(join(folder, 'config.xml'), serverConfigXml({ usersPath, logPath, memoryBytesMax }), {
-    mode: 0o600,
-  });
+  const configXml = serverConfigXml({ usersPath, logPath, backupsPath, memoryBytesMax });
+  await writeFile(join(folder, 'config.xml'), configXml, { mode: 0o600 });
 }

@@ -37,6 +37,7 @@ await tap.test('the server keeps no query log and escapes paths', async (t) => {
   const xml = serverConfigXml({
     usersPath: '/tmp/a&b/users.xml',
     logPath: '/tmp/a&b/server.log',
+    backupsPath: '/tmp/a&b/backups',
     memoryBytesMax: 2 ** 33,
   });
   t.match(xml, '<users_config>/tmp/a&amp;b/users.xml</users_config>');
