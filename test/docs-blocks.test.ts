@@ -108,7 +108,7 @@ await tap.test('every target of make is there', async (t) => {
   const made = [...commands, ...inText].filter(({ words }) => words[0] === 'make');
   t.ok(made.length > 5);
   for (const { words, place } of made) {
-    const [target] = words.slice(1).filter((word) => !word.includes('='));
+    const target = words.slice(1).find((word) => !word.includes('='));
     t.ok(targets.has(target), `${place}: make ${target}`);
   }
 });

@@ -31,7 +31,8 @@ await tap.test('the way of a file in README.md', async (t) => {
 ${markedBlock(readme, 'try').replace('test/fixtures/asterisk-21-columns.csv', file)}
 until curl -s --fail -o /dev/null ${url}/readyz; do sleep 0.2; done
 ${markedBlock(readme, 'look up').replace('http://127.0.0.1:8080', url)}
-kill $!`;
+# All that the script started, other than its shell.
+trap '' TERM; kill 0; wait`;
   const { code, stdout, stderr } = await installation.startScript(t, script).ended;
   t.equal(code, 0, stderr);
   const answer = JSON.parse(stdout.trimEnd().split('\n').at(-1)!) as { data: { call_id: string }[] };
