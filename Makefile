@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-readers bench-query clean
+.PHONY: help setup build check format test-unit test fuzz soak demo dial-plans bench bench-parse bench-steps bench-ingest bench-readers bench-query clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -59,6 +59,10 @@ soak: build ## steady load while processes are killed at random, then equal sets
 demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends by itself
 	exec node dist/cli.js demo $(if $(SECONDS),--seconds $(SECONDS))
 
+.PHONY: demo-picture
+demo-picture: build ## docs/demo.svg anew from a run of the demo
+	node dist/deploy/demo-picture.js
+
 bench: build ## what the targets are held against: parsing, and ingest beside the peer and the floor (10 minutes)
 	node dist/bench/parse.js
 	node dist/bench/ingest.js --records 2000000 --rounds 3 $(OPTIONS)
@@ -77,9 +81,6 @@ bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS
 
 bench-query: build ## the API on 50 million calls, beside a tenth of them (30 minutes, 5 GB); OPTIONS="--calls 5000000"
 	node dist/bench/query.js $(OPTIONS)
-
-demo-picture: build ## docs/demo.svg anew from a run of the demo
-	node dist/deploy/demo-picture.js
 
 dial-plans: build ## schemas/dial-plans.ts anew from the installed libphonenumber-js
 	node dist/deploy/dial-plans/main.js

@@ -34,14 +34,15 @@ const written = commands
   .filter(({ words }) => isProgram(words[0]))
   .map(({ words, place }) => ({ words: words.slice(1), place }));
 
-/** Texts between backticks that begin as a command of ours does. */
+/** Texts between backticks that name a command, with the program's name before it or without. */
 const topCommands = new Set(program.commands.map((command) => command.name()));
 const named = documents.flatMap((document) =>
-  codesIn(document)
-    .map((code) => ({ code, words: shellCommands(code)[0] ?? [] }))
-    .map(({ code, words }) => ({ code, words: isProgram(words[0]) ? words.slice(1) : words }))
-    .filter(({ words }) => words.length > 0 && topCommands.has(words[0]!))
-    .map(({ code, words }) => ({ words, place: `${document.path}: \`${code}\`` })),
+  codesIn(document).flatMap((code) => {
+    const [words = []] = shellCommands(code);
+    const place = `${document.path}: \`${code}\``;
+    if (isProgram(words[0])) return [{ words: words.slice(1), place }];
+    return topCommands.has(words[0]!) ? [{ words, place }] : [];
+  }),
 );
 
 const LANGUAGES: ReadonlySet<string> = new Set([
