@@ -19,6 +19,8 @@ export interface ClickhouseOptions {
    * @default ['cdrhouse']
    */
   databases?: readonly string[] | undefined;
+  /** Give the users what `migrate --print-grants` prints for these databases. @default all of any database */
+  printedGrants?: boolean | undefined;
   /** Memory of the whole server, in bytes. @default 6 GiB */
   memoryBytesMax?: number | undefined;
   /** Where the compiled launcher is kept. @default `.cache` beside package.json */
@@ -111,7 +113,8 @@ async function writeConfig(
   const usersPath = join(folder, 'users.xml');
   const backupsPath = join(folder, 'backups');
   for (const path of [join(folder, 'data'), backupsPath]) await mkdir(path, { recursive: true });
-  const usersXml = usersConfigXml({ users, databases: options.databases ?? ['cdrhouse'], memoryBytesMax });
+  const { databases = ['cdrhouse'], printedGrants } = options;
+  const usersXml = usersConfigXml({ users, databases, printedGrants, memoryBytesMax });
   await writeFile(usersPath, usersXml, { mode: 0o600 });
   const configXml = serverConfigXml({ usersPath, logPath, backupsPath, memoryBytesMax });
   await writeFile(join(folder, 'config.xml'), configXml, { mode: 0o600 });
