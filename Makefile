@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test fuzz soak demo dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-query bench-growth bench-retention bench-capacity bench-report clean
+.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-query bench-growth bench-retention bench-capacity bench-report clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -58,6 +58,9 @@ soak: build ## steady load while processes are killed at random, then equal sets
 
 demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends by itself
 	exec node dist/cli.js demo $(if $(SECONDS),--seconds $(SECONDS))
+
+demo-picture: build ## docs/demo.svg anew from a run of the demo
+	node dist/deploy/demo-picture.js
 
 bench: build ## how fast, against whom, and whether a record is lost (10 minutes); OPTIONS="--outside '...'" for a tool of yours
 	status=0; \

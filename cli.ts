@@ -875,6 +875,12 @@ async function shipCommand(files: string[], options: ShipCommandOptions): Promis
   }
 }
 
+// Who closes the pipe early (`… | head`) has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(EXIT.done);
+});
+
 try {
   await program.parseAsync();
 } catch (error) {

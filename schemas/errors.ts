@@ -192,7 +192,7 @@ export const PROGRAM_ERRORS = {
   PARSE_WORKER_FAILED: {
     meaning: 'parse workers fail again and again on one message (they throw, hang, or run out of memory)',
     action:
-      'report it with the version and the log; ingest rewind and accept-gap leave the message for later',
+      'report it with the version and the log; docs/operations.md says how to go on without the message',
     retryable: false,
   },
   FEED_UNKNOWN: {

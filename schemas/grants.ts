@@ -14,6 +14,10 @@ export function grantStatements(database: string): string[] {
     // Certificates are the privileged user's alone to sign.
     `REVOKE SELECT ON ${database}.signing_keys FROM cdrhouse_ingest, cdrhouse_query;`,
     `GRANT ALL ON ${database}.* TO cdrhouse_retention;`,
+    // Of the tables that migrations make: a right of its own, which is of no database.
+    ...['MergeTree', 'ReplacingMergeTree', 'Memory'].map(
+      (engine) => `GRANT TABLE ENGINE ON ${engine} TO cdrhouse_retention;`,
+    ),
     ...['parts', 'detached_parts', 'mutations', 'processes', 'tables', 'part_log'].map(
       (table) => `GRANT SELECT ON system.${table} TO cdrhouse_retention;`,
     ),

@@ -31,6 +31,13 @@ export interface Running {
   stderr(): string;
 }
 
+/** A running script. */
+export interface RunningScript {
+  readonly ended: Promise<Ended>;
+  /** kill -9 of the shell and of everything that it started. */
+  kill(): void;
+}
+
 /**
  * The real programs against the real servers, in a folder and a database of their own: what an operator has
  * in front of them.
@@ -87,20 +94,36 @@ export class Installation {
 
   /** Starts a command. */
   start(...commandLine: string[]): Running {
+    return this.#start([process.execPath, ...this.nodeOptions, this.program, ...commandLine]);
+  }
+
+  /** Starts a script as an operator's shell does; in it `npx cdrhouse` is the program under test. */
+  startScript(t: Test, script: string): RunningScript {
+    const text = `npx() { shift; "${process.execPath}" "${this.program}" "$@"; }\n${script}`;
+    const { child, ended } = this.#start(['bash', '-c', text], true);
+    const kill = (): void => {
+      try {
+        process.kill(-child.pid!, 'SIGKILL');
+      } catch {
+        // It has ended.
+      }
+    };
+    t.teardown(kill);
+    return { ended, kill };
+  }
+
+  #start(words: readonly string[], detached = false): Running {
     // What the runner sets for the test files is not for the programs under test; its loader, which it puts into
     // NODE_OPTIONS of every child, is taken out by env(1).
     const environment = Object.fromEntries(
       Object.entries(process.env).filter(([name]) => !/^(CDRHOUSE_|TAP|_TAPJS)/.test(name)),
     );
-    const child = spawn(
-      'env',
-      ['-u', 'NODE_OPTIONS', process.execPath, ...this.nodeOptions, this.program, ...commandLine],
-      {
-        cwd: this.folder,
-        env: { ...environment, ...this.environment },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
+    const child = spawn('env', ['-u', 'NODE_OPTIONS', ...words], {
+      cwd: this.folder,
+      env: { ...environment, ...this.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached,
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Registry } from 'prom-client';
 import tap from 'tap';
 import { parse } from 'yaml';
+import { localServerErrors } from '../deploy/local/errors.ts';
 import { GroupMetrics } from '../ingest/group-metrics.ts';
 import { IngestMetrics } from '../ingest/metrics.ts';
 import { ShipMetrics } from '../ingest/ship/metrics.ts';
@@ -118,6 +119,10 @@ const TABLES: Record<string, Record<string, string>> = {
     program: table(
       ['code', 'what it means', 'what to do'],
       Object.entries(PROGRAM_ERRORS).map(([code, { meaning, action }]) => [`\`${code}\``, meaning, action]),
+    ),
+    local: table(
+      ['code', 'what it means'],
+      Object.entries(localServerErrors).map(([code, meaning]) => [`\`${code}\``, meaning]),
     ),
     reject: table(
       ['code', 'what it means'],

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { grantStatements } from '../../schemas/grants.ts';
 import { type Users, userNames } from './users.ts';
 
 export interface ServerConfig {
@@ -6,6 +7,8 @@ export interface ServerConfig {
   usersPath: string;
   /** Absolute path of the server's log. */
   logPath: string;
+  /** Absolute path of the folder of the disk `backups`, to which BACKUP may write. */
+  backupsPath: string;
   memoryBytesMax: number;
 }
 
@@ -13,6 +16,8 @@ export interface UsersConfig {
   users: Users;
   /** Databases in which the query user may write its journal. */
   databases: readonly string[];
+  /** Give the users what `migrate --print-grants` prints for these databases, instead of any database. */
+  printedGrants?: boolean | undefined;
   memoryBytesMax: number;
 }
 
@@ -45,7 +50,16 @@ export function serverConfigXml(config: ServerConfig): string {
     </levels>
   </logger>
   <timezone>UTC</timezone>
+  <!-- As the server's own configuration file has it. -->
+  <access_control_improvements>
+    <select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>
+    <table_engines_require_grant>true</table_engines_require_grant>
+  </access_control_improvements>
   <users_config>${escapeXml(config.usersPath)}</users_config>
+  <storage_configuration>
+    <disks><backups><type>local</type><path>${escapeXml(config.backupsPath)}/</path></backups></disks>
+  </storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
   <max_server_memory_usage>${config.memoryBytesMax}</max_server_memory_usage>
   <!-- Caches take their share of the same memory; the defaults are meant for a machine of its own. -->
   <mark_cache_size>${Math.floor(config.memoryBytesMax / 8)}</mark_cache_size>
@@ -57,6 +71,15 @@ export function serverConfigXml(config: ServerConfig): string {
   <keep_alive_timeout>30</keep_alive_timeout>
 </clickhouse>
 `;
+}
+
+/** Grants in the form that a users file takes, which knows no REVOKE. */
+function printedGrants(user: string, databases: readonly string[]): string[] {
+  const suffix = ` TO ${user};`;
+  return databases
+    .flatMap(grantStatements)
+    .filter((statement) => statement.startsWith('GRANT ') && statement.endsWith(suffix))
+    .map((statement) => statement.slice(0, -suffix.length));
 }
 
 function userXml(name: string, password: string, profile: string, grants: string[]): string {
@@ -81,6 +104,7 @@ ${queries}      </grants>
  * - query: SELECT, and INSERT into the journal. \`readonly\` would forbid that insert; \`allow_ddl\` held at 0 and the
  *   grants do the same for everything else.
  * - retention: everything, it is the privileged one.
+ * With `printedGrants` each has in these databases what an operator is told to give, and no more.
  * \`default\` has no password and all rights: the local session that keeps the server alive runs as this user.
  */
 export function usersConfigXml(config: UsersConfig): string {
@@ -88,8 +112,15 @@ export function usersConfigXml(config: UsersConfig): string {
     if (!databaseName.test(database))
       throw new RangeError(`"${database}" cannot be the name of a database here`);
   }
-  const { users } = config;
-  const journals = config.databases.map((database) => `GRANT INSERT ON \`${database}\`.${journalTable}`);
+  const { users, databases } = config;
+  const journals = databases.map((database) => `GRANT INSERT ON \`${database}\`.${journalTable}`);
+  const grants = (user: string, ofAnyDatabase: string[]): string[] =>
+    config.printedGrants === true ? printedGrants(user, databases) : ofAnyDatabase;
+  const [ingest, query, retention] = [
+    grants(userNames.ingest, ['GRANT SELECT, INSERT ON *.*']),
+    grants(userNames.query, ['GRANT SELECT ON *.*', ...journals]),
+    grants(userNames.retention, ['GRANT ALL ON *.*']),
+  ];
   return `<clickhouse>
   <profiles>
     <default>
@@ -117,12 +148,7 @@ export function usersConfigXml(config: UsersConfig): string {
       <profile>default</profile>
       <quota>default</quota>
     </default>
-${userXml(userNames.ingest, users.ingest.password, 'default', ['GRANT SELECT, INSERT ON *.*'])}${userXml(
-    userNames.query,
-    users.query.password,
-    'cdrhouse_query',
-    ['GRANT SELECT ON *.*', ...journals],
-  )}${userXml(userNames.retention, users.retention.password, 'default', ['GRANT ALL ON *.*'])}  </users>
+${userXml(userNames.ingest, users.ingest.password, 'default', ingest)}${userXml(userNames.query, users.query.password, 'cdrhouse_query', query)}${userXml(userNames.retention, users.retention.password, 'default', retention)}  </users>
 </clickhouse>
 `;
 }

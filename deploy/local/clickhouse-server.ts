@@ -19,6 +19,8 @@ export interface ClickhouseOptions {
    * @default ['cdrhouse']
    */
   databases?: readonly string[] | undefined;
+  /** Give the users what `migrate --print-grants` prints for these databases. @default all of any database */
+  printedGrants?: boolean | undefined;
   /** Memory of the whole server, in bytes. @default 6 GiB */
   memoryBytesMax?: number | undefined;
   /** Where the compiled launcher is kept. @default `.cache` beside package.json */
@@ -109,10 +111,11 @@ async function writeConfig(
 ): Promise<void> {
   const memoryBytesMax = options.memoryBytesMax ?? memoryBytesDefault;
   const usersPath = join(folder, 'users.xml');
-  await mkdir(join(folder, 'data'), { recursive: true });
-  const usersXml = usersConfigXml({ users, databases: options.databases ?? ['cdrhouse'], memoryBytesMax });
+  const backupsPath = join(folder, 'backups');
+  for (const path of [join(folder, 'data'), backupsPath]) await mkdir(path, { recursive: true });
+  const { databases = ['cdrhouse'], printedGrants } = options;
+  const usersXml = usersConfigXml({ users, databases, printedGrants, memoryBytesMax });
   await writeFile(usersPath, usersXml, { mode: 0o600 });
-  await writeFile(join(folder, 'config.xml'), serverConfigXml({ usersPath, logPath, memoryBytesMax }), {
-    mode: 0o600,
-  });
+  const configXml = serverConfigXml({ usersPath, logPath, backupsPath, memoryBytesMax });
+  await writeFile(join(folder, 'config.xml'), configXml, { mode: 0o600 });
 }

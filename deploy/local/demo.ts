@@ -57,6 +57,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
       dataDir: options.dataDir,
       kafkaPort: 0,
       clickhousePort: 0,
+      printedGrants: true,
       report: say,
     });
     try {
@@ -150,7 +151,7 @@ async function startServices(
   };
 }
 
-/** Each service with its own database user, as in production. A foreign settings file has no say here. */
+/** Each service with its own database user, which has the rights that `migrate --print-grants` prints, as in production. A foreign settings file has no say here. */
 function serviceEnvironment(
   servers: LocalServers,
   queryPort: number,

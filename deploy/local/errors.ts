@@ -1,17 +1,17 @@
 /** What can go wrong with the local servers; the messages say what to do, programs branch on the code. */
-export const localServerErrorCodes = [
-  'LOCAL_PORT_BUSY',
-  'LOCAL_JAVA_MISSING',
-  'LOCAL_MAVEN_MISSING',
-  'LOCAL_COMPILER_MISSING',
-  'LOCAL_CLICKHOUSE_LIBRARY_MISSING',
-  'LOCAL_DOWNLOAD_FAILED',
-  'LOCAL_DATA_DIR_IN_USE',
-  'LOCAL_SERVER_DIED',
-  'LOCAL_SERVER_TIMEOUT',
-] as const;
+export const localServerErrors = {
+  LOCAL_PORT_BUSY: 'another program has the port',
+  LOCAL_JAVA_MISSING: 'there is no Java for the broker, or one that is too old',
+  LOCAL_MAVEN_MISSING: 'there is no Maven to bring the broker',
+  LOCAL_COMPILER_MISSING: 'there is no C compiler for the launcher',
+  LOCAL_CLICKHOUSE_LIBRARY_MISSING: 'the npm package that holds ClickHouse is not installed',
+  LOCAL_DOWNLOAD_FAILED: 'the broker could not be downloaded',
+  LOCAL_DATA_DIR_IN_USE: 'other servers run on the data folder',
+  LOCAL_SERVER_DIED: 'a server ended by itself',
+  LOCAL_SERVER_TIMEOUT: 'a server does not answer in time',
+} as const;
 
-export type LocalServerErrorCode = (typeof localServerErrorCodes)[number];
+export type LocalServerErrorCode = keyof typeof localServerErrors;
 
 /** A local server cannot be started or has ended; `code` is stable, `message` says what to do. */
 export class LocalServerError extends Error {

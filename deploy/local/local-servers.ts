@@ -24,6 +24,8 @@ export interface LocalServersOptions {
    * @default ['cdrhouse']
    */
   databases?: readonly string[] | undefined;
+  /** Give the users what `migrate --print-grants` prints for these databases. @default all of any database */
+  printedGrants?: boolean | undefined;
   /** Memory of ClickHouse, in bytes. @default 6 GiB */
   clickhouseMemoryBytesMax?: number | undefined;
   /** Where what is compiled or downloaded once is kept. @default `.cache` beside package.json */
@@ -61,6 +63,7 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
       dataDir,
       port: clickhousePort,
       databases: options.databases,
+      printedGrants: options.printedGrants,
       memoryBytesMax: options.clickhouseMemoryBytesMax,
       cacheDir,
       report,

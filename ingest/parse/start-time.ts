@@ -297,23 +297,6 @@ export class StartTimeReader {
   }
 }
 
-/**
- * BroadWorks' userTimeZone (`1-070000`: whether summer time applies, sign, hhmmss) as ms east of UTC, as it is
- * written: the flag is checked and not added. NaN for anything else.
- */
-export function readBroadworksOffset(bytes: Uint8Array, start: number, end: number): number {
-  const sign = bytes[start + 1];
-  if (end - start !== 8 || (bytes[start] !== ZERO && bytes[start] !== ZERO + 1)) return Number.NaN;
-  if (sign !== PLUS && sign !== DASH) return Number.NaN;
-  const hours = twoDigits(bytes, start + 2);
-  const minutes = twoDigits(bytes, start + 4);
-  const seconds = twoDigits(bytes, start + 6);
-  if (hours < 0 || hours > 18 || minutes < 0 || minutes > 59 || seconds < 0 || seconds > 59)
-    return Number.NaN;
-  const offset = ((hours * 60 + minutes) * 60 + seconds) * 1000;
-  return sign === DASH ? -offset : offset;
-}
-
 /** True where the bytes are one or more ASCII digits. */
 export function isDigits(bytes: Uint8Array, start: number, end: number): boolean {
   for (let at = start; at < end; at++) {

@@ -93,7 +93,7 @@ export function candidatePlaces(firstBytes: Buffer, feed: string, places: PlaceF
 }
 
 /** Whether the bytes before the place's end are those that were sent. */
-export async function standsBefore(file: FileHandle, { end, before }: Place): Promise<boolean> {
+async function standsBefore(file: FileHandle, { end, before }: Place): Promise<boolean> {
   const bytes = await readAt(file, end - before.bytes, before.bytes);
   return bytes.length === before.bytes && windowOf(bytes).sha256 === before.sha256;
 }

@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { isAbsolute, join, normalize } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 
-export const SORTS = ['name', 'mtime'] as const;
+const SORTS = ['name', 'mtime'] as const;
 export type Sort = (typeof SORTS)[number];
 
 /** What is passed over in a folder, and why. */

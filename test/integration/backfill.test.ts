@@ -1,12 +1,10 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import tap, { type Test } from 'tap';
 import { Traffic } from '../../ingest/generate/traffic.ts';
-import { SESSION, Installation, until } from '../cdrhouse-program.ts';
+import { Installation, SESSION, until, type RunningScript } from '../cdrhouse-program.ts';
+import { markedBlock, readDocument } from '../documents.ts';
 import { startIngest, storedLines } from '../fault/harness.ts';
 import { KafkaProxy } from '../fault/kafka-proxy.ts';
 import { createTopic, Observer, Sender } from '../fault/topic.ts';
@@ -21,15 +19,8 @@ const PARTITIONS = 2;
 const DROP_BYTES = 20_000;
 const [topic, asteriskTopic] = [`${servers.databases[0]}.archive`, `${servers.databases[0]}.asterisk`];
 
-const document = readFileSync(fileURLToPath(new URL('../../../docs/backfill.md', import.meta.url)), 'utf8');
-
-/** The block of the document with this mark. */
-function block(mark: string): string {
-  const [, text] =
-    new RegExp(`<!-- tested: ${mark} -->\\n\\n\`\`\`\\w+\\n(.*?)\`\`\``, 's').exec(document) ?? [];
-  if (text === undefined) throw new Error(`docs/backfill.md has no block ${mark}`);
-  return text;
-}
+const document = readDocument('docs/backfill.md');
+const block = (mark: string): string => markedBlock(document, mark);
 
 const installation = new Installation(
   tap,
@@ -70,39 +61,9 @@ function statementOf(mark: string): string {
   return block(mark).replaceAll('cdrhouse.', '{db}.').replaceAll("'cdrhouse'", "'{db}'");
 }
 
-interface Script {
-  readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>;
-  /** kill -9 of the shell and of everything that it started. */
-  kill(): void;
-}
-
-/** Runs a block of the document as an operator's shell does; `npx cdrhouse` is the program under test. */
-function runBlock(t: Test, mark: string): Script {
-  const text = `npx() { shift; "${process.execPath}" "${installation.program}" "$@"; }\n${block(mark)}`;
-  const environment = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(CDRHOUSE_|TAP|_TAPJS|NODE_OPTIONS$)/.test(name)),
-  );
-  const child = spawn('bash', ['-c', text], {
-    cwd: installation.folder,
-    env: { ...environment, ...installation.environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  const kill = (): void => {
-    try {
-      process.kill(-child.pid!, 'SIGKILL');
-    } catch {
-      // It has ended.
-    }
-  };
-  t.teardown(kill);
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, stdout, stderr }));
-  return { ended, kill };
-}
+/** Runs a block of the document. */
+const runBlock = (t: Test, mark: string, before = ''): RunningScript =>
+  installation.startScript(t, `${before}\n${block(mark)}`);
 
 async function messagesIn(observer: Observer): Promise<number> {
   return (await observer.logs(topic)).reduce((sum, { high }) => sum + high, 0);
@@ -186,9 +147,6 @@ await tap.test('what the document says to look at', async (t) => {
     months.reduce((sum, { calls }) => sum + Number(calls), 0),
     3 * LINES_PER_FILE,
   );
-  const metrics = readFileSync(fileURLToPath(new URL('../../../docs/metrics.md', import.meta.url)), 'utf8');
-  for (const [name] of document.matchAll(/cdrhouse_ingest_[a-z_]+[a-z]/g))
-    t.ok(metrics.includes(`\`${name}\``), name);
 });
 
 await tap.test('a producer that sets the times of the calls', async (t) => {

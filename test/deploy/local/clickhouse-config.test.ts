@@ -1,5 +1,6 @@
 import tap from 'tap';
 import { serverConfigXml, usersConfigXml } from '../../../deploy/local/clickhouse-config.ts';
+import { grantStatements } from '../../../schemas/grants.ts';
 
 const users = {
   ingest: { user: 'cdrhouse_ingest', password: 'one' },
@@ -21,6 +22,19 @@ await tap.test('the journal grant names each database and nothing wider', async 
   ]);
 });
 
+await tap.test('with the printed grants each has what an operator gives, and no more', async (t) => {
+  const xml = usersConfigXml({
+    users,
+    databases: ['cdrhouse'],
+    printedGrants: true,
+    memoryBytesMax: 2 ** 30,
+  });
+  const grants = [...xml.matchAll(/<query>([^<]*)</g)].map(([, grant]) => grant!);
+  const printed = grantStatements('cdrhouse').filter((statement) => statement.startsWith('GRANT '));
+  t.strictSame(new Set(grants), new Set(printed.map((statement) => statement.replace(/ TO \w+;$/, ''))));
+  t.ok(grants.every((grant) => !grant.includes('*.*') || grant.startsWith('GRANT SYSTEM ')));
+});
+
 await tap.test('passwords are stored as hashes', async (t) => {
   const xml = usersConfigXml({ users, databases: [], memoryBytesMax: 2 ** 30 });
   t.notMatch(xml, />(one|two|three)</);
@@ -37,6 +51,7 @@ await tap.test('the server keeps no query log and escapes paths', async (t) => {
   const xml = serverConfigXml({
     usersPath: '/tmp/a&b/users.xml',
     logPath: '/tmp/a&b/server.log',
+    backupsPath: '/tmp/a&b/backups',
     memoryBytesMax: 2 ** 33,
   });
   t.match(xml, '<users_config>/tmp/a&amp;b/users.xml</users_config>');

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { DateTime, FixedOffsetZone } from 'luxon';
 import tap from 'tap';
-import { NO_TIME, readBroadworksOffset, StartTimeReader } from '../../../ingest/parse/start-time.ts';
+import { NO_TIME, StartTimeReader } from '../../../ingest/parse/start-time.ts';
 import { compileTime, type TimeOptions } from '../../../schemas/formats/time-pattern.ts';
 
 const reader = new StartTimeReader();
@@ -33,10 +33,6 @@ function readerOf(notation: string, options: TimeOptions = {}): (text: string) =
 
 function readOrNone(text: string, notation: Parameters<StartTimeReader['readOrNone']>[3]): number {
   return within(text, (bytes, start, end) => reader.readOrNone(bytes, start, end, notation));
-}
-
-function readOffset(text: string): number {
-  return within(text, readBroadworksOffset);
 }
 
 interface Case {
@@ -377,24 +373,4 @@ await tap.test('the answer of a call that nobody answered is no time', async (t)
   t.equal(readOrNone('2024-01-27 15:07:24', 'local'), Date.UTC(2024, 0, 27, 15, 7, 24));
   for (const text of [' ', '-', 'never', '0x0', '1970', '0000-00-00 00:00:01'])
     t.ok(Number.isNaN(readOrNone(text, 'local')), JSON.stringify(text));
-});
-
-await tap.test('the zone field of BroadWorks', async (t) => {
-  t.equal(readOffset('1-070000'), -7 * 3_600_000);
-  t.equal(readOffset('0+053000'), 5.5 * 3_600_000);
-  t.equal(readOffset('0+000000'), 0);
-  t.equal(readOffset('0+002115'), 21 * 60_000 + 15_000);
-  for (const text of [
-    '',
-    '2-070000',
-    '1070000',
-    '1-0700',
-    '1-0700000',
-    '1-07:000',
-    '1-070060',
-    '1-076000',
-    '1-190000',
-    'x-070000',
-  ])
-    t.ok(Number.isNaN(readOffset(text)), JSON.stringify(text));
 });
