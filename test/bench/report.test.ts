@@ -75,6 +75,8 @@ await tap.test('the page stands alone, and has the results and nothing else', as
   ])
     t.ok(shown.includes(value), value);
   t.ok(shown.includes('Start and end of each process are not counted.'));
+  t.ok(shown.includes('<dt>Kafka engine, 1 consumer</dt><dd>views that do equal work</dd>'));
+  t.ok(shown.includes('<dt>packed</dt><dd>many records a message</dd>'));
 });
 
 await tap.test('plots follow the figures, each with its table', async (t) => {
