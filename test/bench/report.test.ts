@@ -18,6 +18,23 @@ await tap.test('the newest result of each part counts', async (t) => {
   t.same(newestOfEachPart([INGEST, newer, GROWTH, older]), [GROWTH, newer]);
 });
 
+await tap.test('what was no number is not there', async (t) => {
+  const figures = [
+    { ...INGEST.figures[0]!, values: [3, Number.NaN, 4] },
+    { ...INGEST.figures[1]!, values: [Number.NaN] },
+  ];
+  const held = [{ what: 'a ratio', value: Number.NaN, max: 1 }];
+  const written = JSON.parse(JSON.stringify({ ...INGEST, figures, held, broken: held })) as typeof INGEST;
+  const [read] = newestOfEachPart([written]);
+  t.same(
+    read!.figures.map(({ values }) => values),
+    [[3, 4]],
+  );
+  const page = reportPage([read!]);
+  t.match(page, '<td>no number</td><td>at most 1</td><td>NO</td>');
+  t.equal(answered(/^BROKEN in ingest/, [read!]), 'no number, allowed is at most 1');
+});
+
 await tap.test('the summary answers from the figures', async (t) => {
   t.equal(answered(/^packed: records a second and core/), '285,714 (3.50 (3.25 to 4.00) us CPU a record)');
   t.equal(answered(/^packed: records a second with all/), '431,234');
