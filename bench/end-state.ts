@@ -31,10 +31,10 @@ export class EndStates {
 
   /**
    * Whether every call is there once, and the same as elsewhere. Throws where tables that ought to be equal are not.
-   * @param caseName contents are compared within a case
+   * @param input contents are compared within a topic
    */
   async check(
-    caseName: string,
+    input: { readonly name: string; readonly topic: string },
     who: string,
     store: CallStore,
     place: Pick<Place, 'bench' | 'database'>,
@@ -54,7 +54,7 @@ export class EndStates {
       found.twice = Math.max(found.twice, calls - rows);
       contents.forEach((columns, index) => {
         const content = state!.contents[index]!;
-        const key = `${caseName}: ${columns}`;
+        const key = `${input.topic}: ${columns}`;
         const first = this.#contents.get(key) ?? content;
         this.#contents.set(key, first);
         if (content !== first) found.differs.push(table);
@@ -62,11 +62,11 @@ export class EndStates {
     }
     if (found.differs.length > 0 && found.lost + found.twice === 0 && store.name === 'both tables') {
       throw new Error(
-        `${caseName}: what ${who} stored in ${found.differs.join(', ')} is not what others did`,
+        `${input.name}: what ${who} stored in ${found.differs.join(', ')} is not what others did`,
       );
     }
     return {
-      what: `${caseName}: every call once, as all others have it`,
+      what: `${input.name}: every call once, as all others have it`,
       who,
       passed: found.lost + found.twice + found.differs.length === 0,
       detail: `lost ${found.lost}, twice ${found.twice}, content ${found.differs.length === 0 ? 'the same' : 'differs'}`,

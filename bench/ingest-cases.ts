@@ -48,10 +48,15 @@ export interface Entry {
   readonly competitor: Competitor;
   /** In each round, or in the first one only: what no threshold needs often. */
   readonly rounds: 'all' | 'first';
+  /** All records of the case, or a fifth of them: for those that are many times slower. */
+  readonly records: 'all' | 'few';
 }
 
-const all = (competitor: Competitor): Entry => ({ competitor, rounds: 'all' });
-const once = (competitor: Competitor): Entry => ({ competitor, rounds: 'first' });
+const all = (competitor: Competitor): Entry => ({ competitor, rounds: 'all', records: 'all' });
+const once = (competitor: Competitor): Entry => ({ competitor, rounds: 'first', records: 'all' });
+
+/** The cases in which all competitors run: the others need a reading of other lines, or keys. */
+const FULL_CASES: ReadonlySet<string> = new Set(['packed', 'single']);
 
 /** Who runs in a case, in the order in which they do. The first competitor is cdrhouse with one process. */
 export function entriesOf(
@@ -61,15 +66,15 @@ export function entriesOf(
   profileFolder: string | undefined,
 ): readonly Entry[] {
   const ours = (processes: number): Competitor => cdrhouse(processes, startCost, profileFolder);
-  if (name === 'asterisk' || name === 'dedup') return [once(ours(1)), once(kafkaEngine(1))];
+  if (!FULL_CASES.has(name)) return [once(ours(1)), once(kafkaEngine(1))];
   return [
     all(ours(1)),
-    name === 'packed' ? all(ours(2)) : once(ours(2)),
+    once(ours(2)),
     all(kafkaEngine(1)),
     all(kafkaEngine(2)),
     once(minimumKafkaEngine(1)),
     once(minimumKafkaEngine(2)),
-    once(naiveNode()),
+    { competitor: naiveNode(), rounds: 'first', records: 'few' },
     ...(outside === undefined ? [] : [all(outsideTool(outside))]),
   ];
 }
@@ -82,21 +87,35 @@ export interface SentCase {
   readonly messages: number;
   /** The same records encoded, in files: what the floor inserts. Of the case `packed` only. */
   readonly blocks: readonly CapturedBatch[];
+  /** The same kind of records, a fifth as many, in another topic; undefined where nobody needs it. */
+  readonly few: SentCase | undefined;
 }
 
-/** Makes a topic as cdrhouse does, and sends the records of a case. */
+const FEW = 5;
+
+/** Makes topics as cdrhouse does, and sends the records of a case. */
 export async function sendCase(
   bench: BenchServers,
   of: IngestCase,
   records: number,
   days: number,
+  topic: string = of.name,
 ): Promise<SentCase> {
-  const topic = of.name;
   await makeTopic(bench, topic);
   const workload = new Workload(records, days, of.workload);
   const messages = await sendWorkload(workload, of.packing, bench.servers.kafka, topic);
-  const blocks = of.name === 'packed' ? captureBlocks(bench, workload) : [];
-  return { of, topic, facts: workload.facts(), messages, blocks };
+  const isWhole = topic === of.name;
+  return {
+    of,
+    topic,
+    facts: workload.facts(),
+    messages,
+    blocks: isWhole && of.name === 'packed' ? captureBlocks(bench, workload) : [],
+    few:
+      isWhole && FULL_CASES.has(of.name)
+        ? await sendCase(bench, of, Math.ceil(records / FEW), days, `${of.name}-few`)
+        : undefined,
+  };
 }
 
 /** A topic with the partitions that `migrate` gives it. */

@@ -17,6 +17,7 @@ export function costTable(measured: readonly Measured[]): string {
       'records/s',
       'parts',
       'peak MB',
+      'records',
       'rounds',
     ],
     [...groupBy(measured, (one) => `${one.case}: ${one.who}`)].map(([name, list]) => [
@@ -37,6 +38,7 @@ export function costTable(measured: readonly Measured[]): string {
             list.map(({ peakBytes }) => peakBytes / 2 ** 20),
             0,
           ),
+      String(list[0]!.records),
       String(list.length),
     ]),
   );

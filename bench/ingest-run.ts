@@ -96,7 +96,7 @@ export class IngestRuns {
         broker,
         peakBytes: finished.peakBytes,
         parts: parts!.parts,
-        check: await this.#states.check(of.name, who, store, place, facts.rows),
+        check: await this.#states.check({ name: of.name, topic }, who, store, place, facts.rows),
       };
     } finally {
       await database.statement(`DROP DATABASE ${name} SYNC`);
