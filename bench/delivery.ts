@@ -11,6 +11,7 @@ import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
 import { naiveNode, outsideTool } from './peers/program-peers.ts';
 import { benchHost, finishPart, isOurs, type Check } from './result.ts';
 import { textTable } from './table.ts';
+import type { Held } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
 import { sendMessages, type Packing } from './workload.ts';
 
@@ -24,6 +25,8 @@ const { values } = parseArgs({
     records: { type: 'string', default: '100000' },
     /** `single`: one record a message; `packed`: as `cdrhouse ship` sends them. */
     packing: { type: 'string', default: 'single' },
+    /** Only those whose name has this in it. */
+    only: { type: 'string', default: '' },
     ...OUTSIDE_OPTIONS,
   },
 });
@@ -31,6 +34,15 @@ const RECORDS = wholeNumber('records', values.records, 10_000, 5_000_000);
 const PACKING = values.packing as Packing;
 if (!['single', 'packed'].includes(PACKING)) throw new RangeError('--packing: allowed are single, packed');
 const OUTSIDE = outsideOption(values);
+const COMPETITORS: readonly Competitor[] = [
+  cdrhouse(1),
+  naiveNode(),
+  naiveNode(true),
+  ...(OUTSIDE === undefined ? [] : [outsideTool(OUTSIDE)]),
+  kafkaEngine(1),
+  minimumKafkaEngine(1),
+  minimumKafkaEngine(1, true),
+];
 /** Small batches, so that the kill falls between many. */
 const BATCH_RECORDS = Math.round(RECORDS / 20);
 /** Lines of a packed message. */
@@ -190,32 +202,25 @@ async function tryProgram(
   return finish(trial, records);
 }
 
-/** Those that ClickHouse runs itself: it is killed once for all of them. The programs are tried meanwhile: times do not matter. */
+/**
+ * Tries all. Those that ClickHouse runs itself come first: it is killed once for all of them, and the programs are tried while
+ * they go on, since times do not matter.
+ */
 async function tryAll(bench: BenchServers, records: DeliveryRecords): Promise<Outcome[]> {
-  const engines = [kafkaEngine(1), minimumKafkaEngine(1), minimumKafkaEngine(1, true)];
-  const programs = [
-    cdrhouse(1),
-    naiveNode(),
-    naiveNode(true),
-    ...(OUTSIDE === undefined ? [] : [outsideTool(OUTSIDE)]),
-  ];
+  const wanted = COMPETITORS.filter(({ name }) => name.includes(values.only));
+  const engines = wanted.filter(({ runsIn }) => runsIn === 'ClickHouse');
+  const programs = wanted.filter(({ runsIn }) => runsIn === 'program');
   const trials: Trial[] = [];
   for (const [index, engine] of engines.entries()) trials.push(await begin(bench, engine, index));
-  await untilMiddle(trials);
-  for (const { competitor, killedAt } of trials)
-    say(`  ${competitor.name}: ClickHouse killed with ${killedAt} rows stored`);
-  await bench.killClickhouse();
+  if (trials.length > 0) {
+    await untilMiddle(trials);
+    for (const { competitor, killedAt } of trials)
+      say(`  ${competitor.name}: ClickHouse killed with ${killedAt} rows stored`);
+    await bench.killClickhouse();
+  }
   const finishing = Promise.all(trials.map((trial) => finish(trial, records)));
-  const tried = (competitor: Competitor, index: number): Promise<Outcome> =>
-    tryProgram(bench, competitor, engines.length + index, records);
-  // cdrhouse alone: its commands are not to overlap.
-  const [ours, ...others] = programs;
-  const own = await tried(ours!, 0);
-  return [
-    own,
-    ...(await Promise.all(others.map((other, index) => tried(other, index + 1)))),
-    ...(await finishing),
-  ];
+  const tried = programs.map((program, index) => tryProgram(bench, program, engines.length + index, records));
+  return [...(await Promise.all(tried)), ...(await finishing)];
 }
 
 function listed(counts: ReadonlyMap<string, number>): string {
@@ -257,6 +262,18 @@ function checkOf({ trial, verdict, left }: Outcome): Check {
       `lost ${lost.size}, twice ${twice.size}, altered ${altered.size + madeUp.size}, gone ${gone.size}, ` +
       (left === 0 ? 'read to the end' : `blocked with ${left} messages left`),
   };
+}
+
+/** What must not be at all. */
+function heldOf({ verdict, left }: Outcome): Held[] {
+  const { lost, twice, altered, madeUp, gone } = verdict;
+  return [
+    { what: 'cdrhouse: records lost', value: lost.size, max: 0 },
+    { what: 'cdrhouse: records twice', value: twice.size, max: 0 },
+    { what: 'cdrhouse: records altered', value: altered.size + madeUp.size, max: 0 },
+    { what: 'cdrhouse: bad records that are nowhere', value: gone.size, max: 0 },
+    { what: 'cdrhouse: messages never read', value: left, max: 0 },
+  ];
 }
 
 await withBenchServers(async (bench) => {
@@ -305,7 +322,6 @@ await withBenchServers(async (bench) => {
   const found = outcomes.flatMap((outcome) => findings(outcome, records));
   for (const finding of found) say(finding);
 
-  const ours = outcomes.find(({ trial }) => isOurs(trial.competitor.name))!;
   finishPart(host, {
     part: 'delivery',
     settings: {
@@ -320,17 +336,7 @@ await withBenchServers(async (bench) => {
     },
     figures: [],
     checks: outcomes.map(checkOf),
-    held: [
-      { what: 'cdrhouse: records lost', value: ours.verdict.lost.size, max: 0 },
-      { what: 'cdrhouse: records twice', value: ours.verdict.twice.size, max: 0 },
-      {
-        what: 'cdrhouse: records altered',
-        value: ours.verdict.altered.size + ours.verdict.madeUp.size,
-        max: 0,
-      },
-      { what: 'cdrhouse: bad records that are nowhere', value: ours.verdict.gone.size, max: 0 },
-      { what: 'cdrhouse: messages never read', value: ours.left, max: 0 },
-    ],
+    held: outcomes.filter(({ trial }) => isOurs(trial.competitor.name)).flatMap(heldOf),
     notes: [
       'One kill each, at a moment that is bad for all: rows are stored, and their offsets are perhaps not committed.',
       ...found,

@@ -1,13 +1,7 @@
 import tap from 'tap';
-import {
-  agreement,
-  capacityOf,
-  capacityTables,
-  missingCommands,
-  predictDay,
-  readInputs,
-  shown,
-} from '../../bench/capacity-model.ts';
+import { missingCommands, readInputs } from '../../bench/capacity-inputs.ts';
+import { agreement, capacityOf, predictDay } from '../../bench/capacity-model.ts';
+import { capacityTables, shown } from '../../bench/capacity-tables.ts';
 import { CAPACITY, figure, GROWTH, INGEST, RETENTION } from './results.ts';
 
 const RESULTS = [INGEST, GROWTH, RETENTION, CAPACITY];
@@ -80,10 +74,9 @@ await tap.test('the tables hold every input and every step', async (t) => {
 await tap.test('what a formula names is an input or a step above', async (t) => {
   const known = new Set(['calls_a_day', ...inputs.map(({ name }) => name)]);
   for (const row of capacityTables(inputs, [], []).steps.split('\n').slice(2)) {
-    const [, name, , formula] = row.split(' | ').map((cell) => cell.replaceAll(/[|`]/g, '').trim());
-    const step = row.split('`')[1]!;
-    for (const [word] of (formula ?? '').concat(name ?? '').matchAll(/[a-z]+_[a-z_]+/g))
-      t.ok(known.has(word), `${step}: ${word}`);
+    const [name, , formula] = row.split(' | ');
+    const step = name!.split('`')[1]!;
+    for (const [word] of formula!.matchAll(/[a-z]+_[a-z_]+/g)) t.ok(known.has(word), `${step}: ${word}`);
     known.add(step);
   }
 });
