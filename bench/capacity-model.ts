@@ -318,14 +318,14 @@ const STEPS: readonly ComputedStep[] = [
   ),
   step(
     'month_bytes',
-    'a month of `cdr` on disk, one partition',
+    'a month of `cdr_by_number` on disk, the larger table: one partition',
     'bytes',
-    'calls_a_day × month_days × cdr_bytes',
-    (v) => v['calls_a_day']! * v['month_days']! * v['cdr_bytes']!,
+    'calls_a_day × month_days × by_number_bytes',
+    (v) => v['calls_a_day']! * v['month_days']! * v['by_number_bytes']!,
   ),
   step(
     'month_parts',
-    'parts that a closed month of `cdr` ends in',
+    'parts that a closed month of it ends in',
     '',
     'month_bytes / merged_part, rounded up',
     (v) => Math.ceil(v['month_bytes']! / v['merged_part']!),

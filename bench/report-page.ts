@@ -50,43 +50,6 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
   },
 };
 
-/** What names of competitors and of cases mean; those are shown that occur. */
-const WORDS: readonly { readonly word: string; readonly meaning: string }[] = [
-  {
-    word: 'cdrhouse',
-    meaning:
-      'ingest of this project, one process: both call tables (by calling number, and by displayed and dialed number), record keys, unreadable records aside, and a ledger from which it resumes',
-  },
-  { word: 'cdrhouse, 2 processes', meaning: 'the same with two processes, which share the partitions' },
-  {
-    word: 'Kafka engine, 1 consumer',
-    meaning:
-      "ClickHouse's own Kafka table engine with materialized views that do equal work: both tables, number keys, record keys, unreadable records aside; no ledger",
-  },
-  { word: 'Kafka engine, 2 consumers', meaning: 'the same with two consumers' },
-  {
-    word: 'Kafka engine, minimum',
-    meaning: 'the same engine with one view into one table, no keys: the least that stores a record',
-  },
-  {
-    word: 'naive Node consumer',
-    meaning:
-      'what people write first: fast-csv on the main thread, one JSONEachRow insert a batch, one table',
-  },
-  {
-    word: 'floor',
-    meaning:
-      'what nobody can be faster than here: the blocks of cdrhouse, encoded before, inserted from files; or Kafka read and nothing done with it',
-  },
-  {
-    word: 'packed',
-    meaning: 'a topic of 64 KiB messages with many records each, as cdrhouse ship makes them',
-  },
-  { word: 'single', meaning: 'a topic with one record a message' },
-  { word: 'asterisk', meaning: 'lines of Asterisk of some 250 bytes, packed' },
-  { word: 'dedup', meaning: 'packed, and one record of ten was sent before' },
-];
-
 /** The order of the sections; parts that are not known come last. */
 export function inOrder(results: readonly SavedResult[]): SavedResult[] {
   const order = Object.keys(PARTS);
@@ -146,13 +109,28 @@ ${hostTable(results)}
 `;
 }
 
+const FLOOR_MEANING =
+  'what nobody can be faster than here: the blocks of cdrhouse, encoded before, inserted from files; or Kafka read and nothing done with it';
+
+/** What the parts say themselves of their competitors and cases. */
 function words(results: readonly SavedResult[]): string {
-  const names = results.flatMap(({ figures }) => figures.flatMap(({ who, case: of }) => [who, of]));
-  const said = WORDS.filter(({ word }) => names.some((name) => name.startsWith(word)));
-  if (said.length === 0) return '';
+  const meanings = new Map<string, string>();
+  for (const { settings } of results) {
+    const { competitors = {}, cases = {} } = settings as {
+      readonly competitors?: Readonly<Record<string, string>>;
+      readonly cases?: Readonly<Record<string, { readonly about: string }>>;
+    };
+    const all = [
+      ...Object.entries(competitors),
+      ...Object.entries(cases).map(([of, { about }]) => [of, about] as const),
+    ];
+    for (const [word, meaning] of all) if (!meanings.has(word)) meanings.set(word, meaning);
+  }
+  if (meanings.size === 0) return '';
+  meanings.set('floor', FLOOR_MEANING);
   return `<section aria-labelledby="words">
 <h2 id="words">What the names mean</h2>
-<dl>${said.map(({ word, meaning }) => `<dt>${escape(word)}</dt><dd>${escape(meaning)}</dd>`).join('\n')}</dl>
+<dl>${[...meanings].map(([word, meaning]) => `<dt>${escape(word)}</dt><dd>${escape(meaning)}</dd>`).join('\n')}</dl>
 </section>`;
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { fill } from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
@@ -21,6 +22,7 @@ const NAME = 'cdrhouse';
 const PLAIN = 'plain';
 const TABLES = ['cdr', 'cdr_by_number'] as const;
 const MONTHS = 13;
+const LOOK_MS = 100;
 /** The first of the months is due as a whole, the second in part. */
 const ENVIRONMENT = { CDRHOUSE_RETENTION_MONTHS: '12', CDRHOUSE_RETENTION_BILLING_MONTHS: '0' };
 /** No number that is displayed for others, which are multiples of 50. */
@@ -49,10 +51,18 @@ class Bench {
     return this.#used;
   }
 
-  /** Runs statements, one after the other. */
+  /** Runs statements, one after the other, and waits for what they began. */
   async statements(...statements: string[]): Promise<void> {
-    for (const statement of statements)
-      await this.#bench.database.statement(statement, { mutations_sync: '2', max_execution_time: '0' });
+    for (const statement of statements) {
+      await this.#bench.database.statement(statement);
+      // An answer may take five minutes, such a change longer.
+      while ((await this.#running()) > 0) await sleep(LOOK_MS);
+    }
+  }
+
+  async #running(): Promise<number> {
+    const query = `SELECT count() AS mutations FROM system.mutations WHERE NOT is_done AND database = '${PLAIN}'`;
+    return (await this.row<{ mutations: number }>(query)).mutations;
   }
 
   /** The first row of a query. */

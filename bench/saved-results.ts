@@ -17,7 +17,15 @@ export function newestOfEachPart(all: readonly SavedResult[]): SavedResult[] {
     const other = newest.get(result.part);
     if (other === undefined || other.at < result.at) newest.set(result.part, result);
   }
-  return [...newest.values()].sort((a, b) => (a.at < b.at ? -1 : 1));
+  return [...newest.values()].map(measuredOnly).sort((a, b) => (a.at < b.at ? -1 : 1));
+}
+
+/** Without values that were no numbers, which JSON has as null: nothing was measured there. */
+function measuredOnly(result: SavedResult): SavedResult {
+  const figures = result.figures
+    .map((figure) => ({ ...figure, values: figure.values.filter(Number.isFinite) }))
+    .filter(({ values }) => values.length > 0);
+  return { ...result, figures };
 }
 
 /** What a reader must know who takes these results together. */

@@ -18,6 +18,23 @@ await tap.test('the newest result of each part counts', async (t) => {
   t.same(newestOfEachPart([INGEST, newer, GROWTH, older]), [GROWTH, newer]);
 });
 
+await tap.test('what was no number is not there', async (t) => {
+  const figures = [
+    { ...INGEST.figures[0]!, values: [3, Number.NaN, 4] },
+    { ...INGEST.figures[1]!, values: [Number.NaN] },
+  ];
+  const held = [{ what: 'a ratio', value: Number.NaN, max: 1 }];
+  const written = JSON.parse(JSON.stringify({ ...INGEST, figures, held, broken: held })) as typeof INGEST;
+  const [read] = newestOfEachPart([written]);
+  t.same(
+    read!.figures.map(({ values }) => values),
+    [[3, 4]],
+  );
+  const page = reportPage([read!]);
+  t.match(page, '<td>no number</td><td>at most 1</td><td>NO</td>');
+  t.equal(answered(/^BROKEN in ingest/, [read!]), 'no number, allowed is at most 1');
+});
+
 await tap.test('the summary answers from the figures', async (t) => {
   t.equal(answered(/^packed: records a second and core/), '285,714 (3.50 (3.25 to 4.00) us CPU a record)');
   t.equal(answered(/^packed: records a second with all/), '431,234');
@@ -75,6 +92,8 @@ await tap.test('the page stands alone, and has the results and nothing else', as
   ])
     t.ok(shown.includes(value), value);
   t.ok(shown.includes('Start and end of each process are not counted.'));
+  t.ok(shown.includes('<dt>Kafka engine, 1 consumer</dt><dd>views that do equal work</dd>'));
+  t.ok(shown.includes('<dt>packed</dt><dd>many records a message</dd>'));
 });
 
 await tap.test('plots follow the figures, each with its table', async (t) => {

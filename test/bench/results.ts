@@ -33,7 +33,12 @@ function curve(name: string, unit: string, of: string, first: number, exponent: 
 }
 
 export const INGEST = saved('ingest', {
-  settings: { records: 2_000_000, fsync: 'after each insert' },
+  settings: {
+    records: 2_000_000,
+    fsync: 'after each insert',
+    competitors: { 'Kafka engine, 1 consumer': 'views that do equal work' },
+    cases: { packed: { about: 'many records a message' } },
+  },
   figures: [
     figure('CPU a record', 'us', 'packed', 3.5, 3.25, 4),
     { ...figure('CPU a record', 'us', 'packed', 8.75, 8.5, 9), who: 'Kafka engine, 1 consumer' },
