@@ -5,18 +5,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { storedSizes } from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
+import { missingCommands, readInputs, type Input } from './capacity-inputs.ts';
 import {
   agreement,
-  capacityTables,
   CHECKED_LOAD,
   LIVE_RATE,
-  missingCommands,
   predictDay,
-  readInputs,
-  type Input,
   type LiveUse,
   type Prediction,
 } from './capacity-model.ts';
+import { capacityTables } from './capacity-tables.ts';
 import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { cpuSeconds } from './process-usage.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure, type Host, type SavedResult } from './result.ts';

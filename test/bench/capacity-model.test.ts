@@ -1,13 +1,7 @@
 import tap from 'tap';
-import {
-  agreement,
-  capacityOf,
-  capacityTables,
-  missingCommands,
-  predictDay,
-  readInputs,
-  shown,
-} from '../../bench/capacity-model.ts';
+import { missingCommands, readInputs } from '../../bench/capacity-inputs.ts';
+import { agreement, capacityOf, predictDay } from '../../bench/capacity-model.ts';
+import { capacityTables, shown } from '../../bench/capacity-tables.ts';
 import { CAPACITY, figure, GROWTH, INGEST, RETENTION } from './results.ts';
 
 const RESULTS = [INGEST, GROWTH, RETENTION, CAPACITY];
