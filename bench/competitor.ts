@@ -3,7 +3,8 @@ import type { BenchServers } from './bench-servers.ts';
 import type { CallStore } from './call-store.ts';
 import type { LineFormat } from './workload.ts';
 
-const LOOK_MS = 100;
+/** Each look costs the broker a little, which is counted with what the competitor has it do. */
+const LOOK_MS = 250;
 const STALLED_MS = 120_000;
 
 /** What a competitor reads, and where it stores it. */

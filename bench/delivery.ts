@@ -1,10 +1,16 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { withBenchServers, type BenchServers } from './bench-servers.ts';
+import { withBenchServers } from './bench-servers.ts';
 import { cdrhouse } from './cdrhouse-competitor.ts';
-import type { Competitor, Place, Reading } from './competitor.ts';
-import { badIdsIn, CONTENT_SQL, deliveryRecords, type DeliveryRecords } from './delivery-records.ts';
-import { byKind, judge, type StoredRow, type Verdict } from './delivery-verdict.ts';
+import type { Competitor } from './competitor.ts';
+import { deliveryRecords, type DeliveryRecords } from './delivery-records.ts';
+import {
+  KILL_AT_SHARE,
+  NOTHING_APPEARS_MS,
+  OUR_KILLS_AT_SHARES,
+  tryAll,
+  type Outcome,
+} from './delivery-trial.ts';
+import { byKind } from './delivery-verdict.ts';
 import { makeTopic } from './ingest-cases.ts';
 import { kafkaEngine, minimumKafkaEngine } from './peers/kafka-engine.ts';
 import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
@@ -49,178 +55,10 @@ const BATCH_RECORDS = Math.round(RECORDS / 20);
 const PACKED_LINES = 100;
 const TOPIC = 'delivery';
 
-/** The kill comes at the first rows that appear when at least so much of the topic is stored. */
-const KILL_AT_SHARE = 0.3;
-const KILL_LOOK_MS = 3;
-/** Where nothing more appears, the kill comes now. */
-const NOTHING_APPEARS_MS = 10_000;
-/**
- * Beyond the 45 s for which Kafka waits for a dead member by default: where nothing happens for so long, the reader does not
- * get through.
- */
-const STALLED_MS = 75_000;
-const LOOK_MS = 300;
-const RESTART_PAUSE_MS = 1000;
 const WORDS_MAX = 400;
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
-}
-
-/** A competitor that is being tried. */
-interface Trial {
-  readonly competitor: Competitor;
-  readonly place: Place;
-  /** Undefined while its program is away. */
-  reading: Reading | undefined;
-  /** Rows in `cdr` when it was killed. */
-  killedAt: number;
-  /** How often its program ended by itself, and what it said last. */
-  crashes: number;
-  lastWords: string;
-}
-
-/** How a trial ended. */
-interface Outcome {
-  readonly trial: Trial;
-  readonly verdict: Verdict;
-  /** Messages that were never read. */
-  readonly left: number;
-}
-
-async function storedRows({ competitor, place }: Trial): Promise<number> {
-  const [count] = await place.bench.database.rows<{ rows: number }>(
-    `SELECT count() AS rows FROM ${place.database}.${competitor.store.tables[0]!}`,
-  );
-  return count!.rows;
-}
-
-async function begin(bench: BenchServers, competitor: Competitor, index: number): Promise<Trial> {
-  const place: Place = {
-    bench,
-    topic: TOPIC,
-    format: 'canonical-csv',
-    database: `bench_delivery_${index}`,
-    calls: RECORDS - RECORDS / 100,
-    batchRecords: PACKING === 'packed' ? Math.round(BATCH_RECORDS / PACKED_LINES) : BATCH_RECORDS,
-  };
-  await competitor.store.prepare(place);
-  const trial: Trial = { competitor, place, reading: undefined, killedAt: 0, crashes: 0, lastWords: '' };
-  await startAgain(trial);
-  return trial;
-}
-
-/** Starts its program; one that ends before it is ready has crashed. */
-async function startAgain(trial: Trial): Promise<void> {
-  try {
-    trial.reading = await trial.competitor.start(trial.place);
-  } catch (error) {
-    trial.crashes++;
-    trial.reading = undefined;
-    trial.lastWords = (error as Error).message;
-  }
-}
-
-/** Waits until rows have just appeared in one of them, with enough stored before: the worst moment for a kill. */
-async function untilMiddle(trials: readonly Trial[]): Promise<void> {
-  const before = trials.map(() => 0);
-  let appearedAt = performance.now();
-  for (;;) {
-    for (const [index, trial] of trials.entries()) {
-      trial.killedAt = await storedRows(trial);
-      if (trial.killedAt === before[index]) continue;
-      if (trial.killedAt >= RECORDS * KILL_AT_SHARE) return;
-      before[index] = trial.killedAt;
-      appearedAt = performance.now();
-    }
-    if (performance.now() - appearedAt > NOTHING_APPEARS_MS) return;
-    await sleep(KILL_LOOK_MS);
-  }
-}
-
-/** Keeps it running, as a supervisor does, until all is read or nothing happens any more. Gives what is left. */
-async function untilEnd(trial: Trial): Promise<number> {
-  const { competitor, place } = trial;
-  let before = '';
-  let changedAt = performance.now();
-  for (;;) {
-    const left = await competitor.left(place);
-    if (left === 0) return 0;
-    const now = `${left} ${await storedRows(trial)}`;
-    if (now !== before) changedAt = performance.now();
-    before = now;
-    if (performance.now() - changedAt > STALLED_MS) return left;
-    if (trial.reading === undefined || !trial.reading.isRunning()) {
-      if (trial.reading !== undefined) {
-        trial.crashes++;
-        trial.lastWords = await trial.reading.lastWords();
-      }
-      await sleep(RESTART_PAUSE_MS);
-      await startAgain(trial);
-    }
-    await sleep(LOOK_MS);
-  }
-}
-
-async function finish(trial: Trial, records: DeliveryRecords): Promise<Outcome> {
-  const left = await untilEnd(trial);
-  if (left > 0 && trial.crashes === 0 && trial.reading !== undefined)
-    trial.lastWords = await trial.reading.lastWords();
-  await trial.reading?.stop();
-  const { store } = trial.competitor;
-  const { bench, database } = trial.place;
-  const tables: StoredRow[][] = [];
-  for (const table of store.tables) {
-    tables.push(
-      await bench.database.rows<StoredRow>(
-        `SELECT call_id AS id, ${CONTENT_SQL} AS content FROM ${database}.${table} ${store.final} WHERE ${store.oneRow[table]!}`,
-      ),
-    );
-  }
-  const aside =
-    store.name === 'both tables'
-      ? await bench.database.rows<{ raw: string }>(`SELECT raw FROM ${database}.dead_letters FINAL`)
-      : [];
-  const verdict = judge(records, tables, new Set(aside.flatMap(({ raw }) => badIdsIn(raw))));
-  await bench.database.statement(`DROP DATABASE ${database} SYNC`);
-  return { trial, verdict, left };
-}
-
-/** A competitor whose own program is killed. */
-async function tryProgram(
-  bench: BenchServers,
-  competitor: Competitor,
-  index: number,
-  records: DeliveryRecords,
-): Promise<Outcome> {
-  const trial = await begin(bench, competitor, index);
-  await untilMiddle([trial]);
-  if (trial.reading?.isRunning() === false) trial.crashes++;
-  say(`  ${competitor.name}: killed with ${trial.killedAt} rows stored`);
-  await trial.reading?.kill();
-  await startAgain(trial);
-  return finish(trial, records);
-}
-
-/**
- * Tries all. Those that ClickHouse runs itself come first: it is killed once for all of them, and the programs are tried while
- * they go on, since times do not matter.
- */
-async function tryAll(bench: BenchServers, records: DeliveryRecords): Promise<Outcome[]> {
-  const wanted = COMPETITORS.filter(({ name }) => name.includes(values.only));
-  const engines = wanted.filter(({ runsIn }) => runsIn === 'ClickHouse');
-  const programs = wanted.filter(({ runsIn }) => runsIn === 'program');
-  const trials: Trial[] = [];
-  for (const [index, engine] of engines.entries()) trials.push(await begin(bench, engine, index));
-  if (trials.length > 0) {
-    await untilMiddle(trials);
-    for (const { competitor, killedAt } of trials)
-      say(`  ${competitor.name}: ClickHouse killed with ${killedAt} rows stored`);
-    await bench.killClickhouse();
-  }
-  const finishing = Promise.all(trials.map((trial) => finish(trial, records)));
-  const tried = programs.map((program, index) => tryProgram(bench, program, engines.length + index, records));
-  return [...(await Promise.all(tried)), ...(await finishing)];
 }
 
 function listed(counts: ReadonlyMap<string, number>): string {
@@ -287,9 +125,12 @@ await withBenchServers(async (bench) => {
   await sendMessages(messages, bench.servers.kafka, TOPIC);
   say(
     `${RECORDS} records, ${records.bad.size} of them bad, in ${messages.length} messages; killed with kill -9 when rows have just ` +
-      `appeared and ${KILL_AT_SHARE * 100} % are stored, or when nothing appears for ${NOTHING_APPEARS_MS / 1000} s; then started again`,
+      `appeared and ${KILL_AT_SHARE * 100} % are stored, or when nothing appears for ${NOTHING_APPEARS_MS / 1000} s, and started again; ` +
+      `cdrhouse ${OUR_KILLS_AT_SHARES.length} times`,
   );
-  const outcomes = await tryAll(bench, records);
+  const batchRecords = Math.round(BATCH_RECORDS / lines);
+  const wanted = COMPETITORS.filter(({ name }) => name.includes(values.only));
+  const outcomes = await tryAll(bench, { topic: TOPIC, records, batchRecords }, wanted);
 
   say(
     `\n${textTable(
@@ -302,7 +143,7 @@ await withBenchServers(async (bench) => {
         'bad: aside',
         'bad: gone',
         'blocked',
-        'killed at',
+        'kills',
         'crashes',
       ],
       outcomes.map(({ trial, verdict, left }) => [
@@ -314,7 +155,7 @@ await withBenchServers(async (bench) => {
         String(verdict.aside.size),
         String(verdict.gone.size),
         left === 0 ? 'no' : `${left} left`,
-        String(trial.killedAt),
+        String(trial.kills),
         String(trial.crashes),
       ]),
     )}`,
@@ -338,7 +179,7 @@ await withBenchServers(async (bench) => {
     checks: outcomes.map(checkOf),
     held: outcomes.filter(({ trial }) => isOurs(trial.competitor.name)).flatMap(heldOf),
     notes: [
-      'One kill each, at a moment that is bad for all: rows are stored, and their offsets are perhaps not committed.',
+      'Killed when rows have just appeared: their offsets are perhaps not committed. One kill is one moment of many, and a peer has one only.',
       ...found,
     ],
   });

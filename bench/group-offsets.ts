@@ -45,7 +45,7 @@ export class GroupOffsets {
   }
 
   async #ends(topic: string): Promise<Map<number, bigint>> {
-    const metadata = await this.#admin.metadata({ topics: [topic], forceUpdate: true });
+    const metadata = await this.#admin.metadata({ topics: [topic] });
     const partitions = Array.from(
       { length: metadata.topics.get(topic)!.partitionsCount },
       (_, partitionIndex) => ({ partitionIndex, timestamp: LATEST }),
