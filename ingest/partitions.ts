@@ -1,3 +1,4 @@
+import type { PartitionOffset } from './message-chunk.ts';
 import type { BatchSource } from './parse/batch.ts';
 
 /** The correction under which a partition's records are stored (docs/decisions/0008). */
@@ -43,6 +44,17 @@ export class Partitions {
   get all(): PartitionState[] {
     return [...this.#states.values()];
   }
+}
+
+/** Places in Kafka, as the consumer takes them. */
+export function offsetsOf(
+  places: readonly { readonly partition: PartitionState; readonly offset: number }[],
+): PartitionOffset[] {
+  return places.map(({ partition: { source }, offset }) => ({
+    topic: source.topic,
+    partition: source.partition,
+    offset,
+  }));
 }
 
 export function nameOf(topic: string, partition: number): string {

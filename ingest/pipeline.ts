@@ -4,32 +4,23 @@ import { errorCode } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
-import {
-  claimPartitions,
-  findResumePoints,
-  planCorrections,
-  TopicRecreated,
-  verifyTopics,
-  type PartitionGap,
-} from './assignment.ts';
+import { verifyTopics } from './assignment.ts';
 import { BatchQueue, type BatchLimits } from './batch-queue.ts';
 import type { IngestDatabase } from './clickhouse.ts';
-import { Consumer, sessionTimeoutMs, type ConsumerListener } from './consumer.ts';
+import { Consumer, type ConsumerListener } from './consumer.ts';
+import { Epochs, ownershipOf, type Epoch } from './epochs.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { LagWatch, oldestUnflushedSeconds } from './lag.ts';
-import { Lease, OwnershipLost } from './lease.ts';
 import { LogEnds } from './log-ends.ts';
 import { POLL_ERRORS, type MessageChunk, type PartitionOffset, type PollError } from './message-chunk.ts';
 import type { IngestMetrics, IngestState } from './metrics.ts';
 import type { SealedBatch } from './open-batch.ts';
 import type { ParsePool } from './parse-pool.ts';
 import type { StoredBatch } from './parse/batch.ts';
-import { nameOf, Partitions, type PartitionState } from './partitions.ts';
-import { untilDone, type RetryReport } from './retry.ts';
-import { staleAssignment } from './stale-assignment.ts';
+import { offsetsOf, type Partitions } from './partitions.ts';
+import type { RetryReport } from './retry.ts';
 import { addToSummary, emptySummary, type IngestSummary } from './summary.ts';
-import type { Ownership, Writer } from './writer.ts';
+import type { Writer } from './writer.ts';
 
 const POLL_MS_MAX = 100;
 const DRAIN_POLL_MS = 10;
@@ -40,9 +31,6 @@ const PAUSE_AFTER_MS = 5000;
 /** How long a poll may wait when all that is to be read has been: soon the last batch is stored. */
 const END_POLL_MS = 10;
 const WATCH_MS = 1000;
-const TOPICS_LOOK_MS = 10_000;
-/** Leaving the group once is enough, unless the request for it is lost. */
-const REJOINS_MAX = 3;
 
 export interface PipelineOptions {
   readonly settings: Settings;
@@ -59,39 +47,22 @@ export interface PipelineOptions {
 
 /**
  * One ingest process: reads what Kafka assigns to it, fills batches, has them parsed in parallel and stored
- * in order, then tells the ledger and Kafka. The main thread only moves bytes.
- *
- * An epoch is the time of one assignment. When it ends (rebalance, shutdown), what is in flight is drained
- * within a grace time and then dropped: the next owner goes on from the ledger.
+ * in order, then tells the ledger and Kafka. The main thread only moves bytes. Which partitions it has is for `Epochs`.
  */
 export class Pipeline implements ConsumerListener {
   readonly #options: PipelineOptions;
-  readonly #partitions = new Partitions();
-  readonly #gaps = new Map<string, PartitionGap>();
+  readonly #batches: BatchQueue;
+  readonly #epochs: Epochs;
+  readonly #partitions: Partitions;
   readonly #missingTopics = new Set<string>();
   readonly #summary = emptySummary();
-  #consumer: Consumer | undefined;
-  readonly #batches: BatchQueue;
-  #epoch: Epoch;
-  /** performance.now() at which the group turned out to have another owner; 0: it has not. */
-  #lostAt = 0;
-  #accepting = false;
   readonly #lag = new LagWatch();
   readonly #heartbeat: Heartbeat;
-  #assigning: Promise<void> = Promise.resolve();
-  #failure: unknown;
+  #consumer: Consumer | undefined;
   /** The last poll brought something. */
   #moreAtHand = false;
   #paused = false;
-  #topicsSeenAt = 0;
-  #closing = false;
   #stop: AbortSignal = new AbortController().signal;
-  /** How often it left the group since an assignment was right. */
-  #rejoins = 0;
-  /** What the group gave to this process last. */
-  #given: readonly TopicPartition[] = [];
-  /** Hands the next assignment to librdkafka, between two polls. */
-  #applyAssignment: (() => void) | undefined;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
@@ -100,11 +71,17 @@ export class Pipeline implements ConsumerListener {
     this.#heartbeat = new Heartbeat(database, instanceId, (error) =>
       log.debug({ reason: errorCode(error) }, 'a heartbeat was left out'),
     );
-    this.#epoch = this.#newEpoch();
+    this.#epochs = new Epochs(options, {
+      batches: this.#batches,
+      begun: () => (this.#paused = false),
+      submit: () => this.#submit(),
+      commit: (offsets, epoch) => this.#commit(offsets, epoch),
+    });
+    this.#partitions = this.#epochs.partitions;
   }
 
   get ready(): boolean {
-    return this.#consumer !== undefined && this.#failure === undefined;
+    return this.#consumer !== undefined && this.#epochs.failure === undefined;
   }
 
   /** Whether Kafka answers within this time; undefined before the consumer has connected. */
@@ -114,7 +91,7 @@ export class Pipeline implements ConsumerListener {
 
   /** How things stand now. Partitions whose ownership is over are another process's to tell. */
   state(): IngestState {
-    const isOver = this.#epoch.controller.signal.aborted;
+    const isOver = this.#epochs.current.controller.signal.aborted;
     const partitions = isOver ? [] : this.#partitions.all;
     for (const state of partitions) {
       const { topic, partition } = state.source;
@@ -124,7 +101,7 @@ export class Pipeline implements ConsumerListener {
     return {
       lags: this.#lag.measure(partitions, unstored, Date.now()),
       paused: this.#paused,
-      gaps: isOver ? [] : [...this.#gaps.values()],
+      gaps: isOver ? [] : [...this.#epochs.gaps.values()],
       oldestUnflushedSeconds: oldestUnflushedSeconds(unstored, performance.now()),
       utilization: this.#options.pool.utilization,
     };
@@ -162,31 +139,11 @@ export class Pipeline implements ConsumerListener {
   }
 
   assigned(partitions: readonly TopicPartition[]): void {
-    if (this.#closing) return this.#unassign();
-    const epoch = this.#newEpoch();
-    this.#epoch = epoch;
-    this.#given = partitions;
-    this.#lostAt = 0;
-    this.#enqueueAssignment(() => this.#beginEpoch(partitions, epoch));
+    this.#epochs.assigned(partitions);
   }
 
   revoked(partitions: readonly TopicPartition[]): void {
-    if (this.#closing) return this.#unassign();
-    this.#options.log.info({ partitions: partitions.length }, 'partitions revoked');
-    this.#enqueueAssignment(async () => {
-      await this.#endEpoch();
-      this.#unassign();
-    });
-  }
-
-  /** Answers a rebalance that leaves this process without partitions. */
-  #unassign(): void {
-    try {
-      this.#consumer?.unassign();
-    } catch (error) {
-      // The client is closing and has dropped its assignment by itself.
-      this.#options.log.debug({ reason: (error as Error).message }, 'not unassigned');
-    }
+    this.#epochs.revoked(partitions);
   }
 
   disturbed(code: number, reason: string): void {
@@ -199,23 +156,18 @@ export class Pipeline implements ConsumerListener {
     const began = performance.now();
     const consumer = await Consumer.connect(settings, instanceId, this);
     this.#consumer = consumer;
+    this.#epochs.begin(consumer, stop);
     try {
       log.info({ feeds: feeds.length, instanceId }, 'reading');
       await this.#subscribed(consumer, work);
-      // From here on nothing new begins: an assignment that comes while the client closes would never end.
-      this.#closing = true;
-      await this.#whilePolling(async () => {
-        await this.#assigning;
-        await this.#endEpoch();
-      });
-      this.#throwFailure();
+      this.#epochs.close();
+      await this.#whilePolling(() => this.#epochs.end());
+      this.#epochs.throwFailure();
     } finally {
-      this.#closing = true;
-      this.#epoch.controller.abort(new Error('ended'));
-      await this.#assigning;
+      await this.#epochs.abandon();
       await consumer.close();
     }
-    if (!stop.aborted) this.#throwGaps();
+    if (!stop.aborted) this.#epochs.throwGaps();
     this.#summary.seconds = Math.round(performance.now() - began) / 1000;
     return this.#summary;
   }
@@ -245,7 +197,7 @@ export class Pipeline implements ConsumerListener {
    */
   async #turnUntil(done: () => Promise<boolean>, complete: () => boolean = () => false): Promise<void> {
     while (!(await done())) {
-      this.#throwFailure();
+      this.#epochs.throwFailure();
       if (this.#batches.isFull) await this.#waitForPlace();
       else this.#take(await this.#pollForBatch(complete() ? END_POLL_MS : POLL_MS_MAX));
       const { hasPlace, open } = this.#batches;
@@ -259,19 +211,15 @@ export class Pipeline implements ConsumerListener {
     return this.#poll(messagesLeft, Math.min(POLL_BYTES_MAX, bytesLeft), Math.min(pollMs, waitMsMax));
   }
 
-  /**
-   * An assignment takes effect between two polls: a poll that is under way would mix messages of the old one
-   * with those of the new one, whose offsets decide what the ledger counts as read.
-   */
   #poll(messagesMax: number, bytesMax: number, waitMs: number): Promise<MessageChunk> {
-    this.#applyAssignment?.();
+    this.#epochs.betweenPolls();
     return this.#consumer!.poll(messagesMax, bytesMax, waitMs);
   }
 
   #take(chunk: MessageChunk): void {
     this.#moreAtHand = chunk.count > 0;
     for (const error of chunk.errors) this.#pollFailed(error);
-    if (!this.#accepting) return;
+    if (!this.#epochs.accepting) return;
     const { open } = this.#batches;
     if (chunk.count > 0) open.add(chunk, (topic, partition) => this.#partitions.find(topic, partition));
     for (const { topic, partition, offset } of chunk.partitionEnds) {
@@ -282,7 +230,7 @@ export class Pipeline implements ConsumerListener {
 
   /** Sends the open batch on its way: parsed and inserted at once, in the ledger after the batches before it. */
   #submit(): void {
-    const epoch = this.#epoch;
+    const epoch = this.#epochs.current;
     this.#batches.submit(async (batch, before) => {
       try {
         await this.#options.writer.write(batch, {
@@ -298,7 +246,7 @@ export class Pipeline implements ConsumerListener {
       } catch (error) {
         // Those before it are stored first: what is in the tables should be in the ledger too.
         await before;
-        if (!epoch.controller.signal.aborted) this.#epochFailed(epoch, error);
+        this.#epochs.endFailed(epoch, error);
       }
     });
   }
@@ -335,8 +283,8 @@ export class Pipeline implements ConsumerListener {
     while (
       !this.#stop.aborted &&
       !this.#batches.hasPlace &&
-      this.#failure === undefined &&
-      !this.#epoch.controller.signal.aborted
+      this.#epochs.failure === undefined &&
+      !this.#epochs.current.controller.signal.aborted
     ) {
       await this.#batches.placeOrTimeout(POLL_MS_MAX);
       if (!this.#paused && performance.now() - began > PAUSE_AFTER_MS) this.#setPaused(true);
@@ -360,134 +308,6 @@ export class Pipeline implements ConsumerListener {
     log.info({ paused }, paused ? 'reading is paused: the database does not keep up' : 'reading goes on');
   }
 
-  #enqueueAssignment(work: () => Promise<void>): void {
-    this.#assigning = this.#assigning.then(work).catch((error: unknown) => {
-      this.#failure ??= error;
-    });
-  }
-
-  async #beginEpoch(partitions: readonly TopicPartition[], epoch: Epoch): Promise<void> {
-    const { database, feeds, instanceId, log } = this.#options;
-    const context = { consumer: this.#consumer!, database, feeds, instance: instanceId };
-    const { signal } = epoch.controller;
-    const owned = { leaseMs: sessionTimeoutMs(this.#options.settings), since: performance.now(), signal };
-    // Nothing is in flight yet: who is to end need not wait for the database.
-    const stopped = (): void => epoch.controller.abort(new Error('stopped'));
-    this.#stop.addEventListener('abort', stopped, { once: true });
-    try {
-      if (await this.#retried('look at the group', signal, () => this.#rejoined(partitions))) return;
-      const resumed = await this.#retried('read the ledger', signal, async () => {
-        await database.measureClock();
-        return findResumePoints(context, partitions);
-      });
-      const { states, gaps, correctable } = resumed;
-      if (correctable.length > 0)
-        log.info({ partitions: correctable.length }, 'what was read with other settings is looked for');
-      await this.#retried('look for what another reading stored', signal, () =>
-        planCorrections(context, resumed, owned),
-      );
-      this.#partitions.clear();
-      states.forEach((state) => this.#partitions.set(state));
-      this.#gaps.clear();
-      for (const gap of gaps) await this.#retried('note a gap', signal, () => this.#noteGap(gap));
-      await this.#retried('claim the partitions', signal, () =>
-        claimPartitions(context, states, ownershipOf(epoch)),
-      );
-      await this.#assignBetweenPolls(states, signal);
-      log.info({ partitions: states.length, gaps: gaps.length }, 'partitions assigned');
-    } catch (error) {
-      if (!signal.aborted) this.#epochFailed(epoch, error);
-      // librdkafka waits for an answer to the assignment; with this one it joins the group anew.
-      if (error instanceof OwnershipLost || this.#stop.aborted) this.#unassign();
-    } finally {
-      this.#stop.removeEventListener('abort', stopped);
-    }
-  }
-
-  /** True where the assignment was stale and this process has left the group, to join it again. */
-  async #rejoined(given: readonly TopicPartition[]): Promise<boolean> {
-    const { settings, feeds, log } = this.#options;
-    const topics = feeds.map(({ topic }) => topic);
-    const consumer = this.#consumer!;
-    const group = await consumer.describeGroup(settings.kafka.group);
-    const reason = staleAssignment(given, await consumer.partitionCounts(topics), topics, group);
-    if (reason === undefined) {
-      this.#rejoins = 0;
-      return false;
-    }
-    if (++this.#rejoins > REJOINS_MAX)
-      throw new CdrhouseError('OWNERSHIP_LOST', `the group keeps sharing out wrongly: ${reason}`);
-    log.info({ reason }, 'the group gave what it had given before: joining it again');
-    consumer.rejoin(topics);
-    return true;
-  }
-
-  async #assignBetweenPolls(states: readonly PartitionState[], signal: AbortSignal): Promise<void> {
-    await new Promise<void>((resolve) => {
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      this.#applyAssignment = () => {
-        this.#applyAssignment = undefined;
-        if (!signal.aborted) {
-          this.#consumer!.assign(
-            offsetsOf(states.map((partition) => ({ partition, offset: partition.position }))),
-          );
-          this.#accepting = true;
-          this.#paused = false;
-        }
-        resolve();
-      };
-      if (signal.aborted) resolve();
-    });
-    signal.throwIfAborted();
-  }
-
-  /** Begins anew with the same partitions: those whose topic was re-created will stand still. */
-  #restartEpoch(): void {
-    this.#enqueueAssignment(async () => {
-      if (this.#closing) return;
-      await this.#batches.drained();
-      this.#batches.drop();
-      const epoch = this.#newEpoch();
-      this.#epoch = epoch;
-      await this.#beginEpoch(this.#given, epoch);
-    });
-  }
-
-  #retried<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const { settings, report } = this.#options;
-    return untilDone(work, { what, pauseMsMax: settings.ingest.retry_seconds_max * 1000, signal, report });
-  }
-
-  /** Ends an epoch whose batches can no longer be stored: the ledger would have a hole. */
-  #epochFailed(epoch: Epoch, error: unknown): void {
-    if (error instanceof OwnershipLost) {
-      this.#options.log.warn({ code: error.code }, error.message);
-      // The group tells it too, by a revocation; if it does not, this process must not sit idle for ever.
-      this.#lostAt = performance.now();
-    } else if (!(error instanceof TopicRecreated)) this.#failure ??= error;
-    this.#accepting = false;
-    epoch.controller.abort(error);
-    if (error instanceof TopicRecreated) this.#restartEpoch();
-  }
-
-  /** Stores what is in flight, within the grace time; what is not stored by then is dropped and read again. */
-  async #endEpoch(): Promise<void> {
-    this.#accepting = false;
-    if (this.#batches.open.pending && !this.#epoch.controller.signal.aborted) this.#submit();
-    else this.#batches.drop();
-    const graceMs = this.#options.settings.ingest.drain_seconds_max * 1000;
-    const grace = setTimeout(
-      () => this.#epoch.controller.abort(new Error('the grace time is over')),
-      graceMs,
-    );
-    await this.#batches.drained();
-    clearTimeout(grace);
-    const all = this.#partitions.all.map((partition) => ({ partition, offset: partition.stored }));
-    if (all.length > 0) await this.#commit(offsetsOf(all), this.#epoch);
-    this.#epoch.controller.abort(new Error('the assignment has ended'));
-    this.#partitions.clear();
-  }
-
   #pollFailed({ topic, partition, code, reason }: PollError): void {
     const { log } = this.#options;
     if (code === POLL_ERRORS.unknownTopic) {
@@ -498,34 +318,15 @@ export class Pipeline implements ConsumerListener {
         'the topic does not exist yet; it is picked up when it does',
       );
     } else if (code === POLL_ERRORS.offsetLost) {
-      const expected = this.#partitions.find(topic, partition)?.position ?? 0;
-      const gap = { topic, partition, reason: 'Kafka lost the offset while it was read', expected };
-      const { signal } = this.#epoch.controller;
-      this.#enqueueAssignment(() => this.#retried('note a gap', signal, () => this.#noteGap(gap)));
+      this.#epochs.offsetLost(topic, partition);
     } else if (code === POLL_ERRORS.fatal) {
       // A consumer knows one: another member has its place, or the broker has forgotten that it has.
-      this.#failure ??= new CdrhouseError('OWNERSHIP_LOST', reason);
+      this.#epochs.fail(new CdrhouseError('OWNERSHIP_LOST', reason));
     } else {
       // Negative codes are librdkafka's own: a broker that it does not reach.
       const judged = code < 0 ? 'KAFKA_UNREACHABLE' : 'KAFKA_REFUSED';
       log.warn({ code: judged, kafkaCode: code, topic, reason }, 'Kafka reports an error');
     }
-  }
-
-  async #noteGap(gap: PartitionGap): Promise<void> {
-    const { log, database, instanceId } = this.#options;
-    this.#gaps.set(nameOf(gap.topic, gap.partition), gap);
-    log.error({ code: 'PARTITION_GAP', ...gap }, 'a partition stands still: records may be missing');
-    await database.insertState({
-      instance: instanceId,
-      topic: gap.topic,
-      partition: gap.partition,
-      state: 'gap',
-      detail: gap.reason,
-      next_offset: gap.expected,
-      end_offset: 0,
-      updated_at: sqlTime(Date.now()),
-    });
   }
 
   /** True when all ends are reached; not yet, where the ledger cannot be asked. */
@@ -534,8 +335,8 @@ export class Pipeline implements ConsumerListener {
     try {
       return await ends.areReached({
         partitions: this.#partitions,
-        gaps: this.#gaps,
-        settled: this.#accepting,
+        gaps: this.#epochs.gaps,
+        settled: this.#epochs.accepting,
         database,
       });
     } catch (error) {
@@ -544,74 +345,8 @@ export class Pipeline implements ConsumerListener {
     }
   }
 
-  #newEpoch(): Epoch {
-    const prove = (): Promise<number> => {
-      const all = this.#partitions.all.map((partition) => ({ partition, offset: partition.stored }));
-      return this.#consumer!.commit(offsetsOf(all));
-    };
-    return {
-      controller: new AbortController(),
-      lease: new Lease(sessionTimeoutMs(this.#options.settings), prove),
-    };
-  }
-
   #watch(): void {
-    if (this.#accepting) this.#heartbeat.beat(this.#consumer!, this.#partitions.all);
-    if (this.#accepting && performance.now() - this.#topicsSeenAt > TOPICS_LOOK_MS) {
-      this.#topicsSeenAt = performance.now();
-      void this.#lookAtTopics(this.#epoch);
-    }
-    const sessionMs = sessionTimeoutMs(this.#options.settings);
-    if (this.#lostAt > 0 && performance.now() - this.#lostAt > 2 * sessionMs) {
-      this.#failure ??= new CdrhouseError(
-        'OWNERSHIP_LOST',
-        'the group gave no new assignment after it took the last one',
-      );
-    }
+    if (this.#epochs.accepting) this.#heartbeat.beat(this.#consumer!, this.#partitions.all);
+    this.#epochs.watch();
   }
-
-  /** A topic that was made again is noticed with the next batch of it, or here where none comes. */
-  async #lookAtTopics(epoch: Epoch): Promise<void> {
-    try {
-      await verifyTopics(this.#consumer!, this.#partitions.all);
-    } catch (error) {
-      // Whoever cannot be asked is asked again.
-      if (!(error instanceof TopicRecreated)) return;
-      await this.#batches.drained();
-      if (!epoch.controller.signal.aborted) this.#epochFailed(epoch, error);
-    }
-  }
-
-  #throwFailure(): void {
-    if (this.#failure !== undefined) throw this.#failure as Error;
-  }
-
-  #throwGaps(): void {
-    if (this.#gaps.size === 0) return;
-    const [first] = this.#gaps.values();
-    throw new CdrhouseError(
-      'PARTITION_GAP',
-      `${this.#gaps.size} partition(s) stand still; the first: ${first!.topic}/${first!.partition}, ${first!.reason}`,
-    );
-  }
-}
-
-/** The time of one assignment: ended by its controller; what it may write, and until when, is the lease's. */
-interface Epoch {
-  readonly controller: AbortController;
-  readonly lease: Lease;
-}
-
-function ownershipOf({ controller, lease }: Epoch): Ownership {
-  return { signal: controller.signal, lease };
-}
-
-function offsetsOf(
-  places: readonly { readonly partition: PartitionState; readonly offset: number }[],
-): PartitionOffset[] {
-  return places.map(({ partition: { source }, offset }) => ({
-    topic: source.topic,
-    partition: source.partition,
-    offset,
-  }));
 }

@@ -74,7 +74,7 @@ await tap.test('each client library has one home', async (t) => {
   const homes: [RegExp, RegExp][] = [
     [
       /^node-rdkafka$/,
-      /^ingest\/(consumer|pending-commits|assignment|pipeline|native\/addon|readers\/(packed|plain))\.ts$|^ingest\/ship\//,
+      /^ingest\/(consumer|pending-commits|assignment|epochs|pipeline|native\/addon|readers\/(packed|plain))\.ts$|^ingest\/ship\//,
     ],
     [/^@platformatic\/kafka$/, /^ingest\/kafka-metadata\.ts$/],
     [/^piscina$/, /^ingest\/parse-(pool|worker)\.ts$/],
