@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { DateTime } from 'luxon';
 import type { Random } from '../../ingest/generate/random.ts';
 import type { Feed } from '../../schemas/feed.ts';
-import { DURATION_MS_MAX } from '../../schemas/record.ts';
+import { DURATION_MS_MAX, FIELD_BYTES_MAX } from '../../schemas/record.ts';
 import type { DurationUnit } from '../../schemas/formats/duration-unit.ts';
 import type {
   DelimitedSyntax,
@@ -213,10 +213,12 @@ export class LineSource {
     for (const rule of [...(shape.outcome?.rules ?? []), ...(shape.direction ?? [])]) {
       if ('time' in rule) setTime(rule.time, random.chance(0.5) ? startMs + 5000 : 0);
       else if ('words' in rule && random.chance(0.7))
-        setText(rule.at, oneOf(random, Object.keys(rule.words)));
+        setText(rule.at, inAnyCase(random, oneOf(random, Object.keys(rule.words)), rule.ignoreCase ?? false));
     }
     for (const place of [shape.account, callIdPlace(shape), ...(shape.recordId ?? [])])
       if (!values.has(place ?? '')) setText(place, oneOf(random, TEXTS));
+    if (random.chance(0.02))
+      setText(callIdPlace(shape) ?? shape.account, 'x'.repeat(FIELD_BYTES_MAX - 1 + random.integer(3)));
     for (const { at, is, isNot } of skip)
       if (isNot !== undefined) setText(at, oneOf(random, isNot));
       else if (random.chance(0.1)) setText(at, oneOf(random, is ?? []));
@@ -260,6 +262,10 @@ export class LineSource {
         return byPattern(random, notation, local);
     }
   }
+}
+
+function inAnyCase(random: Random, word: string, ignored: boolean): string {
+  return random.chance(ignored ? 0.4 : 0.03) ? oneOf(random, [word.toUpperCase(), word.toLowerCase()]) : word;
 }
 
 /** Objects and arrays in one another. */
@@ -335,6 +341,8 @@ function durationText(random: Random, ms: number, unit: DurationUnit): string {
         `${Math.floor(seconds / 60)}m${seconds % 60}.25s`,
         `${seconds}s1s`,
         `1h${seconds}ms`,
+        '1m1m',
+        '2s1h',
       ]);
   }
 }
