@@ -6,6 +6,7 @@ import { isHeadLine, needsHead } from '../../schemas/formats/head.ts';
 import { DURATION_MS_MAX, FIELD_BYTES_MAX } from '../../schemas/record.ts';
 import { differenceFrom } from './expected.ts';
 import { oneOf, shuffled } from './feeds.ts';
+import { FUTURE_MS_MAX, IDENTITY_KEY, NOW_MS, numberKeyOf } from './stored.ts';
 import {
   batchOf,
   outcomeOf,
@@ -15,9 +16,6 @@ import {
   type SourceMessage,
 } from './outcomes.ts';
 
-/** The clock of every case, so that a case is the same on every day. */
-export const NOW_MS = Date.UTC(2026, 10, 24);
-const FUTURE_MS_MAX = 86_400_000;
 /** Lines of a case that are compared with the references, which are slow. */
 const COMPARED_MAX = 6;
 const LINE_FEED = 0x0a;
@@ -76,7 +74,7 @@ const NEIGHBOURS = [
 export function parserOf(feeds: readonly Feed[]): BatchParser {
   return new BatchParser({
     feeds,
-    identityKey: new Uint8Array(32).fill(7),
+    identityKey: IDENTITY_KEY,
     futureMsMax: FUTURE_MS_MAX,
     retentionMonths: 36,
     recordsMax: Infinity,
@@ -337,20 +335,25 @@ function wrongCounts(
   return undefined;
 }
 
-function wrongValues({ records }: BatchOutcome, { earliestStartMs }: Feed): string | undefined {
+function wrongValues({ records, numberRows }: BatchOutcome, feed: Feed): string | undefined {
+  const { earliestStartMs } = feed;
+  let rows = 0;
   for (const [place, outcome] of records) {
     if (outcome.kind === 'rejected') {
       if (outcome.position > outcome.raw.length) return `line ${place}: its fault stands outside of it`;
       continue;
     }
     const { startMs, durationMs, talkMs } = outcome;
+    const displayed = outcome.displayed_caller_id;
+    rows += displayed === '' || displayed === outcome.calling_number ? 1 : 2;
     const texts = [outcome.calling_number, outcome.displayed_caller_id, outcome.dialed_number];
     if (!(startMs >= earliestStartMs && startMs <= NOW_MS + FUTURE_MS_MAX)) return `line ${place}: its start`;
     if (!(durationMs <= DURATION_MS_MAX && (talkMs ?? 0) <= DURATION_MS_MAX))
       return `line ${place}: its duration`;
-    if (Number(outcome.numberKey) >= 2 ** 53) return `line ${place}: its number key`;
+    if (outcome.numberKey !== numberKeyOf(feed, outcome)) return `line ${place}: its number key`;
     if (outcome.outcome === 'none' || outcome.direction === 'none') return `line ${place}: its outcome`;
     if (texts.some((text) => text.length > 3 * FIELD_BYTES_MAX)) return `line ${place}: a text is too long`;
   }
+  if (rows !== numberRows) return `there are ${numberRows} rows by number, not ${rows}`;
   return undefined;
 }

@@ -10,8 +10,10 @@ import type {
 } from '../../schemas/formats/format.ts';
 import { listOf } from '../../schemas/formats/places.ts';
 import { delimitedFields, jsonObject, valueAt } from '../ingest/parse/references.ts';
+import { JSON_DEPTH_MAX } from '../../ingest/parse/json-splitter.ts';
 import { callIdPlace, placesOf } from './lines.ts';
 import type { Outcome } from './outcomes.ts';
+import { differentStored, type RecordColumns } from './stored.ts';
 
 /** Columns that our splitter looks into. */
 const COLUMNS_MAX = 1024;
@@ -21,6 +23,8 @@ type Expected = { readonly fault: 'syntax' | 'nested' } | Columns;
 interface Columns {
   /** How many there are; undefined in JSON. */
   readonly count: number | undefined;
+  /** As sent; empty where there is none. */
+  readonly bytes: (place: Place) => Buffer;
   /** As UTF-8; empty where there is none. */
   readonly value: (place: Place) => string;
   /** False: the list of the feed has no such column. */
@@ -45,9 +49,24 @@ export async function differenceFrom(
     const fits = expected.fault === 'syntax' ? refused : nested;
     return fits ? undefined : `the reference finds a fault (${expected.fault}), we do not: ${code}`;
   }
+  if (feed.format.syntax.kind === 'json' && (code === 'JSON_TOO_DEEP') !== depthOf(line) > JSON_DEPTH_MAX + 1)
+    return `it is ${depthOf(line)} levels deep: ${code}`;
   if (refused || nested)
     return code === 'JSON_TOO_DEEP' ? undefined : `the reference finds no fault, we do: ${code}`;
-  return differentFields(feed, expected, outcome, sent);
+  return differentFields(feed, expected, outcome, sent, {
+    line: withoutLineEnd(line),
+    head: head === undefined ? '' : Buffer.from(head).toString('latin1'),
+  });
+}
+
+/** Objects and arrays in one another, of a line of JSON. */
+function depthOf(line: Uint8Array): number {
+  const brackets = Buffer.from(line)
+    .toString('latin1')
+    .replaceAll(/"(?:\\.|[^"\\])*"|[^"[\]{}]/g, '');
+  let [depth, deepest] = [0, 0];
+  for (const bracket of brackets) deepest = Math.max(deepest, (depth += /[[{]/.test(bracket) ? 1 : -1));
+  return deepest;
 }
 
 function withoutLineEnd(line: Uint8Array): Uint8Array {
@@ -68,16 +87,20 @@ async function columnsOf(
   const first = fields[0]!;
   if (linePrefix !== undefined && first.subarray(0, linePrefix.length).toString() === linePrefix)
     fields[0] = first.subarray(linePrefix.length);
-  const text = (column: number): string =>
-    column < 0 || column >= COLUMNS_MAX ? '' : (fields[column]?.toString('utf8') ?? '');
-  const count = fields.length;
-  if (columns.by === 'position') return { count, has: () => true, value: (place) => text(Number(place)) };
+  const at = (column: number): Buffer =>
+    (column < 0 || column >= COLUMNS_MAX ? undefined : fields[column]) ?? Buffer.alloc(0);
+  const columnsAt = (columnOf: (place: Place) => number): Columns => ({
+    count: fields.length,
+    has: () => true,
+    bytes: (place) => at(columnOf(place)),
+    value: (place) => at(columnOf(place)).toString('utf8'),
+  });
+  if (columns.by === 'position') return columnsAt(Number);
   if (columns.by === 'list') {
     const { names } = columns;
     return {
-      count,
+      ...columnsAt((place) => names.indexOf(String(place))),
       has: (place) => names.includes(String(place)),
-      value: (place) => text(names.indexOf(String(place))),
     };
   }
   const names =
@@ -85,7 +108,7 @@ async function columnsOf(
   if (names === undefined || names === null) return undefined;
   const place = (name: Place): number =>
     names.findIndex((field) => field.toString('latin1') === latin1(name));
-  return { count, has: () => true, value: (name) => text(place(name)) };
+  return columnsAt(place);
 }
 
 /** The UTF-8 bytes of a name, a character each. */
@@ -93,18 +116,15 @@ function latin1(name: Place): string {
   return Buffer.from(String(name)).toString('latin1');
 }
 
-/** A value of JSON as text; empty where it is none. */
+/** A value of JSON as the bytes of its text, a character each; empty where it is none. */
 function shown(value: unknown): string {
-  return typeof value === 'string' || typeof value === 'boolean'
-    ? Buffer.from(String(value)).toString('utf8')
-    : '';
+  return typeof value === 'string' || typeof value === 'boolean' ? latin1(String(value)) : '';
 }
 
 function percentDecoded(value: string): string {
-  const decoded = Buffer.from(value)
-    .toString('latin1')
-    .replaceAll(/%([0-9a-f]{2})/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)));
-  return Buffer.from(decoded, 'latin1').toString('utf8');
+  return value.replaceAll(/%([0-9a-f]{2})/gi, (_, digits: string) =>
+    String.fromCharCode(parseInt(digits, 16)),
+  );
 }
 
 function pathsOf(place: Place): string[] {
@@ -129,16 +149,13 @@ function jsonColumns(line: Uint8Array, places: readonly Place[], urlEncoded: boo
       .some((value) => typeof value === 'object' && value !== null)
   )
     return { fault: 'nested' };
-  return {
-    count: undefined,
-    has: () => true,
-    value: (place) => {
-      const value = pathsOf(place)
-        .map((path) => shown(at(path)))
-        .find((one) => one !== '');
-      return value === undefined ? '' : urlEncoded ? percentDecoded(value) : value;
-    },
+  const bytes = (place: Place): Buffer => {
+    const value = pathsOf(place)
+      .map((path) => shown(at(path)))
+      .find((one) => one !== '');
+    return Buffer.from(value === undefined || !urlEncoded ? (value ?? '') : percentDecoded(value), 'latin1');
   };
+  return { count: undefined, has: () => true, bytes, value: (place) => bytes(place).toString('utf8') };
 }
 
 function differentFields(
@@ -146,6 +163,7 @@ function differentFields(
   columns: Columns,
   outcome: Outcome,
   sent: Readonly<Record<string, string>>,
+  of: Pick<RecordColumns, 'line' | 'head'>,
 ): string | undefined {
   const { format } = feed;
   const shape = format.records.find(
@@ -159,41 +177,7 @@ function differentFields(
   );
   if (JSON.stringify(fields) !== JSON.stringify(sent))
     return `fields as sent: ${JSON.stringify(sent)} instead of ${JSON.stringify(fields)}`;
-  if (outcome.kind === 'rejected') return undefined;
-  const account = shape.account === undefined ? '' : columns.value(shape.account);
-  // Texts of other encodings become others.
-  if (/^[\0-\x7f]*$/.test(account) && outcome.account !== account) return 'another account is stored';
-  return differentValues(feed, shape, columns, fields, outcome);
-}
-
-/** The values that can be told without reading them as the parser does. */
-function differentValues(
-  { numbers, timeZone }: Feed,
-  { callingNumber, duration, start }: RecordShape,
-  { value }: Columns,
-  fields: Readonly<Record<string, string>>,
-  outcome: Extract<Outcome, { kind: 'stored' }>,
-): string | undefined {
-  const calling = fields['calling_number'] ?? '';
-  const plain = (callingNumber.reading ?? 'plain') === 'plain' && /^[0-9+*#]*$/.test(calling);
-  if (plain && numbers.calling === undefined && outcome.calling_number !== calling)
-    return 'another calling number is stored';
-  if ('at' in duration && duration.unit === 's' && duration.plus === undefined) {
-    const [, whole, fraction = ''] = /^(\d{1,9})(?:\.(\d+))?$/.exec(value(duration.at)) ?? [];
-    if (
-      whole !== undefined &&
-      outcome.durationMs !== Number(whole) * 1000 + Number(`${fraction}000`.slice(0, 3))
-    )
-      return `a duration of ${outcome.durationMs} ms is stored`;
-  }
-  const time = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,3})\d*)?(Z?)$/.exec(fields['start'] ?? '');
-  if (time !== null && (timeZone === 'UTC' || time[4] === 'Z') && listOf(start).length === 1) {
-    const [, day, clock, fraction = '0'] = time;
-    const ms = Date.parse(`${day}T${clock}.${fraction.padEnd(3, '0')}Z`);
-    if (outcome.startMs !== ms || !new Date(ms).toISOString().startsWith(day!))
-      return `a start of ${outcome.startMs} is stored`;
-  }
-  return undefined;
+  return differentStored(feed, shape, { ...columns, ...of }, outcome);
 }
 
 function fieldsOf(shape: RecordShape, { value, has }: Columns): Record<string, string> {

@@ -63,7 +63,7 @@ function randomSettings(random: Random, format: string, i: number): Record<strin
   };
   if (random.chance(0.3)) settings['country'] = oneOf(random, COUNTRIES);
   if (random.chance(0.3)) settings['identity'] = oneOf(random, ['record', 'fields', 'position']);
-  if (random.chance(0.2)) settings['encoding'] = oneOf(random, ENCODINGS);
+  if (random.chance(0.3)) settings['encoding'] = oneOf(random, ['windows-1252', 'iso-8859-1', ...ENCODINGS]);
   if (random.chance(0.1)) settings['numbers'] = { strip: ['9', '*31*'], bare: 'international' };
   if (format === 'delimited') settings['delimited'] = randomSyntax(random);
   const names = listedColumns(format);

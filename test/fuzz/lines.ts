@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { DateTime } from 'luxon';
 import type { Random } from '../../ingest/generate/random.ts';
 import type { Feed } from '../../schemas/feed.ts';
+import { DURATION_MS_MAX, FIELD_BYTES_MAX } from '../../schemas/record.ts';
 import type { DurationUnit } from '../../schemas/formats/duration-unit.ts';
 import type {
   DelimitedSyntax,
@@ -30,6 +31,12 @@ const NUMBERS = [
   'anonymous',
   '',
   '00000000000000000000',
+  '+331990000012345',
+  '+3319900000123456',
+  '+3',
+  '+33 199',
+  ' +33199000001',
+  '+33199000001 ',
 ];
 const TEXTS = [
   '',
@@ -43,6 +50,24 @@ const TEXTS = [
   'x;y|z',
   'A\\B',
   "O'N",
+  'a <b> c',
+  'a\0é',
+  // Around the border of sixteen bytes.
+  'fifteen letters',
+  'fifteen lettersé',
+  'sixteen letters!é',
+  'fifteen letters"',
+  'x\u0080\u0093ÿ',
+];
+/** What JSON writes with escapes. */
+const JSON_TEXTS = [
+  'a\b\f\t/"\\',
+  '\ud83d\ude00',
+  '\ud800\udc00\udbff\udfff',
+  '\ud83dx',
+  '\udfff',
+  'x\u0000é',
+  '%2B%C3%A9%',
 ];
 /** Starts around clock changes, month ends, the term and the future; UTC. */
 const STARTS = [
@@ -54,8 +79,17 @@ const STARTS = [
   '2026-11-26T00:00:00Z',
   '1970-01-01T00:00:00Z',
   '1999-12-31T23:59:59Z',
+  '2000-02-29T12:00:00Z',
+  '2001-09-09T01:46:39Z',
+  '2026-11-24T18:00:00Z',
+  '2290-01-01T00:00:00Z',
 ];
 const DAY_MS = 86_400_000;
+/** Days on which most calls begin: each costs a parser that does not know it yet many questions to luxon. */
+const DAYS = Array.from({ length: 8 }, (_, day) => Date.UTC(2024, 6) + 109 * day * DAY_MS);
+
+/** Byte order marks, whole and cut off. */
+const MARKS = ['\xef\xbb\xbf', '\xef\xbb', '\xef\xbbx'].map((mark) => Buffer.from(mark, 'latin1'));
 
 /** One line, without its end; and the head that it needs, if any. */
 export interface WrittenLine {
@@ -67,11 +101,13 @@ export interface WrittenLine {
 export class LineSource {
   readonly #format: Format;
   readonly #zone: string;
+  readonly #isUtf8: boolean;
   readonly #recorded: readonly Buffer[];
 
-  constructor({ format, timeZone }: Feed) {
+  constructor({ format, timeZone, encoding = 'utf-8' }: Feed) {
     this.#format = format;
     this.#zone = timeZone;
+    this.#isUtf8 = encoding === 'utf-8';
     this.#recorded = recordedLines(format.name);
   }
 
@@ -93,7 +129,13 @@ export class LineSource {
     const lineEnd = Buffer.from(random.chance(0.2) ? '\r\n' : '\n');
     const joined = Buffer.concat(parts.flatMap((part) => [part, lineEnd]));
     const whole = random.chance(0.3) ? joined.subarray(0, joined.length - lineEnd.length) : joined;
-    return random.chance(0.05) ? Buffer.concat([Buffer.from('\ufeff'), whole]) : Buffer.from(whole);
+    // Each character a byte, which is no UTF-8.
+    const bytes = random.chance(this.#isUtf8 ? 0.15 : 0.6)
+      ? Buffer.from(whole.toString('utf8'), 'latin1')
+      : Buffer.from(whole);
+    return random.chance(0.08)
+      ? Buffer.concat([oneOf(random, MARKS), ...(random.chance(0.9) ? [bytes] : [])])
+      : bytes;
   }
 
   /** Names of the columns of a message, in their order; numbers where they have no names. */
@@ -121,7 +163,7 @@ export class LineSource {
     const encode = urlEncoded && random.chance(0.7);
     const document: Record<string, unknown> = {};
     for (const [place, value] of this.#values(random)) {
-      const text = encode ? encodeURIComponent(value) : value;
+      const text = random.chance(0.04) ? oneOf(random, JSON_TEXTS) : encode ? percentEncoded(value) : value;
       const isNumber = /^(0|[1-9]\d{0,14})(\.\d+)?$/.test(text) && random.chance(0.5);
       const nothing = text === '' && random.chance(0.5);
       setAt(
@@ -130,9 +172,19 @@ export class LineSource {
         nothing ? null : isNumber ? Number(text) : text,
       );
     }
-    const text = JSON.stringify(document);
+    if (random.chance(0.05)) document['deep'] = nested(random, oneOf(random, [3, 64, 127, 128, 129]));
+    let text = JSON.stringify(document);
+    // The same key before, with another value.
+    const [key] = Object.keys(document);
+    if (key !== undefined && random.chance(0.1))
+      text = random.chance(0.5)
+        ? `{${JSON.stringify(key)}:"first",${text.slice(1)}`
+        : `${text.slice(0, -1)},${JSON.stringify(key)}:null}`;
     return random.chance(0.2)
-      ? text.replaceAll(/[é+]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      ? text.replaceAll(
+          /[é+\ud800-\udfff]/g,
+          (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
+        )
       : text;
   }
 
@@ -150,7 +202,7 @@ export class LineSource {
         if (random.chance(0.7)) setText(place, address(random, oneOf(random, NUMBERS), reading ?? 'plain'));
     const startMs = random.chance(0.2)
       ? Date.parse(oneOf(random, STARTS))
-      : Date.UTC(2024, 6) + random.integer(870 * 24 * 3600) * 1000 + random.integer(1000);
+      : oneOf(random, DAYS) + random.integer(DAY_MS);
     const setTime = ({ at, notation, time }: TimeField, ms: number): void => {
       setText(at, this.#time(random, notation, ms));
       if (time !== undefined) setText(time.at, this.#time(random, time.notation, ms));
@@ -161,10 +213,12 @@ export class LineSource {
     for (const rule of [...(shape.outcome?.rules ?? []), ...(shape.direction ?? [])]) {
       if ('time' in rule) setTime(rule.time, random.chance(0.5) ? startMs + 5000 : 0);
       else if ('words' in rule && random.chance(0.7))
-        setText(rule.at, oneOf(random, Object.keys(rule.words)));
+        setText(rule.at, inAnyCase(random, oneOf(random, Object.keys(rule.words)), rule.ignoreCase ?? false));
     }
     for (const place of [shape.account, callIdPlace(shape), ...(shape.recordId ?? [])])
       if (!values.has(place ?? '')) setText(place, oneOf(random, TEXTS));
+    if (random.chance(0.02))
+      setText(callIdPlace(shape) ?? shape.account, 'x'.repeat(FIELD_BYTES_MAX - 1 + random.integer(3)));
     for (const { at, is, isNot } of skip)
       if (isNot !== undefined) setText(at, oneOf(random, isNot));
       else if (random.chance(0.1)) setText(at, oneOf(random, is ?? []));
@@ -174,6 +228,13 @@ export class LineSource {
 
   /** A time as this notation writes it. */
   #time(random: Random, notation: string, ms: number): string {
+    const text = this.#wholeTime(random, notation, ms);
+    // With fewer digits of the fraction, and an epoch with one.
+    if (random.chance(0.2)) return text.replace(/\.(\d{1,2})\d+(?=$|[-+Z ])/, '.$1');
+    return notation.startsWith('epoch') && random.chance(0.1) ? `${text}.25` : text;
+  }
+
+  #wholeTime(random: Random, notation: string, ms: number): string {
     const local = DateTime.fromMillis(ms, { zone: this.#zone });
     const utc = DateTime.fromMillis(ms, { zone: 'UTC' });
     const epochs = [String(Math.floor(ms / 1000)), String(ms), `${ms}000`];
@@ -203,6 +264,26 @@ export class LineSource {
   }
 }
 
+function inAnyCase(random: Random, word: string, ignored: boolean): string {
+  return random.chance(ignored ? 0.4 : 0.03) ? oneOf(random, [word.toUpperCase(), word.toLowerCase()]) : word;
+}
+
+/** Objects and arrays in one another. */
+function nested(random: Random, levels: number): unknown {
+  let value: unknown = 1;
+  for (let level = 0; level < levels; level++) value = random.chance(0.5) ? [value] : { a: value };
+  return value;
+}
+
+function percentEncoded(text: string): string {
+  return [...Buffer.from(text)]
+    .map((byte) => {
+      const character = String.fromCharCode(byte);
+      return /[\w.-]/.test(character) ? character : `%${byte.toString(16).padStart(2, '0').toUpperCase()}`;
+    })
+    .join('');
+}
+
 function byPattern(random: Random, pattern: string, local: DateTime): string {
   // What may be missing, and the tokens that luxon has not.
   const chosen = pattern.replaceAll(/\[([^\]]*)\]/g, random.chance(0.5) ? '$1' : '');
@@ -219,7 +300,11 @@ function setDuration(
   setText: (place: Place, text: string) => void,
   setTime: (field: TimeField, ms: number) => void,
 ): void {
-  const ms = random.chance(0.2) ? 0 : random.integer(random.chance(0.05) ? 2 * DAY_MS : 600_000);
+  const ms = random.chance(0.2)
+    ? 0
+    : random.chance(0.05)
+      ? DURATION_MS_MAX - 1 + random.integer(3)
+      : random.integer(random.chance(0.05) ? 2 * DAY_MS : 600_000);
   if ('from' in field) {
     setTime(field.from, startMs);
     setTime(field.to, startMs + ms);
@@ -237,20 +322,28 @@ function durationText(random: Random, ms: number, unit: DurationUnit): string {
   const seconds = Math.floor(ms / 1000);
   switch (unit) {
     case 's':
-      return oneOf(random, [String(seconds), (ms / 1000).toFixed(3), `${seconds}.5`]);
+      return oneOf(random, [String(seconds), (ms / 1000).toFixed(3), `${seconds}.5`, `${seconds}.25`]);
     case 'ms':
       return String(ms);
     case 'us':
-      return `${ms}${random.integer(1000)}`;
+      return `${ms}${String(random.integer(1000)).padStart(3, '0')}`;
     case 'ticks':
-      return String(Math.floor(ms / 10));
+      return oneOf(random, [String(Math.floor(ms / 10)), (ms / 10).toFixed(1)]);
     case 'hh:mm:ss':
-      return `${two(seconds / 3600)}:${two((seconds / 60) % 60)}:${two(seconds % 60)}${oneOf(random, ['', '.5'])}`;
+      return `${two(seconds / 3600)}:${two((seconds / 60) % 60)}:${two(random.chance(0.05) ? 60 : seconds % 60)}${oneOf(random, ['', '.5', '.25'])}`;
     case 'mm:ss':
       return `${two(seconds / 60)}:${two(seconds % 60)}`;
     default:
       // Go.
-      return oneOf(random, [`${seconds}s`, `${ms}ms`, `${Math.floor(seconds / 60)}m${seconds % 60}.25s`]);
+      return oneOf(random, [
+        `${seconds}s`,
+        `${ms}ms`,
+        `${Math.floor(seconds / 60)}m${seconds % 60}.25s`,
+        `${seconds}s1s`,
+        `1h${seconds}ms`,
+        '1m1m',
+        '2s1h',
+      ]);
   }
 }
 
@@ -261,6 +354,8 @@ function address(random: Random, number: string, reading: NumberReading): string
     `sip:${number}@192.0.2.1;user=phone`,
     `"${oneOf(random, TEXTS)}" <sip:${number}@192.0.2.1:5060>;tag=1`,
     `tel:${number}`,
+    'tel:+33-1(99)00.00-01',
+    `sip:${number.replace('+', '%2B')}:secret@192.0.2.1`,
     `${number}@192.0.2.7`,
   ]);
 }

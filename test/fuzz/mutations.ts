@@ -65,7 +65,10 @@ const LENGTHS = [
 
 /** Bytes that have been broken in one place. */
 export function mutate(bytes: Buffer, random: Random): Buffer {
-  const at = random.integer(bytes.length + 1);
+  // Ends are where parsers differ.
+  const at = random.chance(0.2)
+    ? Math.max(0, bytes.length - random.integer(3))
+    : random.integer(bytes.length + 1);
   const [before, behind] = [bytes.subarray(0, at), bytes.subarray(at)];
   const length = Math.ceil(random.exponential(8));
   switch (random.integer(8)) {

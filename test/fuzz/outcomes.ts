@@ -38,6 +38,8 @@ export interface BatchOutcome {
   readonly records: ReadonlyMap<string, Outcome>;
   readonly counts: readonly SourceCounts[];
   readonly duplicates: number;
+  /** Rows of `cdr_by_number`. */
+  readonly numberRows: number;
 }
 
 export function placeOf(message: number, line: number): string {
@@ -76,10 +78,16 @@ export function batchOf(messages: readonly SourceMessage[], nowMs: number, besid
 export function outcomeOf(parser: BatchParser, batch: PackedBatch): BatchOutcome {
   const { counts } = parser.parse(batch);
   const duplicates = parser.block('cdr').duplicatesByFeed.reduce((sum, count) => sum + count, 0);
+  const numberRows = rowsOf(parser.wholeBlock('cdr_by_number'));
   const records = new Map<string, Outcome>();
   for (const [place, outcome] of storedRows(parser.gatherCalls())) records.set(place, outcome);
   for (const [place, outcome] of rejectedRows(parser)) records.set(place, outcome);
-  return { records, counts, duplicates };
+  return { records, counts, duplicates, numberRows };
+}
+
+/** Rows of a block in ClickHouse's Native format, which begins with the numbers of its columns and rows. */
+function rowsOf(block: Uint8Array): number {
+  return block.length === 0 ? 0 : lengthAt(block, lengthAt(block, 0).bytes).value;
 }
 
 function* storedRows(columns: GatheredColumns): Generator<[string, StoredOutcome]> {
