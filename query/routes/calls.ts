@@ -37,6 +37,7 @@ import { writeTime } from '../times.ts';
 const COLUMNS: readonly CsvColumn<Call>[] = [
   ...CALL_ANSWER_COLUMNS,
   { name: 'matched_roles', isText: false },
+  { name: 'held', isText: false },
 ];
 
 const PROBLEMS = [
@@ -131,7 +132,7 @@ async function lookUp(
     context.feeds.known(),
     restrictionsOf(database, caller, { purpose }, gone),
   ]);
-  const filter = filterOf(context, search, feeds.keys(), restrictions);
+  const filter = filterOf(context, search, feeds.keys(), restrictions, caller.roles.has('legal'));
   const lookup = lookupOf(asking, search);
   const allowed = (): Promise<void> =>
     refuseObjected(database, caller, { purpose: headers.purpose, ...objectable(search) }, gone);
@@ -300,7 +301,11 @@ function shown(
   row: CallRow,
   caller: Caller,
 ): Call {
-  const call = { ...callAnswer(context, row, zone), matched_roles: matchedRoles(row, reading, roles) };
+  const call = {
+    ...callAnswer(context, row, zone),
+    matched_roles: matchedRoles(row, reading, roles),
+    held: row.held === 1,
+  };
   const shownTo = caller.roles.has('disputes:unmasked') ? call : masked(call, reading, other);
   return maskRestricted(shownTo, row);
 }
