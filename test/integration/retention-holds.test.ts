@@ -107,7 +107,7 @@ await tap.test('the sweep copies what came since, before it drops', async (t) =>
   });
 });
 
-const AROUND = { from, to: new Date(NOW).toISOString() };
+const AROUND = { from, to: new Date(NOW + 86_400_000).toISOString() };
 const GONE = [...HELD, LATE]
   .filter((call) => !KEPT.includes(call))
   .map((call) => (call.cdrKey === CORRECTED.cdrKey ? CORRECTED : call));
@@ -174,10 +174,10 @@ await tap.test(
     t.match(await agent.get(`/v1/calls/${id}`), { status: 404, body: { code: 'CALL_UNKNOWN' } });
     const kept = [...all.values()].find((call) => !call.held)!;
     t.match(await lawyer.get(`/v1/calls/${kept.id}`), { body: { data: { held: false } } });
-    const journal = await store.rows<{ lookups: string }>(
+    const journal = await store.rows<{ lookups: number }>(
       `SELECT uniqExact(request_id) AS lookups FROM ${store.database}.lookup_journal WHERE phase = 'started' AND route = '/v1/calls/{id}'`,
     );
-    t.strictSame(journal, [{ lookups: '2' }]);
+    t.match(journal, [{ lookups: 2 }]);
     // Their holder asked that they are not shown.
     const others = await found(lawyer, {
       number: RESTRICTED,
