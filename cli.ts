@@ -442,7 +442,7 @@ program
         for (const records of places) print(`  ${records.join('  ')}\n`);
       }
       say(
-        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.swept} swept, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters`,
+        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.swept} swept, ${report.erased} erased, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters`,
       );
     }
     const { length } = report.differences;
@@ -454,7 +454,7 @@ const retention = program
   .description('what is kept until when, and that it is gone afterwards (docs/retention.md)');
 retention
   .command('sweep')
-  .description('take all calls away whose term is over, with proof; exit 1 where a month had to be left')
+  .description('take all away whose term is over, with proof; exit 1 where a month had to be left')
   .option('--dry-run', 'only say what would go')
   .option('--trust-clock', 'nothing was sent for long, and the clock is right')
   .option('--json', 'print the report as JSON')
@@ -514,9 +514,9 @@ retention
       print(
         `${month.month}  ${month.calls} calls  ${month.bytes} bytes  ${month.parts} parts  ${month.oldest_start ?? '-'} to ${month.newest_start ?? '-'}  due ${month.due_at}  overdue ${month.overdue_calls}, ${month.overshoot_days} days  ${month.delayed_by.join('; ')}\n`,
       );
-    for (const { table, rows, bytes, oldest, overshoot_days } of status.tables)
+    for (const { table, rows, bytes, oldest, term_months: months, overshoot_days } of status.tables)
       print(
-        `${table}  ${rows} rows  ${bytes} bytes  oldest ${oldest ?? '-'}  overdue ${overshoot_days} days\n`,
+        `${table}  ${rows} rows  ${bytes} bytes  oldest ${oldest ?? '-'}  term ${months ?? '-'} months  overdue ${overshoot_days} days\n`,
       );
     for (const { topic, retention_ms, oldest_record, warning } of topics ?? [])
       print(
@@ -616,6 +616,9 @@ function printSweep(report: SweepReport, { dryRun, json }: SweepCommandOptions):
   else
     for (const { month, kind, state, code, calls, bytes, held } of report.months)
       print(`${month}  ${kind}  ${state}  ${calls} calls  ${bytes} bytes  ${held} held  ${code}\n`);
+  if (json !== true)
+    for (const { table, state, code, term_months: months, rows } of report.tables)
+      print(`${table}  ${state}  ${rows} rows  term ${months} months  ${code}\n`);
   const verb = dryRun === true ? 'are due' : 'swept';
   say(`${report.calls} call(s) ${verb} at ${report.due_at}, term ${report.term_months} months`);
 }
@@ -792,9 +795,10 @@ aboutPerson(subject.command('rectify'))
   });
 aboutPerson(subject.command('restrict'))
   .description('keep the calls of a person, and hide them from look-ups until it is lifted')
-  .action(async (options: SubjectCommandOptions) => {
+  .option('--keep-past-term', 'keep copies of them past their term too, until it is lifted')
+  .action(async (options: SubjectCommandOptions & { keepPastTerm?: boolean }) => {
     const { restrict } = await import('./retention/subject-restrictions.ts');
-    const asked = { ...personAsked(options), keepPastTerm: false };
+    const asked = { ...personAsked(options), keepPastTerm: options.keepPastTerm === true };
     printSubject(await restrict(await readSettings(), asked), options.json);
   });
 for (const [kind, text] of [

@@ -6,7 +6,7 @@ import { maskInside, maskNumber } from '../schemas/masking.ts';
 import { writeTime } from './times.ts';
 
 /** A call as answers show it, without what depends on the search. */
-export type CallAnswer = Omit<Call, 'matched_roles'>;
+export type CallAnswer = Omit<Call, 'matched_roles' | 'held'>;
 
 /** Its columns in CSV. */
 export const CALL_ANSWER_COLUMNS: readonly CsvColumn<CallAnswer>[] = [

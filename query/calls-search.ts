@@ -101,6 +101,7 @@ export function filterOf(
   search: CallsSearch,
   known: Iterable<string>,
   restrictions: Restrictions | undefined,
+  withHeld: boolean,
 ): CallsFilter {
   const all = [...known];
   const { reading, other, roles, durationMsMin, durationMsMax, outcomes, feeds, range } = search;
@@ -122,5 +123,6 @@ export function filterOf(
     range,
     term: { months: retentionMonths, nowMs: Date.now() },
     visibility: restrictions && { ...restrictions, calls: 'shown' },
+    withHeld,
   };
 }

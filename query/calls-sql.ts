@@ -4,6 +4,7 @@ import type { CallRole } from '../schemas/api.ts';
 import { E164_DIGITS_MAX, e164PrefixRange } from '../schemas/number-key.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Range } from './cursor.ts';
+import { heldConditions, heldParameters, ONCE } from './held-sql.ts';
 import type { NumberList } from '../schemas/number-keys.ts';
 import {
   dialedRestrictedColumn,
@@ -53,6 +54,8 @@ export interface CallsFilter {
   readonly term: Term;
   /** Undefined: all calls, since nothing is restricted for who asks. */
   readonly visibility: Visibility | undefined;
+  /** Calls too that only a legal hold keeps. */
+  readonly withHeld: boolean;
 }
 
 export interface CallsPage {
@@ -66,6 +69,8 @@ export interface CallRow extends CallFields {
   readonly start_ms: string;
   /** 1: the dialed number must be masked. */
   readonly dialed_restricted?: number;
+  /** 1: only a legal hold keeps it. */
+  readonly held?: number;
 }
 
 /** The row of `matchedSql`. */
@@ -107,11 +112,13 @@ export function callsSql(database: string, filter: CallsFilter, page: CallsPage)
           `start_at <= ${moment('after_ms')}`,
           `(start_at, cdr_key, calling_number) < (${moment('after_ms')}, {after_key: UInt64}, {after_number: String})`,
         ];
+  const columns = `start_at, ${CALL_COLUMNS}`;
+  const limit = page.rows === undefined ? '' : `\n  ${LIMIT}`;
   const branches = branchesOf(database, filter).map(
-    ({ table, conditions }) =>
-      `${selectFrom(`start_at, ${CALL_COLUMNS}`, table, [...conditions, ...after])}${page.rows === undefined ? '' : `\n  ${ORDER}\n  ${LIMIT}`}`,
+    ({ table, conditions, isHeld }) =>
+      `${selectFrom(filter.withHeld ? `${columns}, ${isHeld ? 1 : 0} AS held` : columns, table, [...conditions, ...after])}${page.rows === undefined ? '' : `\n  ${ORDER}`}${isHeld ? `\n  ${ONCE}` : ''}${limit}`,
   );
-  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}${dialedRestrictedColumn(database, filter.visibility)}
+  const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}${filter.withHeld ? ', held' : ''}${dialedRestrictedColumn(database, filter.visibility)}
 FROM (
 ${branches.join('\nUNION ALL\n')}
 )
@@ -126,8 +133,9 @@ ${ORDER}${limitOf(page.rows)}`;
 
 /** How many calls the filter has, and their sums. */
 export function matchedSql(database: string, filter: CallsFilter): Statement {
-  const branches = branchesOf(database, filter).map(({ table, conditions }) =>
-    selectFrom('duration_ms, talk_ms', table, conditions),
+  const branches = branchesOf(database, filter).map(
+    ({ table, conditions, isHeld }) =>
+      `${selectFrom('duration_ms, talk_ms', table, conditions)}${isHeld ? `\n  ${ONCE}` : ''}`,
   );
   const text = `SELECT count() AS calls, sum(duration_ms) AS sum_duration_ms,
   sum(ifNull(talk_ms, 0)) AS sum_talk_ms, countIf(talk_ms IS NULL) AS missing_talk
@@ -140,12 +148,42 @@ ${branches.join('\nUNION ALL\n')}
 interface Branch {
   readonly table: string;
   readonly conditions: readonly string[];
+  readonly isHeld?: boolean;
 }
 
 /** A part of a search for each table that it needs. No call is in two of them, nor twice in one. */
 function branchesOf(database: string, filter: CallsFilter): Branch[] {
-  return [...callingBranch(database, filter), ...otherBranch(database, filter)];
+  return [
+    ...callingBranch(database, filter),
+    ...otherBranch(database, filter),
+    ...heldBranch(database, filter),
+  ];
 }
+
+/** Copies of calls under legal holds: few, so that no key leads to a role. */
+function heldBranch(database: string, filter: CallsFilter): Branch[] {
+  const { number, roles, otherNumbers, range, term } = filter;
+  if (!filter.withHeld || !reachesTerm(range, term)) return [];
+  const column = { calling: 'calling_number', displayed: 'displayed_caller_id', dialed: 'dialed_number' };
+  const ofRoles = roles.map((role) =>
+    [
+      isOfNumber(column[role], number),
+      ...(otherNumbers === undefined ? [] : [role === 'dialed' ? isOtherCaller : isOtherDialed]),
+    ].join(' AND '),
+  );
+  const conditions = [
+    `(${ofRoles.map((each) => `(${each})`).join(' OR ')})`,
+    ...heldConditions(database),
+    `start_at >= ${moment('held_from_ms')}`,
+    `start_at < ${moment('to_ms')}`,
+    ...fieldConditions(database, filter),
+  ];
+  return [{ table: `${database}.cdr_held`, conditions, isHeld: true }];
+}
+
+const isOtherDialed = 'dialed_number IN {others: Array(String)}';
+const isOtherCaller =
+  '(calling_number IN {others: Array(String)} OR displayed_caller_id IN {others: Array(String)})';
 
 function callingBranch(database: string, filter: CallsFilter): Branch[] {
   const { roles, number } = filter;
@@ -163,32 +201,27 @@ function callingConditions({ roles, otherNumbers }: CallsFilter): string[] {
   return [
     // A displayed number that equals the calling one has no row of its own in cdr_by_number.
     ...(roles.includes('calling') ? [] : ['displayed_caller_id = calling_number']),
-    ...(otherNumbers === undefined ? [] : ['dialed_number IN {others: Array(String)}']),
+    ...(otherNumbers === undefined ? [] : [isOtherDialed]),
   ];
 }
 
 function otherBranch(database: string, filter: CallsFilter): Branch[] {
   const { number, roles, otherNumbers } = filter;
-  const isOther = otherNumbers === undefined ? [] : ['dialed_number IN {others: Array(String)}'];
-  const isOtherCaller =
-    otherNumbers === undefined
-      ? []
-      : ['(calling_number IN {others: Array(String)} OR displayed_caller_id IN {others: Array(String)})'];
+  const toOther = otherNumbers === undefined ? [] : [isOtherDialed];
+  const fromOther = otherNumbers === undefined ? [] : [isOtherCaller];
   // A call that is found by its calling number comes from cdr, one that is found as dialed not as displayed as well.
   const inCalling =
     roles.includes('calling') || roles.includes('displayed')
       ? [not([isOfNumber('calling_number', number), ...callingConditions(filter)])]
       : [];
-  const inDialed = roles.includes('dialed')
-    ? [not([isOfNumber('dialed_number', number), ...isOtherCaller])]
-    : [];
+  const inDialed = roles.includes('dialed') ? [not([isOfNumber('dialed_number', number), ...fromOther])] : [];
   const own = (column: string): string[] => (number.kind === 'exact' ? [isOfNumber(column, number)] : []);
   const rows = [
     ...(roles.includes('dialed')
-      ? [["role = 'dialed'", ...own('dialed_number'), ...isOtherCaller, ...inCalling]]
+      ? [["role = 'dialed'", ...own('dialed_number'), ...fromOther, ...inCalling]]
       : []),
     ...(roles.includes('displayed')
-      ? [["role = 'displayed'", ...own('displayed_caller_id'), ...isOther, ...inCalling, ...inDialed]]
+      ? [["role = 'displayed'", ...own('displayed_caller_id'), ...toOther, ...inCalling, ...inDialed]]
       : []),
   ];
   if (rows.length === 0) return [];
@@ -212,9 +245,13 @@ function isOfNumber(column: string, number: NumberFilter): string {
 
 /** Conditions that do not depend on the role. */
 function otherConditions(database: string, filter: CallsFilter): string[] {
-  const { range, term, durationMsMin, durationMsMax, outcomes, feeds, visibility } = filter;
+  return [...rangeConditions(filter.range, filter.term), ...fieldConditions(database, filter)];
+}
+
+/** Of these, all but the range. */
+function fieldConditions(database: string, filter: CallsFilter): string[] {
+  const { durationMsMin, durationMsMax, outcomes, feeds, visibility } = filter;
   return [
-    ...rangeConditions(range, term),
     ...(durationMsMin === undefined ? [] : ['duration_ms >= {duration_min: UInt32}']),
     ...(durationMsMax === undefined ? [] : ['duration_ms <= {duration_max: UInt32}']),
     ...(outcomes === undefined ? [] : ['outcome IN {outcomes: Array(String)}']),
@@ -271,6 +308,7 @@ function parametersOf(filter: CallsFilter): Record<string, unknown> {
     ...numberParameters(number),
     ...(visibility === undefined ? {} : purposeParameters(visibility)),
     ...rangeParameters(range, term),
+    ...(filter.withHeld ? { ...heldParameters(term), held_from_ms: range.fromMs } : {}),
     ...(otherNumbers === undefined ? {} : { others: otherNumbers }),
     ...(durationMsMin === undefined ? {} : { duration_min: durationMsMin }),
     ...(durationMsMax === undefined ? {} : { duration_max: durationMsMax }),

@@ -16,7 +16,7 @@ export function writeEvidence(
   found: FoundCall,
   zone: string,
   isHidden: (number: string) => boolean,
-): { data: CallAnswer; evidence: CallEvidence } {
+): { data: CallAnswer & { held: boolean }; evidence: CallEvidence } {
   const { row, source, corrections, replaced, rectified, otherContents, otherCalls, hasIds, letters } = found;
   const seconds = (value: number): string => writeTime(value * 1000, zone);
   const shown = (each: StoredRow): CallAnswer => maskCall(callAnswer(context, each, zone), isHidden);
@@ -30,7 +30,7 @@ export function writeEvidence(
   const numbers = new Set([...corrections.map(String), ...replaced.map(({ correction }) => correction)]);
   const startMs = Number(row.start_ms);
   return {
-    data: shown(row),
+    data: { ...shown(row), held: found.isHeld },
     evidence: {
       source: {
         feed: row.feed,

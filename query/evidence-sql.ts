@@ -2,7 +2,8 @@ import { moment } from '../schemas/sql-time.ts';
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { BATCH_MOMENT } from '../schemas/tables.ts';
 import type { CallKey } from '../schemas/call-id.ts';
-import { CALL_COLUMNS, type CallRow, type Statement } from './calls-sql.ts';
+import { CALL_COLUMNS, type CallRow, type Statement, type Term } from './calls-sql.ts';
+import { heldConditions, heldParameters } from './held-sql.ts';
 
 /** A stored row of a call with where it came from (JSONEachRow, 64-bit integers as text). */
 export interface StoredRow extends CallRow {
@@ -85,6 +86,16 @@ export function liveRowSql(database: string, key: CallKey): Statement {
   return {
     text: `SELECT ${COLUMNS} FROM ${database}.cdr FINAL WHERE ${KEY}`,
     parameters: keyParameters(key),
+  };
+}
+
+/** The copy that a legal hold keeps of a call whose term is over, if there is one. */
+export function heldRowSql(database: string, key: CallKey, term: Term): Statement {
+  return {
+    text: `SELECT ${COLUMNS} FROM ${database}.cdr_held FINAL
+WHERE ${[KEY, ...heldConditions(database)].join(' AND ')}
+ORDER BY version DESC LIMIT 1`,
+    parameters: { ...keyParameters(key), ...heldParameters(term) },
   };
 }
 

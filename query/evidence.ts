@@ -3,9 +3,11 @@ import { hasRecordIds } from '../schemas/feed.ts';
 import { batchMoment, correctionOf } from '../schemas/tables.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { CallKey } from '../schemas/call-id.ts';
+import type { Caller } from './auth.ts';
 import type { Statement } from './calls-sql.ts';
 import type { QueryContext } from './context.ts';
 import {
+  heldRowSql,
   keyOf,
   lettersSql,
   liveRowSql,
@@ -43,6 +45,8 @@ export interface FoundCall {
   /** Whether ids of the switch make records of this feed one, so that there can be conflicts. */
   readonly hasIds: boolean;
   readonly letters: readonly LetterRow[];
+  /** Only a legal hold keeps it; of what speaks of it there is its source alone. */
+  readonly isHeld: boolean;
 }
 
 /** A correction of one call. */
@@ -59,13 +63,15 @@ type Select = <Row>(what: string, statement: Statement) => Promise<Row[]>;
 export async function findCall(
   context: QueryContext,
   key: CallKey,
+  { roles }: Caller,
   gone: AbortSignal,
 ): Promise<FoundCall | undefined> {
   const { database, retentionMonths } = context;
   const name = database.database;
   const select: Select = (what, statement) => database.select(what, statement, gone);
   const row = (await liveRow(select, name, key)) ?? (await successor(select, name, key));
-  if (row === undefined || addMonths(Number(row.start_ms), retentionMonths) <= Date.now()) return undefined;
+  if (row === undefined || addMonths(Number(row.start_ms), retentionMonths) <= Date.now())
+    return roles.has('legal') ? heldCall(context, key, select) : undefined;
   const [ranges, sameKey, rectified] = await Promise.all([
     select<SourceRangeRow>('ledger', sourceRangesSql(name, row)),
     select<StoredRow>('stored rows', storedRowsSql(name, keyOf(row))),
@@ -96,6 +102,30 @@ export async function findCall(
     hasIds,
     letters:
       source === undefined ? [] : await select<LetterRow>('dead letters', lettersSql(name, source, row)),
+    isHeld: false,
+  };
+}
+
+/** The copy of a call whose term is over, where a legal hold keeps one. */
+async function heldCall(
+  { database: { database }, retentionMonths }: QueryContext,
+  key: CallKey,
+  select: Select,
+): Promise<FoundCall | undefined> {
+  const term = { months: retentionMonths, nowMs: Date.now() };
+  const [row] = await select<StoredRow>('held call', heldRowSql(database, key, term));
+  if (row === undefined) return undefined;
+  return {
+    row,
+    source: sourceOf(row, await select<SourceRangeRow>('ledger', sourceRangesSql(database, row))),
+    corrections: [],
+    replaced: [],
+    rectified: [],
+    otherContents: [],
+    otherCalls: [],
+    hasIds: false,
+    letters: [],
+    isHeld: true,
   };
 }
 

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Json } from '../schemas/certificate.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
-import { numberHmac } from '../schemas/number-hmac.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -28,6 +27,7 @@ import {
   dryRun,
   findRequest,
   finishRequest,
+  isAbout,
   isOpen,
   listRequests,
   withSubjects,
@@ -105,8 +105,7 @@ export function verifyErasure(
     const feeds = request.feeds.length === 0 ? undefined : request.feeds;
     const { fromMs, toMs } = request;
     const subject = readSubject(settings, { numbers: typed, feeds, fromMs, toMs });
-    const hmacs = subject.numbers.map((number) => numberHmac(context.stored.journalKey, number));
-    if (hmacs.join() !== request.numberHmacs.join())
+    if (!isAbout(context, request, subject.numbers))
       throw new CdrhouseError('USAGE_WRONG', 'the request is about other numbers than these');
     return new Erasure(context, request, subject).verified();
   });

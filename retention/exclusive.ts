@@ -62,7 +62,7 @@ async function tryAcquire(client: ClickHouseClient, id: string): Promise<Lock | 
   const release = new AbortController();
   const lost = new AbortController();
   const running = hold(client, { id, mark, signal: release.signal }).catch((error: unknown) => {
-    lost.abort(new CdrhouseError('RETENTION_BUSY', 'the lock was lost', error));
+    lost.abort(new CdrhouseError('RETENTION_BUSY', `the lock was lost (code ${errorCode(error)})`, error));
     return error;
   });
   while (!lost.signal.aborted) {
@@ -73,8 +73,9 @@ async function tryAcquire(client: ClickHouseClient, id: string): Promise<Lock | 
           // Closing the connection would do, unless a proxy is between that keeps its own.
           await client
             .command({
-              // It takes no bound parameters; both texts are of our own making.
-              query: `KILL QUERY WHERE query_id = '${id}' AND position(query, '${mark}') > 0 SYNC`,
+              // It takes no bound parameters; both texts are of our own making. Not SYNC: that cancels by the id alone until
+              // none is left, and would end the lock of who comes next.
+              query: `KILL QUERY WHERE query_id = '${id}' AND position(query, '${mark}') > 0 ASYNC`,
             })
             .catch(() => undefined);
           release.abort();

@@ -6,7 +6,8 @@ import { select } from './clickhouse.ts';
 
 /** Columns of a call that are kept. */
 const COLUMNS = callTableColumns('cdr');
-const KEY = SORTING_KEYS.cdr;
+/** What a copy is known by: a call that was corrected since is copied once more, and the newer row counts. */
+const COPY = `${SORTING_KEYS.cdr}, version`;
 
 /** Which calls are looked for. */
 export interface HeldSearch {
@@ -22,6 +23,7 @@ function heldCondition(database: string): string {
     `(SELECT ${column} FROM ${database}.legal_holds FINAL WHERE hold_id = {id: String})`;
   const numbers = hold('arrayJoin(numbers)');
   return `start_at >= ${hold('from_at')} AND start_at < ${hold('to_at')}
+  AND (empty(${hold('feeds')}) OR has(${hold('feeds')}, feed))
   AND (calling_number IN ${numbers} OR displayed_caller_id IN ${numbers} OR dialed_number IN ${numbers})`;
 }
 
@@ -59,16 +61,16 @@ export async function coverHold(
   condition: string,
 ): Promise<number> {
   const found = `FROM ${database}.cdr FINAL WHERE ${condition} AND ${heldCondition(database)}`;
-  const copies = `(SELECT ${KEY} FROM ${database}.cdr_held WHERE hold_id = {id: String})`;
+  const copies = `(SELECT ${COPY} FROM ${database}.cdr_held WHERE hold_id = {id: String})`;
   await client.command({
     query: `INSERT INTO ${database}.cdr_held (hold_id, ${COLUMNS})
-      SELECT {id: String}, ${COLUMNS} ${found} AND (${KEY}) NOT IN ${copies}`,
+      SELECT {id: String}, ${COLUMNS} ${found} AND (${COPY}) NOT IN ${copies}`,
     query_params: { id },
     clickhouse_settings: FINAL_SETTINGS,
   });
   const [row] = await select<{ calls: number; missing: number }>(
     client,
-    `SELECT count() AS calls, countIf((${KEY}) NOT IN ${copies}) AS missing ${found}`,
+    `SELECT count() AS calls, countIf((${COPY}) NOT IN ${copies}) AS missing ${found}`,
     { id },
     FINAL_SETTINGS,
   );

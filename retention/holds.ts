@@ -10,8 +10,12 @@ import { storedSettings } from './migrate.ts';
 
 /** A hold as it is asked for; times in UTC ms. */
 export interface NewHold {
+  /** Undefined: a new one. Made again with an id that there is, it stays as it is. */
+  readonly holdId?: string;
   /** As they are stored in the calls, in any role. */
   readonly numbers: readonly string[];
+  /** Calls of these feeds only; undefined: of all. */
+  readonly feeds?: readonly string[] | undefined;
   /** Starts `[from, to)`. */
   readonly fromMs: number;
   readonly toMs: number;
@@ -24,6 +28,8 @@ export interface ListedHold {
   readonly hold_id: string;
   readonly state: 'in force' | 'over' | 'released';
   readonly numbers: readonly string[];
+  /** None: of all. */
+  readonly feeds: readonly string[];
   readonly from_at: string;
   readonly to_at: string;
   readonly until_at: string;
@@ -43,15 +49,15 @@ type HoldRow = Omit<ListedHold, 'state' | 'calls'> & { readonly version: number 
  */
 export async function createHold(
   settings: Settings,
-  { numbers, fromMs, toMs, reason, untilMs }: NewHold,
+  { holdId = randomUUID(), numbers, feeds = [], fromMs, toMs, reason, untilMs }: NewHold,
 ): Promise<{ hold_id: string; calls: number }> {
   if (fromMs >= toMs) throw new CdrhouseError('USAGE_WRONG', '--from must be before --to');
   if (untilMs <= Date.now()) throw new CdrhouseError('USAGE_WRONG', '--until must be in the future');
-  const holdId = randomUUID();
   const calls = await withHolds(settings, async (client, database) => {
     await insert(client, database, {
       hold_id: holdId,
       numbers: [...new Set(numbers)],
+      feeds,
       from_at: sqlTime(fromMs),
       to_at: sqlTime(toMs),
       until_at: sqlTime(untilMs),
@@ -67,13 +73,21 @@ export async function createHold(
 }
 
 /** Ends a hold; its copies go with the next sweep. Throws HOLD_UNKNOWN, RETENTION_BUSY. */
-export function releaseHold(settings: Settings, holdId: string, reason: string): Promise<void> {
+export async function releaseHold(settings: Settings, holdId: string, reason: string): Promise<void> {
+  if ((await releaseHolds(settings, [holdId], reason)) === 0)
+    throw new CdrhouseError('HOLD_UNKNOWN', `there is no hold ${holdId} that is not released`);
+}
+
+/** Ends those of these holds that are not released; gives how many. Throws RETENTION_BUSY. */
+export function releaseHolds(settings: Settings, ids: readonly string[], reason: string): Promise<number> {
   return withHolds(settings, async (client, database) => {
-    const hold = (await readHolds(client, database)).find(({ hold_id }) => hold_id === holdId);
-    if (hold === undefined || hold.released_at !== null)
-      throw new CdrhouseError('HOLD_UNKNOWN', `there is no hold ${holdId} that is not released`);
+    const holds = (await readHolds(client, database)).filter(
+      ({ hold_id, released_at }) => ids.includes(hold_id) && released_at === null,
+    );
     const released = { released_at: sqlTime(Date.now()), release_reason: reason };
-    await insert(client, database, { ...hold, ...released, version: hold.version + 1 });
+    for (const hold of holds)
+      await insert(client, database, { ...hold, ...released, version: hold.version + 1 });
+    return holds.length;
   });
 }
 
@@ -111,7 +125,7 @@ function readHolds(client: ClickHouseClient, database: string): Promise<HoldRow[
   const times = ['from_at', 'to_at', 'until_at', 'created_at'].map((name) => `toString(${name}) AS ${name}`);
   return select<HoldRow>(
     client,
-    `SELECT hold_id, numbers, ${times.join(', ')}, reason, toString(released_at) AS released_at, release_reason, version
+    `SELECT hold_id, numbers, feeds, ${times.join(', ')}, reason, toString(released_at) AS released_at, release_reason, version
      FROM ${database}.legal_holds FINAL ORDER BY legal_holds.created_at, hold_id`,
   );
 }

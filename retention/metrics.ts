@@ -17,7 +17,7 @@ export class RetentionMetrics {
   });
   readonly #left = new Gauge({
     name: 'cdrhouse_retention_months_left',
-    help: 'Months that the last sweep refused to take, or could not prove, by error code',
+    help: 'Months, and tables beside the calls, that the last sweep refused to take, or could not prove, by error code',
     labelNames: ['code'] as const,
     registers: [this.registry],
   });
@@ -38,9 +38,9 @@ export class RetentionMetrics {
     registers: [this.registry],
   });
 
-  swept({ months, calls }: SweepReport, nowMs: number): void {
+  swept({ months, tables, calls }: SweepReport, nowMs: number): void {
     this.#left.reset();
-    for (const { state, code } of months)
+    for (const { state, code } of [...months, ...tables])
       if (state === 'refused' || state === 'failed') this.#left.inc({ code });
     this.#swept.inc(calls);
     this.#sweptAt.set(nowMs / 1000);

@@ -1,4 +1,5 @@
 import type { ClickHouseClient } from '@clickhouse/client';
+import type { ProgramErrorCode } from '../schemas/errors.ts';
 import { select } from './clickhouse.ts';
 import { untilMutated } from './mutations.ts';
 import { removeReplacedStatements, syncedMergesSql, usualSettingsSql } from './sweep-sql.ts';
@@ -8,22 +9,25 @@ import { untilNone } from './writers.ts';
 export class PartChanges {
   readonly #client: ClickHouseClient;
   readonly #database: string;
+  readonly #failure: ProgramErrorCode;
 
-  constructor(client: ClickHouseClient, database: string) {
+  /** @param failure the code that is thrown where a change fails */
+  constructor(client: ClickHouseClient, database: string, failure: ProgramErrorCode = 'ERASURE_UNPROVEN') {
     this.#client = client;
     this.#database = database;
+    this.#failure = failure;
   }
 
   /**
    * Does an ALTER that changes rows, and waits for it.
    * @param mark a part of the statement by which it is found among those of the table
-   * Throws ERASURE_UNPROVEN where it fails.
+   * Throws where it fails.
    */
   async change(table: string, statement: string, mark: string): Promise<void> {
     // What is replaced does not stay for the usual 8 minutes, so that what replaces it must be on disk.
     await this.#command(syncedMergesSql(this.#database, table));
     await this.#command(statement);
-    await untilMutated(this.#client, { database: this.#database, table, mark, failure: 'ERASURE_UNPROVEN' });
+    await untilMutated(this.#client, { database: this.#database, table, mark, failure: this.#failure });
   }
 
   /**

@@ -10,6 +10,7 @@ import { storedTerm } from './migrate.ts';
 import { readProofs } from './proofs.ts';
 import { monthDue } from './sweep-plan.ts';
 import { dueCondition } from './sweep-sql.ts';
+import { endedRequestsSql, tableTerms } from './table-terms.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -63,7 +64,7 @@ export interface TopicStatus {
   readonly warning: string | null;
 }
 
-/** Tables beside those of the calls: from when the age of a row counts. */
+/** Tables beside those of the calls: from when a row is there. */
 const TABLES = {
   dead_letters: TERM_COLUMNS.dead_letters,
   dead_letter_marks: TERM_COLUMNS.dead_letter_marks,
@@ -73,6 +74,12 @@ const TABLES = {
   retention_proofs: 'begun_at',
   legal_holds: 'created_at',
   cdr_held: 'start_at',
+  corrections: TERM_COLUMNS.corrections,
+  suppressions: TERM_COLUMNS.suppressions,
+  subject_requests: 'asked_at',
+  restrictions: 'changed_at',
+  objections: 'changed_at',
+  table_proofs: 'begun_at',
 } as const;
 
 /** What is kept until when, and what is overdue. Changes nothing. */
@@ -83,7 +90,7 @@ export function retentionStatus(settings: Settings): Promise<RetentionStatus> {
     const nowMs = Date.now();
     const clock = await clockOf(client, settings);
     const monthRows = await readMonths(client, database, { months, dueMs: nowMs });
-    const tables = await readTables(client, database, { months, dueMs: nowMs });
+    const tables = await readTables(client, settings, { months, dueMs: nowMs });
     return {
       at: new Date(nowMs).toISOString(),
       term_months: months,
@@ -211,7 +218,9 @@ function delayed(row: MonthStatus, by: string): MonthStatus {
   return row.overdue_calls === 0 ? row : { ...row, delayed_by: [...row.delayed_by, by] };
 }
 
-async function readTables(client: ClickHouseClient, database: string, term: Term): Promise<TableStatus[]> {
+async function readTables(client: ClickHouseClient, settings: Settings, term: Term): Promise<TableStatus[]> {
+  const { database } = settings.clickhouse;
+  const terms = tableTerms(settings, term.months);
   const sizes = await select<{ table: string; bytes: number }>(
     client,
     `SELECT table, sum(bytes_on_disk) AS bytes FROM system.parts
@@ -225,17 +234,36 @@ async function readTables(client: ClickHouseClient, database: string, term: Term
       `SELECT count() AS rows, toInt64(toUnixTimestamp(toDateTime(min(${column}), 'UTC'))) * 1000 AS oldest FROM ${database}.${table}`,
     );
     const { rows, oldest } = row!;
-    const hasTerm = table in TERM_COLUMNS;
+    const swept = terms.find((each) => each.table === table);
+    const months = swept?.months ?? (table in TERM_COLUMNS ? term.months : null);
+    const oldestEnd =
+      swept === undefined || swept.column !== undefined ? oldest : await oldestEnded(client, database, table);
     status.push({
       table,
       rows,
       bytes: sizes.find((size) => size.table === table)?.bytes ?? 0,
       oldest: rows === 0 ? null : isoOf(oldest),
-      term_months: hasTerm ? term.months : null,
-      overshoot_days: hasTerm && rows > 0 ? daysOver(oldest, term) : 0,
+      term_months: months,
+      overshoot_days:
+        months === null || rows === 0 || oldestEnd === undefined
+          ? 0
+          : daysOver(oldestEnd, { months, dueMs: term.dueMs }),
     });
   }
   return status;
+}
+
+/** When the first request was done with of which rows are there, UTC ms; undefined: none is. */
+async function oldestEnded(
+  client: ClickHouseClient,
+  database: string,
+  table: string,
+): Promise<number | undefined> {
+  const [row] = await select<{ requests: number; oldest: number }>(
+    client,
+    `SELECT count() AS requests, toUnixTimestamp64Milli(min(ended_at)) AS oldest FROM ${endedRequestsSql(database, table)}`,
+  );
+  return row!.requests === 0 ? undefined : row!.oldest;
 }
 
 /** Whole days since what began at a moment was due. */

@@ -9,6 +9,7 @@ import type { SubjectContext } from './subject-requests.ts';
 export interface PersonSql {
   readonly cdr: string;
   readonly cdr_by_number: string;
+  readonly cdr_held: string;
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
@@ -32,6 +33,7 @@ export function personSql(numbers: NumberList, { feeds, fromMs, toMs }: Subject)
   return {
     cdr: `calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)} AND ${inTime}`,
     cdr_by_number: `number_key IN {keys: Array(UInt64)} AND if(role = 'dialed', dialed_number, displayed_caller_id) IN {texts: Array(String)} AND ${inTime}`,
+    cdr_held: `(calling_number IN {texts: Array(String)} OR displayed_caller_id IN {texts: Array(String)} OR dialed_number IN {texts: Array(String)}) AND ${inTime}`,
     parameters: {
       keys: numbers.keys,
       texts: numbers.texts,

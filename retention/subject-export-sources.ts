@@ -61,6 +61,7 @@ const sameRow = (row: object): ExportRow => row as ExportRow;
 interface CallFound extends CallFields {
   readonly start_at: string;
   readonly start_ms: string;
+  readonly held: number;
 }
 
 async function callsSource(
@@ -73,6 +74,8 @@ async function callsSource(
   const fields =
     'start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, call_id, feed';
   const kept = `addMonths(start_at, {months: UInt32}) > now64(3, 'UTC')`;
+  // Once, however many holds copied it; what is within its term stands in the call tables.
+  const held = `${person.cdr_held} AND NOT (${kept}) LIMIT 1 BY calling_key, start_at, cdr_key`;
   const callIds = new CallIds(stored.identityKey);
   const keys = new NumberKeys(stored.identityKey);
   const isTheirs = (number: string): boolean => subject.numbers.includes(number);
@@ -93,13 +96,16 @@ async function callsSource(
       text('account', 'to which the call is charged'),
       text('call_id', 'name of the call at the switch'),
       text('feed', 'the switch'),
+      column('held', '1: its term is over, and a legal hold keeps a copy'),
     ],
     statement: {
       // A call is in both tables: what is found by its calling number is left out of the other one.
       query: `SELECT ${time('start_at')}, toUnixTimestamp64Milli(found.start_at) AS start_ms, * EXCEPT (start_at) FROM (
-  SELECT ${fields} FROM ${database}.cdr FINAL WHERE ${person.cdr} AND ${kept}
+  SELECT ${fields}, 0 AS held FROM ${database}.cdr FINAL WHERE ${person.cdr} AND ${kept}
   UNION ALL
-  SELECT ${fields} FROM ${database}.cdr_by_number FINAL WHERE ${person.cdr_by_number} AND ${kept}
+  SELECT ${fields}, 1 AS held FROM ${database}.cdr_held FINAL WHERE ${held}
+  UNION ALL
+  SELECT ${fields}, 0 AS held FROM ${database}.cdr_by_number FINAL WHERE ${person.cdr_by_number} AND ${kept}
     AND calling_number NOT IN {texts: Array(String)}
     AND (role = 'dialed' OR dialed_number NOT IN {texts: Array(String)})
 ) AS found ORDER BY found.start_at, cdr_key`,
@@ -135,6 +141,7 @@ async function callsSource(
         account: inside(call.account),
         call_id: inside(call.call_id),
         feed: call.feed,
+        held: call.held,
       };
     },
   };

@@ -9,7 +9,7 @@ import {
 } from '../schemas/certificate.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { SCHEMA_VERSION } from '../schemas/migrations.ts';
-import { hmacKeyId, numberHmac } from '../schemas/number-hmac.ts';
+import { hmacKeyId, numberHmacs } from '../schemas/number-hmac.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
@@ -129,7 +129,7 @@ export async function openRequest(
   const open = await readRequests(context, "state IN ('begun', 'deferred') AND kind = {kind: String}", {
     kind: asked.kind,
   });
-  return open.find((each) => identityOf(each) === wanted);
+  return open.find((each) => identityOf(each) === wanted && isAbout(context, each, asked.subject.numbers));
 }
 
 /**
@@ -150,7 +150,7 @@ function freshRequest(
     kind,
     state: 'begun',
     reason,
-    numberHmacs: subject.numbers.map((number) => numberHmac(stored.journalKey, number)),
+    numberHmacs: numberHmacs([stored.journalKey], subject.numbers),
     hmacKeyId: hmacKeyId(stored.journalKey),
     feeds: subject.feeds ?? [],
     fromMs: subject.fromMs,
@@ -165,17 +165,22 @@ function freshRequest(
   };
 }
 
-/** Two requests that ask the same have the same. A journal key that was changed makes them two. */
-function identityOf({
-  kind,
-  numberHmacs,
-  hmacKeyId: keyId,
-  feeds,
-  fromMs,
-  toMs,
-  details,
-}: SubjectRequest): string {
-  return JSON.stringify([kind, numberHmacs, keyId, feeds, fromMs, toMs, details]);
+/** Two requests that ask the same of the same numbers have the same. */
+function identityOf({ kind, feeds, fromMs, toMs, details }: SubjectRequest): string {
+  return JSON.stringify([kind, feeds, fromMs, toMs, details]);
+}
+
+/**
+ * Whether a request is about these numbers, in the order of their texts. Its hashes are under the journal key of its day,
+ * which may have been replaced since.
+ */
+export function isAbout(
+  { stored }: SubjectContext,
+  { numberHmacs: hmacs, hmacKeyId: keyId }: SubjectRequest,
+  numbers: readonly string[],
+): boolean {
+  const key = stored.journalKeys.find((each) => hmacKeyId(each) === keyId);
+  return key !== undefined && numberHmacs([key], numbers).join() === hmacs.join();
 }
 
 /** Stores what became of it, over what was known before. */

@@ -4,7 +4,8 @@ import type { Settings } from '../schemas/settings.ts';
 import { moment, sqlTime } from '../schemas/sql-time.ts';
 import { select } from './clickhouse.ts';
 import { countCalls } from './subject-calls.ts';
-import { numbersByFeed, readSubject, type Subject, type SubjectOptions } from './subject.ts';
+import { createHold, releaseHolds } from './holds.ts';
+import { numbersByFeed, OPEN_END_MS, readSubject, type Subject, type SubjectOptions } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -13,8 +14,10 @@ import {
   openRequest,
   withSubjects,
   type NewRequest,
+  type RequestDetails,
   type SubjectContext,
   type SubjectReport,
+  type SubjectRequest,
 } from './subject-requests.ts';
 
 /**
@@ -46,11 +49,25 @@ export interface LiftAsked extends PersonAsked {
   readonly purposes: readonly string[];
 }
 
-/** Look-ups hide the person's calls from now on. Throws USAGE_WRONG. */
+/**
+ * Look-ups hide the person's calls from now on. What must be kept past its term is kept by a legal hold that has the
+ * request's id. Throws USAGE_WRONG, RETENTION_BUSY.
+ */
 export function restrict(settings: Settings, asked: RestrictAsked): Promise<SubjectReport> {
-  return record(settings, asked, 'restrict', { keep_past_term: asked.keepPastTerm }, 'restrictions', [
-    { keep_past_term: asked.keepPastTerm ? 1 : 0 },
-  ]);
+  const { keepPastTerm, reason } = asked;
+  const details = { keep_past_term: keepPastTerm };
+  const rows = [{ keep_past_term: keepPastTerm ? 1 : 0 }];
+  const hold = async (request: SubjectRequest, { numbers, feeds, fromMs, toMs }: Subject) => {
+    const { requestId: holdId } = request;
+    const made = { holdId, numbers, feeds, fromMs, toMs, reason, untilMs: OPEN_END_MS };
+    return { calls_held: (await createHold(settings, made)).calls };
+  };
+  return record(
+    settings,
+    { ...asked, kind: 'restrict', details, rows },
+    'restrictions',
+    keepPastTerm ? hold : undefined,
+  );
 }
 
 /** The API refuses look-ups of the person for these purposes from now on. Throws USAGE_WRONG. */
@@ -58,7 +75,7 @@ export function object(settings: Settings, asked: ObjectAsked): Promise<SubjectR
   const purposes = readPurposes(asked.purposes);
   const { kind } = asked;
   const rows = purposes.map((purpose) => ({ purpose, kind }));
-  return record(settings, asked, kind, { purposes }, 'objections', rows);
+  return record(settings, { ...asked, details: { purposes }, rows }, 'objections');
 }
 
 /** Ends restrictions, or objections, of these numbers whose time lies within the one that is named. Throws USAGE_WRONG. */
@@ -81,19 +98,46 @@ export function lift(settings: Settings, asked: LiftAsked): Promise<SubjectRepor
       values: holding.map((row) => ({ ...row, ...changed, version: row.version + 1 })),
       format: 'JSONEachRow',
     });
+    await releaseLifted(context, begun);
     // Also those that were lifted before it was broken off.
     const lifted = await heldRows(context, table, subject, purposes, begun.requestId);
     return finishRequest(context, begun, 'done', { lifted: lifted.length, of: table });
   });
 }
 
+/** Ends the holds of restrictions that this request lifted, where nothing of the restriction is left. */
+async function releaseLifted(
+  { client, database, settings }: SubjectContext,
+  { requestId, reason }: SubjectRequest,
+): Promise<void> {
+  const rows = await select<{ request_id: string }>(
+    client,
+    `SELECT DISTINCT request_id FROM ${database}.restrictions FINAL
+    WHERE lifted_by = {lifted_by: String} AND keep_past_term
+      AND request_id NOT IN (SELECT request_id FROM ${database}.restrictions FINAL WHERE lifted_by = '')`,
+    { lifted_by: requestId },
+  );
+  if (rows.length > 0)
+    await releaseHolds(
+      settings,
+      rows.map((row) => row.request_id),
+      reason,
+    );
+}
+
+interface Recorded extends PersonAsked {
+  readonly kind: 'restrict' | 'object' | 'withdraw';
+  readonly details: NewRequest['details'];
+  /** What the table has beside number, feed and time. */
+  readonly rows: readonly object[];
+}
+
+/** @param more what else is done; gives what the certificate says of it */
 async function record(
   settings: Settings,
-  asked: PersonAsked,
-  kind: 'restrict' | 'object' | 'withdraw',
-  details: NewRequest['details'],
+  { kind, details, rows, ...asked }: Recorded,
   table: 'restrictions' | 'objections',
-  rows: readonly object[],
+  more?: (request: SubjectRequest, subject: Subject) => Promise<RequestDetails>,
 ): Promise<SubjectReport> {
   checkReason(asked.reason);
   const subject = readSubject(settings, asked.person);
@@ -104,7 +148,7 @@ async function record(
     const request = await beginRequest(context, { ...asked, kind, subject, details });
     // The same rows again where it was broken off behind them.
     await insertRights(context, table, subject, request.requestId, request.begunMs, rows);
-    return finishRequest(context, request, 'done', result);
+    return finishRequest(context, request, 'done', { ...result, ...(await more?.(request, subject)) });
   });
 }
 

@@ -23,6 +23,8 @@ import {
   syncedMergesSql,
   usualSettingsSql,
 } from './sweep-sql.ts';
+import { TableSweep, type SweptTable } from './table-sweep.ts';
+import { tableTerms } from './table-terms.ts';
 
 /** A month of many calls is read, or rewritten, within this time. */
 const REQUEST_MS_MAX = 3_600_000;
@@ -66,6 +68,8 @@ export interface SweepReport {
   readonly months: readonly SweptMonth[];
   /** Calls of the months that are done; of a dry run, those that are due. */
   readonly calls: number;
+  /** What went beside the calls. */
+  readonly tables: readonly SweptTable[];
   /** Legal holds that have ended, whose copies went. */
   readonly holds_ended: readonly string[];
 }
@@ -88,13 +92,16 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   );
 }
 
-/** The error with which a sweep ends that left months: the first one's. */
-export function sweepFailure({ months }: SweepReport): CdrhouseError | undefined {
-  const left = months.filter(({ state }) => state === 'refused' || state === 'failed');
+/** The error with which a sweep ends that left months or tables: the first one's. */
+export function sweepFailure({ months, tables }: SweepReport): CdrhouseError | undefined {
+  const left = [
+    ...months.map(({ month, state, code }) => ({ name: String(month), state, code })),
+    ...tables.map(({ table, state, code }) => ({ name: table, state, code })),
+  ].filter(({ state }) => state === 'refused' || state === 'failed');
   if (left.length === 0) return undefined;
   return new CdrhouseError(
     left[0]!.code as ProgramErrorCode,
-    `months left: ${left.map(({ month, code }) => `${month} (${code})`).join(', ')}`,
+    `left: ${left.map(({ name, code }) => `${name} (${code})`).join(', ')}`,
   );
 }
 
@@ -137,7 +144,8 @@ class Sweep {
       for (const table of CALL_TABLES) await this.#command(usualSettingsSql(this.#database, table));
     }
     const holdsEnded = await dropEndedHolds(this.#client, this.#database, term.dueMs);
-    return this.#report(term, done.map(monthOf), holdsEnded);
+    const tables = await this.#tables(term).run(tableTerms(this.#options.settings, term.months));
+    return this.#report(term, done.map(monthOf), tables, holdsEnded);
   }
 
   /** What a sweep at this moment would do. */
@@ -156,10 +164,22 @@ class Sweep {
         calls: own.calls,
       });
     }
-    return this.#report(term, months, []);
+    const tables = await this.#tables(term).dryRun(tableTerms(this.#options.settings, term.months));
+    return this.#report(term, months, tables, []);
   }
 
-  #report(term: DueTerm, months: readonly SweptMonth[], holdsEnded: readonly string[]): SweepReport {
+  #tables({ dueMs }: DueTerm): TableSweep {
+    const { programVersion } = this.#options;
+    const options = { dueMs, sweepId: this.#sweepId, programVersion, lost: this.#lost };
+    return new TableSweep(this.#client, this.#database, options);
+  }
+
+  #report(
+    term: DueTerm,
+    months: readonly SweptMonth[],
+    tables: readonly SweptTable[],
+    holdsEnded: readonly string[],
+  ): SweepReport {
     const gone = months.filter(({ state }) => state === 'done' || state === 'due');
     return {
       sweep_id: this.#sweepId,
@@ -168,6 +188,7 @@ class Sweep {
       due_at: new Date(term.dueMs).toISOString(),
       months,
       calls: gone.reduce((sum, { calls }) => sum + calls, 0),
+      tables,
       holds_ended: holdsEnded,
     };
   }

@@ -192,6 +192,9 @@ export const CallSchema = Type.Object({
   matched_roles: Type.Array(Type.String({ enum: [...CALL_ROLES] }), {
     description: 'the roles, among those searched, in which the number stands in this call',
   }),
+  held: Type.Boolean({
+    description: 'true: its term is over and a legal hold keeps it; shown to the role legal alone',
+  }),
 });
 export type Call = Static<typeof CallSchema>;
 
@@ -269,7 +272,7 @@ export const callIdParameters = Type.Object({
 });
 export const callEvidenceQuery = Type.Object({ time_zone: timeZone }, { additionalProperties: false });
 
-const CallAlone = Type.Omit(CallSchema, ['matched_roles']);
+const CallAlone = Type.Omit(CallSchema, ['matched_roles', 'held']);
 
 const StoredCall = Type.Object({
   call: CallAlone,
@@ -359,7 +362,7 @@ const CallEvidence = Type.Object({
 export type CallEvidence = Static<typeof CallEvidence>;
 
 export const CallEvidenceAnswer = Type.Object({
-  data: CallAlone,
+  data: Type.Omit(CallSchema, ['matched_roles']),
   evidence: CallEvidence,
   time_zone: Type.String({ description: 'zone of all times in the answer' }),
 });
@@ -641,7 +644,7 @@ export type RecordsQuery = Static<ReturnType<typeof recordsQuery>>;
 
 /** A record in an answer. */
 export const RecordSchema = Type.Object({
-  ...Type.Omit(CallSchema, ['matched_roles']).properties,
+  ...CallAlone.properties,
   stored_at: Type.String({
     description: 'when this state of the record was stored, as stored_since compares it',
   }),

@@ -432,6 +432,30 @@ TTL reported_at + INTERVAL 1 DAY`,
 ) ENGINE = ReplacingMergeTree(looked_at) ORDER BY feed`,
     ],
   },
+  {
+    number: 7,
+    title: 'legal holds of a feed, proofs of what a sweep takes beside the calls',
+    statements: ({ database }) => [
+      `ALTER TABLE ${database}.legal_holds
+  ADD COLUMN IF NOT EXISTS feeds Array(String) COMMENT 'calls of these feeds only; none: of all' AFTER numbers`,
+      `CREATE TABLE IF NOT EXISTS ${database}.table_proofs (
+  table LowCardinality(String) COMMENT 'whose rows went, beside those of the calls',
+  sweep_id String,
+  state ${enum8(['begun', 'done', 'failed'])} COMMENT 'begun: rows may be gone; done: gone and verified; failed: not proven',
+  code LowCardinality(String) COMMENT 'failed: the error code',
+  term_months UInt32,
+  due_at DateTime64(3, 'UTC') COMMENT 'what was due at this moment goes',
+  rows_before UInt64 COMMENT 'rows that were due, superseded ones included',
+  rows_after UInt64 COMMENT 'of these, still there',
+  statement String,
+  program_version String,
+  begun_at DateTime64(3, 'UTC'),
+  recorded_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(recorded_at)
+ORDER BY (table, sweep_id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+    ],
+  },
 ];
 
 /** The schema version that this program was written for. */

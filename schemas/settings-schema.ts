@@ -517,6 +517,28 @@ export const SettingsSchema = Type.Object(
           maximum: 1200,
           description: 'how long calls are kept; also stored in the database',
         }),
+        dead_letter_months: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 1200,
+            description:
+              'how long rejected records are kept, from their Kafka timestamp; default, and at most, retention.months',
+          }),
+        ),
+        journal_months: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 1200,
+            description: 'how long the journal of look-ups is kept; default, and at most, retention.months',
+          }),
+        ),
+        request_months: Type.Integer({
+          default: 60,
+          minimum: 1,
+          maximum: 1200,
+          description:
+            'how long requests of persons are kept, from when they were finished, and restrictions and objections, from when they were lifted',
+        }),
         billing_months: Type.Integer({
           default: 14,
           minimum: 0,

@@ -106,6 +106,11 @@ function relations(settings: Settings): string[] {
     );
   }
   wrong.push(...wrongAccess(settings.query));
+  for (const name of ['dead_letter_months', 'journal_months'] as const) {
+    const months = settings.retention[name];
+    if (months !== undefined && months > settings.retention.months)
+      wrong.push(`retention.${name}: must not be above retention.months (${settings.retention.months})`);
+  }
   const country = settings.query.default_country;
   if (country !== undefined && !Object.hasOwn(DIAL_PLANS, country)) {
     wrong.push(`query.default_country: "${country}" is no country; allowed: ISO 3166 codes like FR`);

@@ -43,7 +43,7 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
       const zone = zoneOf(context, request.query.time_zone);
       const { id } = request.params;
       const key = context.callIds.keyOf(id);
-      const found = key === undefined ? undefined : await findCall(context, key, goneSignal(reply));
+      const found = key === undefined ? undefined : await findCall(context, key, caller, goneSignal(reply));
       if (found === undefined) throw new Problem('CALL_UNKNOWN', '');
       const lookup: Lookup = {
         ...askedBy(request.id, caller, request.headers),

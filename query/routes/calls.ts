@@ -37,6 +37,7 @@ import { writeTime } from '../times.ts';
 const COLUMNS: readonly CsvColumn<Call>[] = [
   ...CALL_ANSWER_COLUMNS,
   { name: 'matched_roles', isText: false },
+  { name: 'held', isText: false },
 ];
 
 const PROBLEMS = [
@@ -132,7 +133,7 @@ async function lookUp(
     context.feeds.known(),
     rightsOf(context, caller, restricting, asked, gone),
   ]);
-  const filter = filterOf(context, search, feeds.keys(), rights.restrictions);
+  const filter = filterOf(context, search, feeds.keys(), rights.restrictions, caller.roles.has('legal'));
   const lookup = lookupOf(asking, search);
   if (format === 'json')
     return journal.around(
@@ -299,7 +300,11 @@ function shown(
   row: CallRow,
   caller: Caller,
 ): Call {
-  const call = { ...callAnswer(context, row, zone), matched_roles: matchedRoles(row, reading, roles) };
+  const call = {
+    ...callAnswer(context, row, zone),
+    matched_roles: matchedRoles(row, reading, roles),
+    held: row.held === 1,
+  };
   const shownTo = caller.roles.has('disputes:unmasked') ? call : masked(call, reading, other);
   return maskRestricted(shownTo, row);
 }

@@ -87,6 +87,13 @@ await tap.test('a detached part is seen, and no more once it is back', async (t)
 await tap.test('missing dead letters and a hole in the ledger are seen', async (t) => {
   const part = await detachPart('dead_letters');
   t.match(await audit(), { code: 1, report: { differences: [{ fault: 'dead_letters_differ' }] } });
+  const aged = async (months: number): Promise<void> =>
+    installation.statement(
+      `INSERT INTO {db}.ingest_ledger SELECT * REPLACE (message_at_max + INTERVAL ${months} MONTH AS message_at_max, stored_at + INTERVAL 1 SECOND AS stored_at) FROM {db}.ingest_ledger FINAL`,
+    );
+  await aged(-37);
+  t.match(await audit(), { code: 0 }, 'they may be gone because their term is over');
+  await aged(37);
   await installation.statement(`ALTER TABLE {db}.dead_letters ATTACH PART '${part}'`);
 
   await installation.statement(

@@ -14,6 +14,7 @@ export interface ToldCall {
   readonly feed: string;
   readonly call_id: string;
   readonly matched_roles: readonly string[];
+  readonly held: boolean;
 }
 
 /** An answer of `/v1/calls`, or a problem. */
@@ -58,6 +59,12 @@ export class CallsClient {
       headers: { 'content-type': 'application/json' },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
+  }
+
+  /** An answer in another format than JSON. */
+  async text(path: string, parameters: Record<string, string>): Promise<string> {
+    const query = new URLSearchParams(parameters).toString();
+    return (await fetch(`${this.#url}${path}?${query}`, { headers: this.#headers })).text();
   }
 
   async #told<Body>(

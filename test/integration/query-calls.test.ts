@@ -558,6 +558,7 @@ await tap.test('every statement reads ranges of the key, or the months around on
     range: { fromMs: Date.UTC(year, 2, 1), toMs: Date.UTC(year, 3, 1) },
     term: { months: 36, nowMs: Date.now() },
     visibility: undefined,
+    withHeld: false,
   };
   const prefix: CallsFilter = { ...filter, number: { kind: 'prefix', prefix: '+3363' } };
   const after = { startMs: filter.range.toMs - 1, cdrKey: '5', callingNumber: number };

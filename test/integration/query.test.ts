@@ -125,6 +125,7 @@ function told(call: StoredCall, texts: readonly string[], roles: readonly string
     feed: call.feed,
     call_id: `call-${call.cdrKey}`,
     matched_roles: roles.filter((role) => texts.includes(numberIn(call, role))),
+    held: false,
   };
 }
 
@@ -463,6 +464,7 @@ await tap.test('a search is ranges of the primary key and of months, never a sca
       outcomes: undefined,
       feeds: undefined,
       visibility: undefined,
+      withHeld: false,
     };
     const { text, parameters } = callsSql(
       store.database,

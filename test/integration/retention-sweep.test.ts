@@ -1,9 +1,10 @@
 import tap, { type Test } from 'tap';
 import { monthDue } from '../../retention/sweep-plan.ts';
 import { select } from '../../retention/clickhouse.ts';
+import type { RetentionStatus } from '../../retention/status.ts';
 import type { SweepReport } from '../../retention/sweep.ts';
 import { dueCondition } from '../../retention/sweep-sql.ts';
-import { RetentionTerm } from '../../schemas/retention-term.ts';
+import { addMonths, RetentionTerm } from '../../schemas/retention-term.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
 import { Installation } from '../cdrhouse-program.ts';
 import { CallStore, callAt, storeWithHistory, versionAt } from '../query/stored-calls.ts';
@@ -135,8 +136,8 @@ await tap.test('two at the same time, and what comes late', async (t) => {
   const gone = FEW.filter((call) => !kept.includes(call));
   const both = await Promise.all([1, 2].map(() => installation.run('retention', 'sweep', '--json')));
   t.strictSame(
-    both.map(({ code }) => code),
-    [0, 0],
+    both.map(({ code, stderr }) => (code === 0 ? 'done' : stderr)),
+    ['done', 'done'],
   );
   const reports = both.map(({ stdout }) => JSON.parse(stdout) as SweepReport);
   t.strictSame(new Set(reports.map(({ calls }) => calls)), new Set([0, gone.length]), 'one of them did it');
@@ -216,4 +217,119 @@ await tap.test("ClickHouse's own TTL alone drops what is a month over", async (t
       `${table}: nothing younger is`,
     );
   }
+});
+
+/** A row of `restrictions`. */
+const right = (request_id: string, number: string, lifted_by: string, changed_at: string) => ({
+  request_id,
+  number,
+  lifted_by,
+  changed_at,
+  held_from: 1,
+  held_to: 2,
+  version: lifted_by === '' ? 1 : 2,
+});
+const ids = (...all: string[]): object[] => all.map((request_id) => ({ request_id }));
+
+await tap.test('what is due beside the calls goes to the day as well, with a proof', async (t) => {
+  const store = new CallStore(t, servers, 6);
+  await store.create(SHORT_TERM);
+  await store.store([callAt(NOW - 86_400_000, 1)], versionAt(1));
+  const installation = new Installation(
+    t,
+    servers,
+    6,
+    {},
+    {
+      CDRHOUSE_RETENTION_MONTHS: String(SHORT_TERM),
+      CDRHOUSE_RETENTION_DEAD_LETTER_MONTHS: '1',
+      CDRHOUSE_RETENTION_REQUEST_MONTHS: '1',
+    },
+  );
+  const [overdue, due, kept] = [
+    sqlTime(addMonths(NOW, -1) - 3 * 86_400_000 - 60_000),
+    sqlTime(addMonths(NOW, -1) - 60_000),
+    sqlTime(addMonths(NOW, -1) + 3_600_000),
+  ];
+  const place = { topic: 't', topic_id: 'i', partition: 0, line: 1 };
+  const letters = [overdue, due, kept].map((message_at, offset) => ({ ...place, offset, message_at }));
+  await store.insert(
+    'dead_letters',
+    letters.map((letter) => ({ ...letter, feed: 'alpha', raw: 'x', rejected_at: 1 })),
+  );
+  await store.insert('dead_letter_marks', letters);
+  // Under the term of the calls.
+  await store.insert('lookup_journal', [
+    { at: sqlTime(addMonths(NOW, -SHORT_TERM) - 60_000), request_id: 'over' },
+    { at: overdue, request_id: 'kept' },
+  ]);
+  await store.insert('restrictions', [right('over', '+33199000001', '', overdue)]);
+  await store.insert('restrictions', [
+    right('over', '+33199000001', 'l', due),
+    right('holding', '+33199000001', 'l', due),
+    right('holding', '+33199000002', '', overdue),
+    right('lifted now', '+33199000003', 'l', kept),
+  ]);
+  const request = (request_id: string, state: string, finished_at: string | null) => ({
+    request_id,
+    state,
+    finished_at,
+    kind: 'restrict',
+    asked_at: overdue,
+    details: '{}',
+  });
+  await store.insert('subject_requests', [request('over', 'begun', null)]);
+  await store.insert('subject_requests', [
+    { ...request('over', 'done', overdue), version: 1 },
+    request('holding', 'done', overdue),
+    request('lifted now', 'done', kept),
+    request('open', 'deferred', null),
+  ]);
+  // A sweep that was broken off.
+  await store.insert('table_proofs', [
+    { table: 'lookup_journal', sweep_id: '1', state: 'begun', term_months: SHORT_TERM, due_at: overdue },
+  ]);
+
+  const status = await installation.json<RetentionStatus>('retention', 'status', '--json');
+  const statusOf = (table: string) => status.tables.find((each) => each.table === table);
+  t.match(statusOf('dead_letters'), { term_months: 1, overshoot_days: 3 });
+  t.match(statusOf('lookup_journal'), { term_months: SHORT_TERM, overshoot_days: 0 });
+  t.match(statusOf('subject_requests'), { rows: 5, term_months: 1, overshoot_days: 3 });
+  t.match(statusOf('restrictions'), { term_months: 1, overshoot_days: 0 });
+
+  const went = [
+    { table: 'dead_letters', rows: 2 },
+    { table: 'dead_letter_marks', rows: 2 },
+    { table: 'lookup_journal', rows: 1 },
+    { table: 'restrictions', rows: 2 },
+    { table: 'subject_requests', rows: 2 },
+  ];
+  const dry = await installation.json<SweepReport>('retention', 'sweep', '--dry-run', '--json');
+  t.match(
+    dry.tables,
+    went.map((each) => ({ ...each, state: 'due' })),
+  );
+  t.equal((await store.rows(`SELECT 1 FROM ${store.database}.dead_letters`)).length, 3);
+  const swept = await installation.json<SweepReport>('retention', 'sweep', '--json');
+  t.match(swept.tables, [
+    { table: 'lookup_journal', state: 'done', rows: 0 },
+    ...went.map((each) => ({ ...each, state: 'done', code: '' })),
+  ]);
+
+  const left = (columns: string, table: string): Promise<object[]> =>
+    store.rows(`SELECT DISTINCT ${columns} FROM ${store.database}.${table} ORDER BY ALL`);
+  for (const table of ['dead_letters', 'dead_letter_marks'])
+    t.strictSame(await left('toInt32(offset) AS offset', table), [{ offset: 2 }], table);
+  t.strictSame(await left('request_id', 'lookup_journal'), ids('kept'));
+  t.strictSame(await left('request_id', 'restrictions'), ids('holding', 'lifted now'));
+  t.strictSame(await left('request_id', 'subject_requests'), ids('holding', 'lifted now', 'open'));
+  t.strictSame(
+    await store.rows(
+      `SELECT table, state, toUInt32(rows_after) AS rows_after FROM ${store.database}.table_proofs FINAL WHERE sweep_id = '${swept.sweep_id}' ORDER BY table`,
+    ),
+    went
+      .map(({ table }) => ({ table, state: 'done', rows_after: 0 }))
+      .sort((a, b) => (a.table < b.table ? -1 : 1)),
+  );
+  t.match(await installation.json('retention', 'sweep', '--json'), { tables: [] });
 });

@@ -1,6 +1,6 @@
 import tap, { type Test } from 'tap';
 import { isSigned } from '../../schemas/certificate.ts';
-import { Installation, SESSION, whenIdle } from '../cdrhouse-program.ts';
+import { Installation, SESSION, until, whenIdle } from '../cdrhouse-program.ts';
 import { filesWith, writePlainly } from '../erased-traces.ts';
 import { readAll } from '../fault/harness.ts';
 import type { ToldReport } from '../subject-program.ts';
@@ -165,6 +165,8 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   t.strictSame(await contents(installation), after, 'a replay of dead letters brings nothing back');
   const verified = ['subject', 'verify', '--id', told.request_id!, '--number', ERASED, '--json'];
   t.match(await installation.json(...verified), { verified: true });
+  t.equal((await installation.run('keys', 'rotate-journal')).code, 0);
+  t.match(await installation.json(...verified), { verified: true }, 'under another journal key');
   t.equal((await installation.run(...verified.slice(0, 5), OTHER)).code, 2, 'other numbers are refused');
 
   await installation.statement(
@@ -210,13 +212,43 @@ await tap.test(
     ]);
 
     installation.environment['CDRHOUSE_RETENTION_BILLING_MONTHS'] = '1';
+    // It is the same request under another journal key.
+    t.equal((await installation.run('keys', 'rotate-journal')).code, 0);
     const finished = await installation.json<ToldReport>(...ERASE, '--json');
     t.match(finished, { request_id: told.request_id, state: 'done', result: { calls_deleted: 3 } });
     t.strictSame(await ids(installation), ['before', 'behind', 'both', 'dialed', 'displayed', 'other']);
     t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);
-    t.equal((await installation.run('audit')).code, 0);
+    const { code, stderr } = await installation.run('audit');
+    t.equal(code, 0);
+    t.match(stderr, /, 3 erased, 0 elsewhere/);
   },
 );
+
+await tap.test('what a legal hold needs waits for its end, and the service does it then', async (t) => {
+  const installation = await installed(t, 3, {
+    CDRHOUSE_RETENTION_BILLING_MONTHS: '0',
+    CDRHOUSE_RETENTION_METRICS_PORT: '0',
+  });
+  await stored(installation, ...KEPT, ...OWN);
+  const all = await ids(installation);
+  const end = ['--until', new Date(Date.now() + 86_400_000).toISOString()];
+  const held = ['--number', ERASED, '--from', FROM, '--to', TO, ...end, '--reason', 'court order'];
+  const hold = await installation.json<{ hold_id: string }>('retention', 'hold', ...held, '--json');
+  const told = await installation.json<ToldReport>(...ERASE, '--json');
+  t.match(told, { state: 'deferred', result: { calls_deleted: 0, deferred_by: 'legal_hold' } });
+  t.strictSame(await ids(installation), all, 'nothing is gone');
+  t.strictSame(await installation.rows('SELECT * FROM {db}.suppressions'), [], 'and nothing is kept away');
+  t.match(await installation.rows('SELECT number FROM {db}.restrictions FINAL'), [{ number: ERASED }]);
+
+  t.equal((await installation.run('retention', 'release', hold.hold_id, '--reason', 'settled')).code, 0);
+  const service = installation.start('retention', 'run');
+  await until('the service has erased', () => service.stderr().includes(`erasure ${told.request_id}: done`));
+  service.child.kill('SIGTERM');
+  t.match(await service.ended, { code: 0 });
+  t.strictSame(await ids(installation), ['both', 'dialed', 'displayed', 'other']);
+  t.strictSame(await installation.rows('SELECT * FROM {db}.cdr_held'), []);
+  t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);
+});
 
 await tap.test('ingest refuses suppressions that its keys cannot check', async (t) => {
   const installation = await installed(t, 2);

@@ -7,6 +7,7 @@ import { rectifyCall } from '../../retention/subject-rectify.ts';
 import { loadSettings } from '../../settings-loader.ts';
 import { SESSION, Installation, until, whenIdle } from '../cdrhouse-program.ts';
 import { killedAt, tokenOf, type ToldReport } from '../subject-program.ts';
+import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { testServers } from '../test-servers.ts';
 import { CallsClient, serve, type ToldCall } from './calls-client.ts';
 
@@ -267,3 +268,38 @@ await tap.test(
     t.match(await find('number', '+33199000007'), { calling_number: '+33199000007' }, 'corrected once more');
   },
 );
+
+await tap.test('read again at the same moment: the correction is taken back', async (t) => {
+  const call = (await find('untouched'))!;
+  const direct = installation.environment['CDRHOUSE_CLICKHOUSE_URL']!;
+  const proxy = await ClickhouseProxy.start(t, direct);
+  const hold = proxy.hold('after', insertsInto('cdr_by_number'));
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+  const person = ['--number', PERSON, '--from', new Date(FROM).toISOString(), '--reason', 'r'];
+  const what = ['--call', call.id, '--field', 'dialed_number', '--value', '+33199000009'];
+  const running = installation.start('subject', 'rectify', ...person, ...what);
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = direct;
+  await hold.reached;
+  // What a reload claims before it reads.
+  await installation.statement(
+    `INSERT INTO {db}.ingest_ledger (cluster_id, topic, topic_id, partition, generation, from_offset, next_offset, feed, correction, corrected_until, stored_at)
+     SELECT cluster_id, topic, topic_id, partition, generation + 1, 0, 0, feed, 4000000000, 1000000000, now64(3)
+     FROM {db}.ingest_ledger FINAL ORDER BY generation DESC LIMIT 1`,
+  );
+  await hold.release();
+  const { code, stderr } = await running.ended;
+  t.match([code, stderr], [1, /CORRECTION_UNDONE/]);
+  const { cdr, byNumber } = await stored();
+  const left = [...cdr, ...byNumber].filter((row) => row.includes('"untouched"'));
+  t.strictSame(left, [], 'what reads it again stores it');
+  t.strictSame(
+    await installation.rows("SELECT request_id FROM {db}.corrections FINAL WHERE field = 'dialed_number'"),
+    [],
+  );
+  t.match(
+    await installation.rows(
+      "SELECT state FROM {db}.subject_requests FINAL WHERE details LIKE '%dialed_number%' ORDER BY begun_at DESC LIMIT 1",
+    ),
+    [{ state: 'refused' }],
+  );
+});

@@ -14,6 +14,7 @@ const base: CallsFilter = {
   outcomes: undefined,
   feeds: undefined,
   visibility: undefined,
+  withHeld: false,
 };
 const first: CallsPage = { after: undefined, rows: 101 };
 

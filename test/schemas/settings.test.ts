@@ -177,3 +177,13 @@ await tap.test('what a feed says about its format is checked', async (t) => {
     /^feeds\[0\]\.zone_abbreviations\.PST: "8" must match pattern/,
   );
 });
+
+await tap.test('what goes with the TTL of the term cannot be kept longer', async (t) => {
+  for (const name of ['dead_letter_months', 'journal_months']) {
+    t.equal(complaint({ retention: { months: 12, [name]: 12 } }), '');
+    t.match(
+      complaint({ retention: { months: 12, [name]: 13 } }),
+      `retention.${name}: must not be above retention.months (12)`,
+    );
+  }
+});
