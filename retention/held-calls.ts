@@ -3,6 +3,7 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import { moment } from '../schemas/sql-time.ts';
 import { callTableColumns, FINAL_SETTINGS, SORTING_KEYS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
+import { ANY_SIZE } from './sweep-sql.ts';
 
 /** Columns of a call that are kept. */
 const COLUMNS = callTableColumns('cdr');
@@ -93,7 +94,7 @@ export async function dropEndedHolds(
   const ended = kept.map(({ hold_id }) => hold_id).filter((id) => !inForce.includes(id));
   for (const id of ended) {
     // Ids are made by us: letters, digits and dashes.
-    await client.command({ query: `ALTER TABLE ${database}.cdr_held DROP PARTITION '${id}'` });
+    await client.command({ query: `ALTER TABLE ${database}.cdr_held DROP PARTITION '${id}'${ANY_SIZE}` });
   }
   return ended;
 }

@@ -281,15 +281,6 @@ async function signingKey({ client, database }: SubjectContext): Promise<string>
   return (await read()) ?? made;
 }
 
-/** Ids of the keys of this database, the one that signs first. */
-export async function signingKeyIds({ client, database }: SubjectContext): Promise<string[]> {
-  const rows = await select<{ key_id: string }>(
-    client,
-    `SELECT key_id FROM ${database}.signing_keys FINAL ORDER BY made_at, key_id`,
-  );
-  return rows.map((row) => row.key_id);
-}
-
 interface RequestRow {
   readonly request_id: string;
   readonly kind: SubjectKind;

@@ -42,13 +42,16 @@ SELECT 'swept', feed, toDateTime(toStartOfHour(start_at), 'UTC'), '${sweepId}', 
 FROM ${database}.cdr FINAL WHERE ${condition} GROUP BY ALL`;
 }
 
+/** By default ClickHouse refuses to drop more than 50 GB, lest somebody mistypes; what is due must go. */
+export const ANY_SIZE = ' SETTINGS max_partition_size_to_drop = 0';
+
 /** What takes the calls of a span out of a table. */
 export function sweepStatements(database: string, table: CallTable, span: Span, term: DueTerm): string[] {
   const alter = `ALTER TABLE ${database}.${table}`;
   if (span.kind === 'delete')
     return [`${alter} DELETE IN PARTITION ${span.month} WHERE ${dueCondition(term)}`];
   return [
-    `${alter} DROP PARTITION ${span.month}`,
+    `${alter} DROP PARTITION ${span.month}${ANY_SIZE}`,
     `${alter} DROP DETACHED PARTITION ${span.month} SETTINGS allow_drop_detached = 1`,
   ];
 }
