@@ -442,7 +442,7 @@ program
         for (const records of places) print(`  ${records.join('  ')}\n`);
       }
       say(
-        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.swept} swept, ${report.erased} erased, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters`,
+        `${report.partitions} partitions, ${report.ranges} ranges: ${report.accepted} records accepted, ${report.found} at their place, ${report.swept} swept, ${report.erased} erased, ${report.elsewhere} elsewhere (duplicates) or gone; ${report.replayed} replayed from dead letters${report.lost_offsets === 0 ? '' : `; ${report.lost_offsets} offsets lost in gaps that were accepted`}`,
       );
     }
     const { length } = report.differences;

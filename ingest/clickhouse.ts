@@ -274,6 +274,16 @@ export class IngestDatabase {
     });
   }
 
+  async insertAcceptedGaps(rows: readonly object[]): Promise<void> {
+    if (rows.length === 0) return;
+    await this.#client.insert({
+      table: `${this.#database}.accepted_gaps`,
+      values: [...rows],
+      format: 'JSONEachRow',
+      clickhouse_settings: INSERT_SETTINGS,
+    });
+  }
+
   async insertHeartbeats(rows: readonly object[]): Promise<void> {
     await this.#client.insert({
       table: `${this.#database}.ingest_heartbeats`,

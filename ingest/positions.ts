@@ -130,9 +130,16 @@ async function correctedUntil(
   return (await readOtherwise(database, head, offset, feed)) ? Math.max(unfinished, log.high) : unfinished;
 }
 
+/** A partition that stands still, and where it would go on. */
+interface Gap {
+  readonly position: Position;
+  readonly offset: number;
+  readonly reason: string;
+}
+
 /**
  * Goes on behind what Kafka lost, for every partition that stands still (or those chosen). Gives what was
- * accepted; the missing range stays recorded in `ingest_state`.
+ * accepted; the missing range stays recorded in `accepted_gaps`.
  */
 export async function acceptGaps(
   settings: Settings,
@@ -140,7 +147,7 @@ export async function acceptGaps(
   dryRun: boolean,
 ): Promise<Moved[]> {
   return withPositions(settings, async ({ consumer, database, positions }) => {
-    const gaps = positions.flatMap((position) => {
+    const gaps = positions.flatMap((position): Gap[] => {
       const { topic, partition } = position;
       if ((chosen.topic ?? topic) !== topic || (chosen.partition ?? partition) !== partition) return [];
       const resume = decideResume(position.head, position.end, position.log);
@@ -154,6 +161,8 @@ export async function acceptGaps(
       const targets: Target[] = [];
       for (const { position, offset } of gaps)
         targets.push({ position, offset, correctedUntil: await correctedUntil(database, position, offset) });
+      // Before it is passed: a hole that nobody is known to have accepted would be a fault for ever.
+      await database.insertAcceptedGaps(gaps.flatMap(acceptedGap));
       await claim(database, targets);
       for (const { position, offset, reason } of gaps) await noteAccepted(database, position, offset, reason);
     }
@@ -257,6 +266,16 @@ export async function claim(database: IngestDatabase, targets: readonly Target[]
     deadlineMs: nowMs + CLAIM_MS_MAX,
     signal: new AbortController().signal,
   });
+}
+
+/** The hole that the ledger gets; none where the topic is another one, or shorter. */
+function acceptedGap({ position, offset, reason }: Gap): object[] {
+  const { topic, partition, head, end, log } = position;
+  if (head?.topicId !== log.topicId || offset <= end) return [];
+  const accepted_at = sqlTime(Date.now());
+  return [
+    { topic, topic_id: log.topicId, partition, from_offset: end, next_offset: offset, reason, accepted_at },
+  ];
 }
 
 async function noteAccepted(

@@ -57,6 +57,14 @@ interface NewestRow {
   readonly newest_ms: string;
 }
 
+/** Offsets of a log that were accepted as lost. */
+interface LostRow {
+  readonly topic: string;
+  readonly topic_id: string;
+  readonly partition: number;
+  readonly lost_offsets: string;
+}
+
 /** What the newest audit of a feed found. */
 interface ConflictsRow {
   readonly feed: string;
@@ -97,6 +105,13 @@ FROM ${database}.ingest_heartbeats FINAL`;
 function gapsSql(database: string): Statement {
   const text = `SELECT topic, partition, next_offset, detail, toUnixTimestamp64Milli(updated_at) AS noted_ms
 FROM ${database}.ingest_state FINAL WHERE state = 'gap' ORDER BY topic, partition`;
+  return { text, parameters: {} };
+}
+
+/** What somebody accepted as lost (`ingest accept-gap`). */
+function lostSql(database: string): Statement {
+  const text = `SELECT topic, topic_id, partition, sum(next_offset - from_offset) AS lost_offsets
+FROM ${database}.accepted_gaps FINAL GROUP BY topic, topic_id, partition`;
   return { text, parameters: {} };
 }
 
@@ -151,8 +166,9 @@ export async function readFeedRows(
     source.select<Row>(what, statement, signal);
   // Before the ledger: a heartbeat counts only where the ledger reaches as far as it says.
   const heartbeats = await ask<HeartbeatRow>('heartbeats', heartbeatsSql(database));
-  const [logs, gaps, counts, conflicts] = await Promise.all([
+  const [logs, lost, gaps, counts, conflicts] = await Promise.all([
     ask<LogRow>('ledger', logsSql(database)),
+    ask<LostRow>('accepted gaps', lostSql(database)),
     ask<GapRow>('gaps', gapsSql(database)),
     ask<CountsRow>('ledger', countsSql(database, term.nowMs)),
     ask<ConflictsRow>('conflicts', conflictsSql(database)),
@@ -171,7 +187,7 @@ export async function readFeedRows(
       terms,
       counts: counts.find(({ feed }) => feed === name),
       newestStartMs: Number(newest.find(({ feed }) => feed === name)?.newest_ms ?? 0),
-      progress: progressOf(own, heartbeats, term.nowMs),
+      progress: progressOf(own, lost, heartbeats, term.nowMs),
       gaps: gaps.filter(({ topic }) => topic === terms?.topic),
       conflicts: conflicts.find(({ feed }) => feed === name),
       nowMs: term.nowMs,
@@ -224,6 +240,7 @@ function writeRow({
       looked_at: conflicts === undefined ? null : writeTime(Number(conflicts.looked_ms), zone),
     },
     missing_offsets: String(progress.missingOffsets),
+    lost_offsets: String(progress.lostOffsets),
     gaps: gaps.map(({ topic, partition, next_offset: expected, detail, noted_ms: noted }) => ({
       topic,
       partition,
@@ -241,10 +258,13 @@ export interface FeedProgress {
   readonly seenMs: number | null;
   readonly lagMessages: number | null;
   readonly missingOffsets: number;
+  /** Of these, what somebody accepted as lost. */
+  readonly lostOffsets: number;
 }
 
 function progressOf(
   logs: readonly LogRow[],
+  lost: readonly LostRow[],
   heartbeats: readonly HeartbeatRow[],
   nowMs: number,
 ): FeedProgress {
@@ -266,7 +286,17 @@ function progressOf(
     lagMessages:
       seenMs === null || nowMs - seenMs > STALE_MS ? null : partitions.reduce((sum, { lag }) => sum + lag, 0),
     missingOffsets: logs.reduce((sum, log) => sum + Number(log.missing_offsets), 0),
+    lostOffsets: logs.reduce((sum, log) => sum + lostOf(log, lost), 0),
   };
+}
+
+/** Of what the ledger misses, what was accepted as lost. */
+function lostOf(log: LogRow, lost: readonly LostRow[]): number {
+  const row = lost.find(
+    ({ topic, topic_id, partition }) =>
+      topic === log.topic && topic_id === log.topic_id && partition === log.partition,
+  );
+  return Math.min(Number(log.missing_offsets), Number(row?.lost_offsets ?? 0));
 }
 
 /** The smallest; null where there is none, or where one is 0, that is not known. */
@@ -304,12 +334,12 @@ function isOf(heartbeat: HeartbeatRow, log: LogRow): boolean {
  * @param maxSilenceMs undefined: the feed does not stand in the settings
  */
 export function judge(
-  { readUpToMs, newestMessageMs, seenMs, missingOffsets }: FeedProgress,
+  { readUpToMs, newestMessageMs, seenMs, missingOffsets, lostOffsets }: FeedProgress,
   hasGap: boolean,
   maxSilenceMs: number | undefined,
   nowMs: number,
 ): { readonly state: (typeof FEED_STATES)[number]; readonly completeUpToMs: number | null } {
-  if (hasGap || missingOffsets > 0) return { state: 'gap', completeUpToMs: null };
+  if (hasGap || missingOffsets > lostOffsets) return { state: 'gap', completeUpToMs: null };
   if (readUpToMs === null || newestMessageMs === null || maxSilenceMs === undefined)
     return { state: 'unknown', completeUpToMs: null };
   const isSilent = readUpToMs - newestMessageMs > maxSilenceMs;

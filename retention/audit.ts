@@ -49,9 +49,20 @@ export interface AuditReport {
    * tables. Without re-sent records it must be 0; `strict` says that it must.
    */
   readonly elsewhere: number;
+  /** Offsets that Kafka lost before they were read, as somebody accepted (`ingest accept-gap`). */
+  readonly lost_offsets: number;
   readonly differences: readonly AuditDifference[];
   /** Ids of the switch under which more than one record was sent. Nothing is wrong with the tables there. */
   readonly conflicts: readonly Conflicts[];
+}
+
+/** Offsets `[from, next)` that somebody accepted as lost. */
+interface AcceptedGap {
+  readonly topic: string;
+  readonly topic_id: string;
+  readonly partition: number;
+  readonly from: number;
+  readonly next: number;
 }
 
 type PartitionReport = Omit<AuditReport, 'conflicts' | 'swept' | 'erased'>;
@@ -102,9 +113,15 @@ export async function audit(
       const name = `${row.topic}/${row.partition}`;
       partitions.set(name, [...(partitions.get(name) ?? []), row]);
     }
+    const accepted = await select<AcceptedGap>(
+      client,
+      `SELECT topic, topic_id, partition, from_offset AS from, next_offset AS next FROM ${database}.accepted_gaps FINAL`,
+    );
     const reports: PartitionReport[] = [];
     for (const of of partitions.values())
-      reports.push(await auditPartition(client, database, { rows: of, ledger, strict: options.strict }));
+      reports.push(
+        await auditPartition(client, database, { rows: of, ledger, accepted, strict: options.strict }),
+      );
     const total = sum(reports);
     const { swept, erased } = await readAdjusted(client, database, [
       ...new Set(rows.map(({ feed }) => feed)),
@@ -132,8 +149,14 @@ async function auditPartition(
   {
     rows,
     ledger,
+    accepted: acceptedGaps,
     strict,
-  }: { readonly rows: readonly LedgerRow[]; readonly ledger: readonly LedgerRow[]; readonly strict: boolean },
+  }: {
+    readonly rows: readonly LedgerRow[];
+    readonly ledger: readonly LedgerRow[];
+    readonly accepted: readonly AcceptedGap[];
+    readonly strict: boolean;
+  },
 ): Promise<PartitionReport> {
   const newest = rows.reduce((a, b) => (b.generation > a.generation ? b : a));
   const ranges = countingRanges(rows.filter(({ topic_id }) => topic_id === newest.topic_id));
@@ -170,7 +193,12 @@ async function auditPartition(
       parameters,
     ),
   ]);
-  const differences: AuditDifference[] = holesBetween(ranges).map(({ from, next }) => ({
+  const lost = acceptedGaps.filter(
+    (gap) => gap.topic === topic && gap.topic_id === topic_id && gap.partition === partition,
+  );
+  const holes = holesBetween(ranges);
+  const unexplained = holesBetween([...ranges, ...lost].sort((a, b) => a.from - b.from));
+  const differences: AuditDifference[] = unexplained.map(({ from, next }) => ({
     topic,
     partition,
     from_offset: from,
@@ -213,6 +241,7 @@ async function auditPartition(
     found,
     replayed,
     elsewhere: accepted - found,
+    lost_offsets: lengthOf(holes) - lengthOf(unexplained),
     differences,
   };
 }
@@ -241,6 +270,10 @@ function spansOf(
       ? [{ feed, since: 0, before: undefined }]
       : sourceSpans(own, topic, topic_id);
   });
+}
+
+function lengthOf(holes: readonly { readonly from: number; readonly next: number }[]): number {
+  return holes.reduce((sum, { from, next }) => sum + next - from, 0);
 }
 
 function judge(
@@ -331,6 +364,7 @@ function sum(reports: readonly PartitionReport[]): PartitionReport {
     found: total((r) => r.found),
     replayed: total((r) => r.replayed),
     elsewhere: total((r) => r.elsewhere),
+    lost_offsets: total((r) => r.lost_offsets),
     differences: reports.flatMap(({ differences }) => differences),
   };
 }

@@ -603,6 +603,7 @@ export const FeedRow = Type.Object({
     },
   ),
   missing_offsets: count('offsets that no range of the ledger covers between its first and its last'),
+  lost_offsets: count('of these, offsets that Kafka lost and somebody accepted as lost (ingest accept-gap)'),
   gaps: Type.Array(
     Type.Object({
       topic: Type.String(),

@@ -456,6 +456,23 @@ ORDER BY (table, sweep_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
     ],
   },
+  {
+    number: 8,
+    title: 'gaps that somebody accepted',
+    statements: ({ database }) => [
+      `CREATE TABLE IF NOT EXISTS ${database}.accepted_gaps (
+  topic LowCardinality(String),
+  topic_id String,
+  partition Int32,
+  from_offset Int64 COMMENT 'where the ledger said to go on',
+  next_offset Int64 COMMENT 'where reading went on',
+  reason String,
+  accepted_at DateTime64(3, 'UTC')
+) ENGINE = ReplacingMergeTree(accepted_at)
+ORDER BY (topic, topic_id, partition, from_offset)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+    ],
+  },
 ];
 
 /** The schema version that this program was written for. */

@@ -82,6 +82,7 @@ const emptyAudit = {
   swept: 0,
   erased: 0,
   elsewhere: 0,
+  lost_offsets: 0,
   differences: [],
   conflicts: [],
 };

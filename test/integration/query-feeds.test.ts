@@ -203,13 +203,25 @@ await tap.test('a gap, and offsets that the ledger does not cover', async (t) =>
   });
   await store.insert('ingest_state', [{ ...state, state: 'gap_accepted', updated_at: sqlTime(now + 1) }]);
   t.match(await feedNamed('busy'), { gaps: [] });
-  const [newest] = await store.rows<object>(
+  const [newest] = await store.rows<{ topic: string; topic_id: string; partition: number }>(
     `SELECT * FROM ${store.database}.ingest_ledger FINAL WHERE topic = '${busy}' ORDER BY generation DESC, next_offset DESC LIMIT 1`,
   );
   await store.insert('ingest_ledger', [{ ...newest, from_offset: 1000, next_offset: 1010 }]);
   const row = await feedNamed('busy');
   t.equal(row.state, 'gap');
   t.ok(Number(row.missing_offsets) > 900);
+  const { topic, topic_id, partition } = newest!;
+  const accepted = {
+    topic,
+    topic_id,
+    partition,
+    from_offset: 1000 - Number(row.missing_offsets),
+    next_offset: 1000,
+  };
+  await store.insert('accepted_gaps', [{ ...accepted, reason: 'x', accepted_at: sqlTime(now) }]);
+  const known = await feedNamed('busy');
+  t.equal(known.lost_offsets, row.missing_offsets, 'somebody accepted that they are lost');
+  t.not(known.state, 'gap');
 });
 
 /** A line of 21 columns, whose id is (uniqueid, sequence). */

@@ -9,6 +9,7 @@ const fresh: FeedProgress = {
   seenMs: NOW - 1000,
   lagMessages: 0,
   missingOffsets: 0,
+  lostOffsets: 0,
 };
 
 await tap.test('a feed is complete as far as that is proven', async (t) => {
@@ -33,7 +34,12 @@ await tap.test('a feed is complete as far as that is proven', async (t) => {
     ],
     ['a partition was never read', { readUpToMs: null }, { state: 'unknown', completeUpToMs: null }],
     ['no message ever', { newestMessageMs: null }, { state: 'unknown', completeUpToMs: null }],
-    ['offsets are missing', { missingOffsets: 1 }, { state: 'gap', completeUpToMs: null }],
+    ['offsets are missing', { missingOffsets: 2, lostOffsets: 1 }, { state: 'gap', completeUpToMs: null }],
+    [
+      'what is missing was accepted as lost',
+      { missingOffsets: 2, lostOffsets: 2 },
+      { state: 'complete', completeUpToMs: NOW - 1000 },
+    ],
   ];
   for (const [what, progress, expected] of cases)
     t.strictSame(judge({ ...fresh, ...progress }, false, HOUR, NOW), expected, what);
