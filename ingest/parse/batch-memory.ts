@@ -1,7 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
+import type { Quotes } from '../../schemas/formats/format.ts';
 import { COLUMNS_MAX } from '../../schemas/record.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
+
+const LINE_FEED = 0x0a;
+const BACKSLASH = 0x5c;
 
 /** Addresses that the module works with: see `batch-memory.wat`. The hash is at 0, the call being read at 64 (`CALL`). */
 const STATE = {
@@ -45,7 +49,8 @@ interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
   set_key(k0Low: number, k0High: number, k1Low: number, k1High: number): void;
   hash(at: number, length: number): void;
-  split(from: number, end: number, separator: number, top: number): number;
+  split(from: number, end: number, separator: number, top: number, lenient: number): number;
+  split_unquoted(from: number, end: number, separator: number, top: number, escape: number): number;
   e164_key(at: number, end: number): number;
   read_e164(from: number, end: number, text: number, key: number): number;
   read_ascii(from: number, end: number, text: number): number;
@@ -186,11 +191,25 @@ export class BatchMemory {
   }
 
   /**
-   * Splits the line that begins at `from` of a text that ends at `end`, by the rules of `LineSplitter`. What the line's
-   * doubled quotes become is written to the arena. Places are copied: the memory's own are others when it has grown.
+   * Splits the line that begins at `from` of a text that ends at `end`, by the rules of `LineSplitter`. What fields with escapes
+   * or doubled quotes become is written to the arena. Places are copied: the memory's own are others when it has grown.
    */
-  split(from: number, end: number, separator: number, fields: SplitFields): void {
-    this.top = this.#module.split(from, end, separator, this.top);
+  split(from: number, end: number, separator: number, quotes: Quotes, fields: SplitFields): void {
+    const { top } = this;
+    this.top =
+      quotes === 'rfc4180' || quotes === 'lenient'
+        ? this.#module.split(from, end, separator, top, quotes === 'lenient' ? 1 : 0)
+        : this.#module.split_unquoted(
+            from,
+            end,
+            separator,
+            top,
+            quotes === 'backslash' ? BACKSLASH : LINE_FEED,
+          );
+    this.#readFields(fields);
+  }
+
+  #readFields(fields: SplitFields): void {
     const { words } = this;
     fields.count = words[STATE.fieldCount >> 2]!;
     fields.lineEnd = words[STATE.lineEnd >> 2]!;

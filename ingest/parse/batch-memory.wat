@@ -242,14 +242,15 @@
     (i64.store (i32.const 0)
       (i64.xor (i64.xor (local.get $v0) (local.get $v1)) (i64.xor (local.get $v2) (local.get $v3)))))
 
-  ;; special(base, separator): a bit for each of the 16 bytes from base on that is the separator, a quote or a line feed
-  (func $special (param $base i32) (param $separator v128) (result i32)
+  ;; special(base, separators, others): a bit for each of the 16 bytes from base on that is the separator, the other byte or a line
+  ;; feed
+  (func $special (param $base i32) (param $separators v128) (param $others v128) (result i32)
     (local $bytes v128)
     (local.set $bytes (v128.load align=1 (local.get $base)))
     (i8x16.bitmask (v128.or
-      (i8x16.eq (local.get $bytes) (local.get $separator))
+      (i8x16.eq (local.get $bytes) (local.get $separators))
       (v128.or
-        (i8x16.eq (local.get $bytes) (v128.const i8x16 34 34 34 34 34 34 34 34 34 34 34 34 34 34 34 34))
+        (i8x16.eq (local.get $bytes) (local.get $others))
         (i8x16.eq (local.get $bytes) (v128.const i8x16 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10))))))
 
   ;; past_blanks(at, end, separator): the first address from at on that is no space and no tab, or separates
@@ -266,6 +267,22 @@
         (br $blank)))
     (local.get $at))
 
+  ;; ends_line(at, end): 1 where nothing stands at at, or a line feed, also behind a carriage return
+  (func $ends_line (param $at i32) (param $end i32) (result i32)
+    (local $byte i32)
+    (if (i32.ge_u (local.get $at) (local.get $end)) (then (return (i32.const 1))))
+    (local.set $byte (i32.load8_u (local.get $at)))
+    (if (i32.eq (local.get $byte) (i32.const 10)) (then (return (i32.const 1))))
+    (if (i32.ne (local.get $byte) (i32.const 13)) (then (return (i32.const 0))))
+    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+    (if (i32.ge_u (local.get $at) (local.get $end)) (then (return (i32.const 1))))
+    (i32.eq (i32.load8_u (local.get $at)) (i32.const 10)))
+
+  ;; ends_field(at, end, separator): the same, or 1 where the separator stands at at
+  (func $ends_field (param $at i32) (param $end i32) (param $separator i32) (result i32)
+    (if (call $ends_line (local.get $at) (local.get $end)) (then (return (i32.const 1))))
+    (i32.eq (i32.load8_u (local.get $at)) (local.get $separator)))
+
   ;; unescape(from, end, out): copies a quoted field, each pair of quotes as one; gives the address behind the copy
   (func $unescape (param $from i32) (param $end i32) (param $out i32) (result i32)
     (local $byte i32)
@@ -280,18 +297,20 @@
         (br $copy)))
     (local.get $out))
 
-  ;; split(from, end, separator, top): splits the line that begins at from into fields; the text ends at end, which may be in
+  ;; split(from, end, separator, top, lenient): splits the line that begins at from into fields; the text ends at end, which may be in
   ;; mid-line. Field i is [starts[i], ends[i]), 32-bit addresses from 320 and from 4424 on; fields beyond 1024 are counted only.
   ;; At 264: the number of fields, the end of the line's bytes, where the next line begins, the address of a quote that
   ;; breaks the rules, or -1. Fields with doubled quotes are copied to top; gives the address behind them.
   ;; The rules are in line-splitter.ts.
-  (func (export "split") (param $from i32) (param $end i32) (param $separator i32) (param $top i32) (result i32)
-    (local $separators v128) (local $base i32) (local $mask i32) (local $at i32) (local $byte i32)
+  (func (export "split")
+    (param $from i32) (param $end i32) (param $separator i32) (param $top i32) (param $lenient i32) (result i32)
+    (local $separators v128) (local $quotes v128) (local $base i32) (local $mask i32) (local $at i32) (local $byte i32)
     (local $field i32) (local $open i32) (local $doubled i32) (local $slot i32) (local $count i32) (local $fault i32)
     (local $behind i32)
     (local.set $separators (i8x16.splat (local.get $separator)))
+    (local.set $quotes (i8x16.splat (i32.const 34)))
     (local.set $base (local.get $from))
-    (local.set $mask (call $special (local.get $base) (local.get $separators)))
+    (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $quotes)))
     (local.set $field (local.get $from))
     (local.set $slot (i32.const 320))
     (local.set $fault (i32.const -1))
@@ -304,7 +323,7 @@
             (local.set $base (i32.add (local.get $base) (i32.const 16)))
             (if (i32.ge_u (local.get $base) (local.get $end))
               (then (local.set $mask (i32.const 1)) (br $found)))
-            (local.set $mask (call $special (local.get $base) (local.get $separators)))
+            (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $quotes)))
             (br $chunk)))
         (local.set $at (i32.add (local.get $base) (i32.ctz (local.get $mask))))
         (local.set $mask (i32.and (local.get $mask) (i32.sub (local.get $mask) (i32.const 1))))
@@ -333,7 +352,10 @@
           (then (local.set $fault (i32.sub (local.get $open) (i32.const 1))) (br $stop)))
         (br_if $next (i32.ne (local.get $byte) (i32.const 34)))
         (local.set $behind (i32.add (local.get $at) (i32.const 1)))
-        (if (i32.lt_u (local.get $behind) (local.get $end))
+        (if (local.get $lenient)
+          (then (br_if $next (i32.eqz
+            (call $ends_field (local.get $behind) (local.get $end) (local.get $separator)))))
+          (else (if (i32.lt_u (local.get $behind) (local.get $end))
           (then (if (i32.eq (i32.load8_u (local.get $behind)) (i32.const 34))
             (then
               ;; a pair: the second one is passed over
@@ -342,8 +364,8 @@
                 (then (local.set $mask (i32.and (local.get $mask) (i32.sub (local.get $mask) (i32.const 1)))))
                 (else
                   (local.set $base (i32.add (local.get $base) (i32.const 16)))
-                  (local.set $mask (i32.and (call $special (local.get $base) (local.get $separators)) (i32.const -2)))))
-              (br $next)))))
+                  (local.set $mask (i32.and (call $special (local.get $base) (local.get $separators) (local.get $quotes)) (i32.const -2)))))
+              (br $next)))))))
         (if (i32.lt_u (local.get $count) (i32.const 1024))
           (then
             (if (local.get $doubled)
@@ -367,7 +389,7 @@
             ;; the next special byte is this one
             (local.set $field (i32.add (local.get $at) (i32.const 1)))
             (local.set $base (local.get $field))
-            (local.set $mask (call $special (local.get $base) (local.get $separators)))
+            (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $quotes)))
             (br $next)))
         (local.set $behind (i32.add (local.get $at) (i32.const 1)))
         (if (i32.eq (local.get $byte) (i32.const 13))
@@ -398,6 +420,90 @@
     (i32.store (i32.const 264) (local.get $count))
     (i32.store (i32.const 268) (local.get $at))
     (i32.store (i32.const 276) (local.get $fault))
+    (local.get $top))
+
+  ;; drop_backslashes(from, end, out): copies a field, each backslash left out, but not the byte behind it; gives the address
+  ;; behind the copy
+  (func $drop_backslashes (param $from i32) (param $end i32) (param $out i32) (result i32)
+    (block $done
+      (loop $copy
+        (br_if $done (i32.ge_u (local.get $from) (local.get $end)))
+        (if (i32.and
+              (i32.eq (i32.load8_u (local.get $from)) (i32.const 92))
+              (i32.lt_u (i32.add (local.get $from) (i32.const 1)) (local.get $end)))
+          (then (local.set $from (i32.add (local.get $from) (i32.const 1)))))
+        (i32.store8 (local.get $out) (i32.load8_u (local.get $from)))
+        (local.set $out (i32.add (local.get $out) (i32.const 1)))
+        (local.set $from (i32.add (local.get $from) (i32.const 1)))
+        (br $copy)))
+    (local.get $out))
+
+  ;; split_unquoted(from, end, separator, top, escape): the same for a line in which quotes are bytes like others, and the byte
+  ;; escape makes the next one, where the line does not end, part of its field; a line feed: there is no such byte. Fields
+  ;; with escapes are copied to top; gives the address behind them.
+  (func (export "split_unquoted")
+    (param $from i32) (param $end i32) (param $separator i32) (param $top i32) (param $escape i32) (result i32)
+    (local $separators v128) (local $escapes v128) (local $base i32) (local $mask i32)
+    (local $at i32) (local $byte i32) (local $field i32) (local $field_end i32) (local $slot i32) (local $count i32)
+    (local $escaped i32) (local $passed i32)
+    (local.set $separators (i8x16.splat (local.get $separator)))
+    (local.set $escapes (i8x16.splat (local.get $escape)))
+    (local.set $base (local.get $from))
+    (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $escapes)))
+    (local.set $field (local.get $from))
+    (local.set $slot (i32.const 320))
+    (block $ended
+      (loop $next
+        ;; the next special byte; at the text's end a line feed is read
+        (block $found
+          (loop $chunk
+            (br_if $found (local.get $mask))
+            (local.set $base (i32.add (local.get $base) (i32.const 16)))
+            (if (i32.ge_u (local.get $base) (local.get $end))
+              (then (local.set $mask (i32.const 1)) (br $found)))
+            (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $escapes)))
+            (br $chunk)))
+        (local.set $at (i32.add (local.get $base) (i32.ctz (local.get $mask))))
+        (local.set $mask (i32.and (local.get $mask) (i32.sub (local.get $mask) (i32.const 1))))
+        (if (i32.ge_u (local.get $at) (local.get $end))
+          (then (local.set $at (local.get $end)) (local.set $byte (i32.const 10)))
+          (else (local.set $byte (i32.load8_u (local.get $at)))))
+        (local.set $field_end (local.get $at))
+        (if (i32.eq (local.get $byte) (i32.const 10))
+          (then
+            ;; a carriage return before it belongs to the line's end
+            (if (i32.gt_u (local.get $at) (local.get $from))
+              (then (if (i32.eq (i32.load8_u (i32.sub (local.get $at) (i32.const 1))) (i32.const 13))
+                (then (local.set $field_end (i32.sub (local.get $at) (i32.const 1))))))))
+          (else
+            (if (i32.eq (local.get $byte) (local.get $escape))
+              (then
+                (if (i32.ne (local.get $at) (local.get $passed))
+                  (then (if (i32.eqz (call $ends_line (i32.add (local.get $at) (i32.const 1)) (local.get $end)))
+                    (then
+                      (local.set $escaped (i32.const 1))
+                      (local.set $passed (i32.add (local.get $at) (i32.const 1)))))))
+                (br $next)))
+            (br_if $next (i32.eq (local.get $at) (local.get $passed)))))
+        (if (i32.lt_u (local.get $count) (i32.const 1024))
+          (then
+            (i32.store (local.get $slot) (local.get $field))
+            (i32.store offset=4104 (local.get $slot) (local.get $field_end))
+            (if (local.get $escaped)
+              (then
+                (i32.store (local.get $slot) (local.get $top))
+                (local.set $top (call $drop_backslashes (local.get $field) (local.get $field_end) (local.get $top)))
+                (i32.store offset=4104 (local.get $slot) (local.get $top))))))
+        (local.set $escaped (i32.const 0))
+        (local.set $slot (i32.add (local.get $slot) (i32.const 4)))
+        (local.set $count (i32.add (local.get $count) (i32.const 1)))
+        (br_if $ended (i32.eq (local.get $byte) (i32.const 10)))
+        (local.set $field (i32.add (local.get $at) (i32.const 1)))
+        (br $next)))
+    (i32.store (i32.const 264) (local.get $count))
+    (i32.store (i32.const 268) (local.get $field_end))
+    (i32.store (i32.const 272) (i32.add (local.get $at) (i32.const 1)))
+    (i32.store (i32.const 276) (i32.const -1))
     (local.get $top))
 
   ;; accept_call(): appends the call that stands in the fields from address 64 on to the records, whose end at address 192
