@@ -82,9 +82,12 @@ export class QueryDatabase {
     return this.#database;
   }
 
-  /** Rows of `callsSql`. Aborting the signal ends the query in the server too. */
-  async calls(statement: Statement, signal: AbortSignal): Promise<CallRow[]> {
-    return this.#rows('calls', statement, signal, PAGE_SETTINGS);
+  /**
+   * Rows of a page of `callsSql`. Aborting the signal ends the query in the server too.
+   * @param isNarrow it reads few rows beyond those that it gives: those of whole numbers
+   */
+  async calls(statement: Statement, isNarrow: boolean, signal: AbortSignal): Promise<CallRow[]> {
+    return this.#rows('calls', statement, signal, isNarrow ? NARROW_SETTINGS : {});
   }
 
   /**
@@ -249,8 +252,8 @@ FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY 
   }
 }
 
-/** Of pages of calls: few rows, where planning costs more than reading. */
-const PAGE_SETTINGS: ClickHouseSettings = {
+/** Where planning costs more than reading. */
+const NARROW_SETTINGS: ClickHouseSettings = {
   query_plan_optimize_lazy_materialization: 0,
   compile_expressions: 0,
   compile_sort_description: 0,

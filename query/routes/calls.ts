@@ -224,7 +224,7 @@ async function findPage(
   const faults = await context.feeds.faultsSince(range.fromMs);
   const statement = callsSql(database.database, filter, { after: page?.after, rows: limit + 1 });
   const [rows, withheld] = await Promise.all([
-    database.calls(statement, gone),
+    database.calls(statement, filter.number.kind === 'exact', gone),
     page?.withheld ?? countWithheld(context, filter, gone),
   ]);
   const isWhole = rows.length <= limit;
