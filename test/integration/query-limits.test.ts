@@ -69,7 +69,7 @@ await tap.test('a query that runs too long is ended by the database', async (t) 
     text: 'SELECT sleepEachRow(0.5) FROM numbers(20) SETTINGS max_block_size = 1',
     parameters: {},
   };
-  await t.rejects(database.calls(slow, new AbortController().signal), {
+  await t.rejects(database.calls(slow, true, new AbortController().signal), {
     fault: 'limit',
     message: /code 159\b/,
   });
