@@ -30,7 +30,9 @@ export async function filesWith(
   number: string,
   spellings: readonly string[],
 ): Promise<string[]> {
-  const [disk] = await installation.rows<{ path: string }>('SELECT path FROM system.disks LIMIT 1');
+  const [disk] = await installation.rows<{ path: string }>(
+    "SELECT path FROM system.disks WHERE name = 'default'",
+  );
   const key = Buffer.alloc(8);
   key.writeBigUInt64LE(BigInt(e164Key(number)));
   const wanted = [key, ...[number, ...spellings].map((text) => Buffer.from(text))];
