@@ -273,7 +273,7 @@ function spansOf(
 }
 
 function lengthOf(holes: readonly { readonly from: number; readonly next: number }[]): number {
-  return holes.reduce((sum, { from, next }) => sum + next - from, 0);
+  return holes.reduce((length, { from, next }) => length + next - from, 0);
 }
 
 function judge(
