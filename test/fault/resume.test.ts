@@ -232,7 +232,7 @@ await tap.test(
     t.match(await readAll(installation), { stored: 10 * left.length }, 'it goes on behind the gap');
     await judgeCalls(t, installation, load);
     await judgeTables(t, installation);
-    const audited = await installation.json('audit');
+    const audited = await installation.json('audit', '--json');
     t.match(audited, { lost_offsets: 4, differences: [] }, 'what was accepted is known, and no fault');
   },
 );
