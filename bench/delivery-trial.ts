@@ -4,6 +4,7 @@ import type { Competitor, Place, Reading } from './competitor.ts';
 import { badIdsIn, CONTENT_SQL, type DeliveryRecords } from './delivery-records.ts';
 import { judge, type StoredRow, type Verdict } from './delivery-verdict.ts';
 import { isOurs } from './result.ts';
+import { say } from './say.ts';
 
 /**
  * The kill comes at the first rows that appear when at least so much of the topic is stored. One kill is one moment of many, and
@@ -29,10 +30,6 @@ export interface DeliveryTopic {
   readonly records: DeliveryRecords;
   /** Small batches, so that a kill falls between many. */
   readonly batchRecords: number;
-}
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
 }
 
 /** A competitor that is being tried. */

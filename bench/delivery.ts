@@ -16,6 +16,7 @@ import { kafkaEngine, minimumKafkaEngine } from './peers/kafka-engine.ts';
 import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
 import { naiveNode, outsideTool } from './peers/program-peers.ts';
 import { benchHost, finishPart, isOurs, type Check } from './result.ts';
+import { say } from './say.ts';
 import { textTable } from './table.ts';
 import type { Held } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
@@ -56,10 +57,6 @@ const PACKED_LINES = 100;
 const TOPIC = 'delivery';
 
 const WORDS_MAX = 400;
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 function listed(counts: ReadonlyMap<string, number>): string {
   return [...counts].map(([kind, count]) => `${kind}: ${count}`).join('; ');

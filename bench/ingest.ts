@@ -8,6 +8,7 @@ import { costTable, figuresOf, ratiosOf, type Ratios } from './ingest-report.ts'
 import { cpu, IngestRuns, measureStart, microseconds, type Measured } from './ingest-run.ts';
 import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
+import { say } from './say.ts';
 import { groupBy, median, medianAndRange } from './table.ts';
 import { readThresholds, type Held } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
@@ -44,10 +45,6 @@ const CASES = values.cases.split(',').map((wanted) => {
     throw new RangeError(`--cases: allowed are ${INGEST_CASES.map(({ name }) => name).join(', ')}`);
   return found;
 });
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 function percent(share: number): string {
   return `${(share * 100).toFixed(0)} %`;
@@ -127,15 +124,16 @@ async function readAlone(bench: BenchServers, sent: readonly SentCase[]): Promis
   return figures;
 }
 
+function sayAgainst(peer: string, byCase: Readonly<Record<string, readonly number[]>>): void {
+  for (const [name, list] of Object.entries(byCase)) say(`  ${name}, ${peer}: ${medianAndRange(list)}`);
+}
+
 function sayRatios(ratios: Ratios): void {
-  const against = (peer: string, byCase: Readonly<Record<string, readonly number[]>>): void => {
-    for (const [name, list] of Object.entries(byCase)) say(`  ${name}, ${peer}: ${medianAndRange(list)}`);
-  };
   say('CPU of cdrhouse + ClickHouse, of the same round, against');
-  against('the Kafka engine that does equal work, the better number of consumers', ratios.equalWork);
-  against('the same without merges', ratios.equalWorkWithoutMerges);
-  against('the Kafka engine that fills one table only', ratios.minimum);
-  against('the naive Node consumer, which fills one table only', ratios.naive);
+  sayAgainst('the Kafka engine that does equal work, the better number of consumers', ratios.equalWork);
+  sayAgainst('the same without merges', ratios.equalWorkWithoutMerges);
+  sayAgainst('the Kafka engine that fills one table only', ratios.minimum);
+  sayAgainst('the naive Node consumer, which fills one table only', ratios.naive);
   if (ratios.dedup.length > 0)
     say(`one record of ten sent before: CPU a record against none: ${medianAndRange(ratios.dedup)}`);
   if (ratios.floorShare.length > 0) {

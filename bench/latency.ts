@@ -10,6 +10,7 @@ import { kafkaEngine } from './peers/kafka-engine.ts';
 import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
 import { naiveNode, outsideTool } from './peers/program-peers.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
+import { say } from './say.ts';
 import { percentile, textTable } from './table.ts';
 import { readThresholds } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
@@ -45,10 +46,6 @@ const LOOK_PAUSE_MS = 10;
 const WARM_UP_SECONDS = 3;
 const ARRIVAL_MS_MAX = 60_000;
 const SEED = 11;
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 /** When which part was found first; UTC ms. */
 class PartWatch {

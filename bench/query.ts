@@ -19,6 +19,7 @@ import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { peakMemoryBytes } from './process-usage.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
+import { say } from './say.ts';
 import { SteadyLoad } from './steady-load.ts';
 import type { StoredCalls } from './stored-calls.ts';
 import { median, textTable } from './table.ts';
@@ -53,10 +54,6 @@ const LIVE_TOPIC = 'live';
 /** Calls a second. */
 const LIVE_RATE = 5000;
 const HOUR_MS = 3_600_000;
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 /** Rounds of one question, on all calls and on a tenth of them. */
 interface Both {

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { arch, cpus, loadavg, release, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { BenchServers } from './bench-servers.ts';
+import { say } from './say.ts';
 import { brokenThresholds, type Held } from './thresholds.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -152,10 +153,6 @@ export function finishPart(host: Host, result: PartResult): void {
 export function allowed({ min, max }: Held): string {
   const bounds = [min === undefined ? [] : [`at least ${min}`], max === undefined ? [] : [`at most ${max}`]];
   return bounds.flat().join(', ');
-}
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`);
 }
 
 function commit(): string {

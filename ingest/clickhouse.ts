@@ -265,28 +265,22 @@ export class IngestDatabase {
     return result.json();
   }
 
-  async insertState(row: Readonly<Record<string, unknown>>): Promise<void> {
-    await this.#client.insert({
-      table: `${this.#database}.ingest_state`,
-      values: [row],
-      format: 'JSONEachRow',
-      clickhouse_settings: INSERT_SETTINGS,
-    });
+  insertState(row: object): Promise<void> {
+    return this.#insertRows('ingest_state', [row]);
   }
 
-  async insertAcceptedGaps(rows: readonly object[]): Promise<void> {
+  insertAcceptedGaps(rows: readonly object[]): Promise<void> {
+    return this.#insertRows('accepted_gaps', rows);
+  }
+
+  insertHeartbeats(rows: readonly object[]): Promise<void> {
+    return this.#insertRows('ingest_heartbeats', rows);
+  }
+
+  async #insertRows(table: string, rows: readonly object[]): Promise<void> {
     if (rows.length === 0) return;
     await this.#client.insert({
-      table: `${this.#database}.accepted_gaps`,
-      values: [...rows],
-      format: 'JSONEachRow',
-      clickhouse_settings: INSERT_SETTINGS,
-    });
-  }
-
-  async insertHeartbeats(rows: readonly object[]): Promise<void> {
-    await this.#client.insert({
-      table: `${this.#database}.ingest_heartbeats`,
+      table: `${this.#database}.${table}`,
       values: [...rows],
       format: 'JSONEachRow',
       clickhouse_settings: INSERT_SETTINGS,
