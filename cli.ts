@@ -7,6 +7,8 @@ import {
   type DeadLetterFilter,
   type DeadLetterState,
 } from './schemas/dead-letters.ts';
+import type { TopicCopy } from './ingest/kafka-metadata.ts';
+import type { TopicStatus } from './retention/status.ts';
 import type { SweepReport } from './retention/sweep.ts';
 import { CdrhouseError, REJECT_CODES } from './schemas/errors.ts';
 import type { SubjectReport } from './retention/subject-requests.ts';
@@ -78,9 +80,8 @@ program
       import('./retention/migrate.ts'),
       import('./ingest/ship/topics.ts'),
     ]);
-    const context = { database: settings.clickhouse.database, retentionMonths: settings.retention.months };
     const { applied, schemaVersion } = await withRetentionClient(settings, (client) =>
-      migrateDatabase(client, context, packageVersion()),
+      migrateDatabase(client, settings, packageVersion()),
     );
     const topics = await createMissingTopics(settings);
     if (options.json === true)
@@ -487,19 +488,22 @@ retention
   .option('--json', 'print as JSON')
   .action(async (options: { json?: boolean }) => {
     const settings = await readSettings();
-    const [{ retentionStatus, topicStatus }, { feedCopies }] = await Promise.all([
+    const [{ retentionStatus, topicStatus }, { feedCopies }, { monthsOf }] = await Promise.all([
       import('./retention/status.ts'),
       import('./ingest/kafka-metadata.ts'),
+      import('./schemas/retention-term.ts'),
     ]);
     const status = await retentionStatus(settings);
-    const bounds = {
-      months: status.term_months,
-      nowMs: Date.parse(status.at),
-      topicDays: settings.kafka.topic_retention_days,
-    };
+    const terms = { all: status.term_months, feeds: status.feed_terms };
+    const ofTopic = (copy: TopicCopy): TopicStatus =>
+      topicStatus(copy, {
+        months: monthsOf(terms, settings.feeds.find(({ topic }) => topic === copy.topic)!.name),
+        nowMs: Date.parse(status.at),
+        topicDays: settings.kafka.topic_retention_days,
+      });
     // What the database says is worth saying while Kafka is away.
     const topics = await feedCopies(settings, 10_000).then(
-      (copies) => copies.map((copy) => topicStatus(copy, bounds)),
+      (copies) => copies.map(ofTopic),
       (error: unknown) => {
         if (!(error instanceof CdrhouseError)) throw error;
         sayError(error);
@@ -518,6 +522,8 @@ retention
       print(
         `${table}  ${rows} rows  ${bytes} bytes  oldest ${oldest ?? '-'}  term ${months ?? '-'} months  overdue ${overshoot_days} days\n`,
       );
+    for (const [feed, months] of Object.entries(status.feed_terms))
+      print(`feed ${feed}  term ${months} months\n`);
     for (const { topic, retention_ms, oldest_record, warning } of topics ?? [])
       print(
         `topic ${topic}  retention.ms ${retention_ms}  oldest ${oldest_record ?? '-'}${warning === null ? '' : `  ${warning}`}\n`,
@@ -528,11 +534,13 @@ retention
   .command('term')
   .description('change how long calls are kept, in the database; the settings of all services follow by hand')
   .requiredOption('--months <n>', 'the new term', wholeNumber(1, 1200))
+  .option('--feed <name>', 'of the calls of this feed alone; at most the term of all')
   .option('--dry-run', 'only say what the next sweep would take away under it')
   .option('--trust-clock', 'of a dry run: nothing was sent for long, and the clock is right')
   .option('--json', 'print the report as JSON')
-  .action(async ({ months, ...options }: SweepCommandOptions & { months: number }) => {
+  .action(async ({ months, feed, ...options }: SweepCommandOptions & { months: number; feed?: string }) => {
     const settings = await readSettings();
+    const { changeTerm, withFeedTerm } = await import('./retention/term.ts');
     if (options.dryRun === true) {
       const { sweep } = await import('./retention/sweep.ts');
       const trustClock = options.trustClock === true;
@@ -541,16 +549,18 @@ retention
         programVersion: packageVersion(),
         dryRun: true,
         trustClock,
-        months,
+        terms: (stored) =>
+          feed === undefined ? { ...stored, all: months } : withFeedTerm(stored, feed, months),
       });
       printSweep(report, options);
       return;
     }
-    const { changeTerm } = await import('./retention/term.ts');
-    const changed = await changeTerm(settings, months);
+    const changed = await changeTerm(settings, months, feed);
     if (options.json === true) print(`${JSON.stringify(changed)}\n`);
+    const [whose, setting] =
+      feed === undefined ? ['', 'retention.months'] : [` of ${feed}`, 'retention_months of this feed'];
     say(
-      `the term was ${changed.months_before} months and is ${months}: set retention.months to ${months} for all services and restart them`,
+      `the term${whose} was ${changed.months_before} months and is ${months}: set ${setting} to ${months} for all services and restart them`,
     );
   });
 retention
@@ -620,7 +630,10 @@ function printSweep(report: SweepReport, { dryRun, json }: SweepCommandOptions):
     for (const { table, state, code, term_months: months, rows } of report.tables)
       print(`${table}  ${state}  ${rows} rows  term ${months} months  ${code}\n`);
   const verb = dryRun === true ? 'are due' : 'swept';
-  say(`${report.calls} call(s) ${verb} at ${report.due_at}, term ${report.term_months} months`);
+  const ofFeeds = Object.entries(report.feed_terms).map(([feed, months]) => `, of ${feed} ${months}`);
+  say(
+    `${report.calls} call(s) ${verb} at ${report.due_at}, term ${report.term_months} months${ofFeeds.join('')}`,
+  );
 }
 
 const keys = program.command('keys').description('API keys');

@@ -164,7 +164,8 @@ async function measure(bench: BenchServers, competitor: Competitor, index: numbe
     watch.stop();
     await watching;
     const foundAt = await watch.foundAt(store.oneRow);
-    const warmUp = Math.min(...sentAt.values()) + WARM_UP_SECONDS * 1000;
+    const [began] = sentAt.values();
+    const warmUp = began! + WARM_UP_SECONDS * 1000;
     const latencies = [...sentAt]
       .filter(([, at]) => at >= warmUp)
       .map(([id, at]) => (foundAt.get(id) ?? Number.NaN) - at);

@@ -1,6 +1,7 @@
 import { packMessages, parseContextOf, type PackedBatch, type ParseContext } from '../ingest/parse/batch.ts';
 import { readFeed } from '../schemas/feed.ts';
 import { checkSettings } from '../schemas/settings.ts';
+import { termsOf } from '../schemas/stored-settings.ts';
 import type { Workload } from './workload.ts';
 
 /** The secret of stored keys in all databases of a bench. */
@@ -32,7 +33,7 @@ export function packedBatch(messages: readonly Buffer[]): PackedBatch {
  */
 export function parseContext(feed: object = {}): ParseContext {
   const settings = checkSettings({ feeds: [{ name: 'default', topic: 'cdr', ...feed }] });
-  const stored = { identityKey: IDENTITY_KEY, retentionMonths: settings.retention.months };
+  const stored = { identityKey: IDENTITY_KEY, retentionMonths: termsOf(settings) };
   return parseContextOf(settings, settings.feeds.map(readFeed), stored);
 }
 

@@ -4,8 +4,9 @@ import { CdrhouseError, type RejectCode, type SkipReason } from '../schemas/erro
 import { findFeed, readFeed, type Feed } from '../schemas/feed.ts';
 import { isHeadLine } from '../schemas/formats/head.ts';
 import { DIRECTIONS, OUTCOMES, type Direction, type Outcome } from '../schemas/record.ts';
-import { RetentionTerm } from '../schemas/retention-term.ts';
+import { monthsOf, RetentionTerm } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
+import { termsOf } from '../schemas/stored-settings.ts';
 import { packMessages, type BatchSource } from './parse/batch.ts';
 import type { GatheredColumns } from './parse/batch-memory.ts';
 import { BatchParser } from './parse/parse-batch.ts';
@@ -40,7 +41,7 @@ export interface TrialLine {
   /** Fields as sent, by our names, as far as the line could be split. */
   readonly sent: Readonly<Record<string, string>>;
   readonly stored?: TrialCall;
-  /** True where it is older than retention.months, so that it is not kept. */
+  /** True where it is older than its term, so that it is not kept. */
   readonly expired?: boolean;
   readonly code?: RejectCode;
   readonly field?: string;
@@ -80,16 +81,16 @@ export class FormatTrial {
   readonly #ahead: number[] = [];
   readonly #zoneOffsets: number[] = [];
 
-  constructor(feed: Feed, { ingest, retention }: Pick<Settings, 'ingest' | 'retention'>, nowMs: number) {
+  constructor(feed: Feed, settings: Settings, nowMs: number) {
     this.#feed = feed;
     this.#source = { feed: 0, topic: feed.topic, topicId: '', partition: 0 };
     this.#nowMs = nowMs;
-    this.#term = new RetentionTerm(retention.months, nowMs);
+    this.#term = new RetentionTerm(monthsOf(termsOf(settings), feed.name), nowMs);
     this.#parser = new BatchParser({
       feeds: [feed],
       identityKey: new Uint8Array(32),
-      futureMsMax: ingest.future_hours_max * HOUR_MS,
-      retentionMonths: MONTHS,
+      futureMsMax: settings.ingest.future_hours_max * HOUR_MS,
+      retentionMonths: { all: MONTHS, feeds: {} },
       recordsMax: Infinity,
     });
     this.#summary = {

@@ -286,7 +286,7 @@ function readStored(
         error,
       );
     });
-    return readStoredSettings(values, schemaVersion, settings.retention.months);
+    return readStoredSettings(values, schemaVersion, settings);
   };
   return untilDone(read, {
     what: 'read the settings stored in ClickHouse',

@@ -149,7 +149,7 @@ class Replay {
   async #parseContext(feeds: readonly Feed[]): Promise<ParseContext> {
     const { settings } = this.#options;
     const stored = await this.#database.storedSettings();
-    const read = readStoredSettings(stored.settings, stored.schemaVersion, settings.retention.months);
+    const read = readStoredSettings(stored.settings, stored.schemaVersion, settings);
     // A page is parsed at once.
     return { ...parseContextOf(settings, feeds, read), recordsMax: Infinity };
   }

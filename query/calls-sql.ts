@@ -2,9 +2,8 @@ import type { CallFields } from '../schemas/record.ts';
 import { moment } from '../schemas/sql-time.ts';
 import type { CallRole } from '../schemas/api.ts';
 import { E164_DIGITS_MAX, e164PrefixRange } from '../schemas/number-key.ts';
-import { addMonths } from '../schemas/retention-term.ts';
 import type { Range } from './cursor.ts';
-import { heldConditions, heldParameters, ONCE } from './held-sql.ts';
+import { heldConditions, ONCE } from './held-sql.ts';
 import type { NumberList } from '../schemas/number-keys.ts';
 import {
   dialedRestrictedColumn,
@@ -12,17 +11,12 @@ import {
   visibilityConditions,
   type Visibility,
 } from './privacy.ts';
+import { rangeConditions, rangeParameters, reachesTerm, termParameters, type Term } from './term-sql.ts';
 
 /** A statement and the values that are bound to its `{name: Type}` places; no value stands in the text. */
 export interface Statement {
   readonly text: string;
   readonly parameters: Readonly<Record<string, unknown>>;
-}
-
-/** Which starts may be read at all. */
-export interface Term {
-  readonly months: number;
-  readonly nowMs: number;
 }
 
 /** The numbers of a search: all texts under their keys, or the beginning of E.164 numbers. */
@@ -85,7 +79,6 @@ export interface MatchedRow {
 export const CALL_COLUMNS =
   'cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, feed, call_id';
 const ORDER = 'ORDER BY start_at DESC, cdr_key DESC, calling_number DESC';
-const DAY_MS = 86_400_000;
 
 const LIMIT = 'LIMIT {rows: UInt32}';
 
@@ -173,7 +166,7 @@ function heldBranch(database: string, filter: CallsFilter): Branch[] {
   );
   const conditions = [
     `(${ofRoles.map((each) => `(${each})`).join(' OR ')})`,
-    ...heldConditions(database),
+    ...heldConditions(database, term),
     `start_at >= ${moment('held_from_ms')}`,
     `start_at < ${moment('to_ms')}`,
     ...fieldConditions(database, filter),
@@ -272,35 +265,6 @@ function selectFrom(columns: string, table: string, conditions: readonly string[
   WHERE ${conditions.join('\n    AND ')}`;
 }
 
-/** The range and the retention term, for any table with `start_at`; values by `rangeParameters`. */
-export function rangeConditions(range: Range, term: Term): string[] {
-  return [
-    `start_at >= ${moment('from_ms')}`,
-    `start_at < ${moment('to_ms')}`,
-    // Month ends make the border no single moment, so near it the rule itself is asked.
-    ...(reachesTerm(range, term) ? [`addMonths(start_at, {term_months: UInt32}) > ${moment('now_ms')}`] : []),
-  ];
-}
-
-/** Values for `rangeConditions`; no read reaches behind the term. */
-export function rangeParameters(range: Range, term: Term): Record<string, unknown> {
-  return {
-    from_ms: Math.max(range.fromMs, borderOf(term) - 4 * DAY_MS),
-    to_ms: range.toMs,
-    ...(reachesTerm(range, term) ? { term_months: term.months, now_ms: term.nowMs } : {}),
-  };
-}
-
-/** True where some of the range may be past its term. */
-export function reachesTerm(range: Range, term: Term): boolean {
-  return range.fromMs < borderOf(term) + 4 * DAY_MS;
-}
-
-/** About where the term ends; month ends make it no single moment. */
-export function borderOf({ months, nowMs }: Term): number {
-  return addMonths(nowMs, -months);
-}
-
 function parametersOf(filter: CallsFilter): Record<string, unknown> {
   const { number, range, term, otherNumbers, durationMsMin, durationMsMax, outcomes, feeds, visibility } =
     filter;
@@ -308,7 +272,7 @@ function parametersOf(filter: CallsFilter): Record<string, unknown> {
     ...numberParameters(number),
     ...(visibility === undefined ? {} : purposeParameters(visibility)),
     ...rangeParameters(range, term),
-    ...(filter.withHeld ? { ...heldParameters(term), held_from_ms: range.fromMs } : {}),
+    ...(filter.withHeld ? { ...termParameters(term), held_from_ms: range.fromMs } : {}),
     ...(otherNumbers === undefined ? {} : { others: otherNumbers }),
     ...(durationMsMin === undefined ? {} : { duration_min: durationMsMin }),
     ...(durationMsMax === undefined ? {} : { duration_max: durationMsMax }),

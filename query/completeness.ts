@@ -1,11 +1,12 @@
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import type { CompleteFeed } from '../schemas/api.ts';
-import { borderOf, type Statement, type Term } from './calls-sql.ts';
-
+import { monthsOf } from '../schemas/retention-term.ts';
+import type { Statement } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import type { QueryContext } from './context.ts';
 import type { Range } from './cursor.ts';
 import type { KnownFeeds } from './feeds.ts';
+import { borderOf, type Term } from './term-sql.ts';
 import { writeMoment, writeTime } from './times.ts';
 
 /** A row of `faultsSql`: a topic that stands at a gap with some partitions, or a feed with rejected records. */
@@ -58,7 +59,10 @@ export function completenessOf(
   const countOf = (kind: FaultRow['kind'], name: string | undefined): number =>
     Number(faults.find((fault) => fault.kind === kind && fault.name === name)?.count ?? 0);
   const feeds = [...known].filter(([feed]) => chosen?.includes(feed) ?? true);
-  const border = borderOf(term);
+  const keptSince = (months: number): string | null => {
+    const border = borderOf(months, term.nowMs);
+    return range.fromMs < border ? writeTime(border, zone) : null;
+  };
   return {
     feeds: Object.fromEntries(
       feeds.map(([feed, ms]) => [
@@ -67,9 +71,10 @@ export function completenessOf(
           read_up_to: writeMoment(ms, zone),
           gaps: countOf('gap', topics.get(feed)),
           rejected: countOf('rejected', feed),
+          kept_since: keptSince(monthsOf(term.months, feed)),
         },
       ]),
     ),
-    kept_since: range.fromMs < border ? writeTime(border, zone) : null,
+    kept_since: keptSince(term.months.all),
   };
 }

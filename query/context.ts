@@ -9,6 +9,7 @@ import type {
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { LIMIT_DEFAULT } from '../schemas/api.ts';
 import type { ApiRole } from '../schemas/api-key.ts';
+import type { RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { StoredSettings } from '../schemas/stored-settings.ts';
 import type { AskedTogether } from './asked-together.ts';
@@ -64,7 +65,7 @@ export type Database = Pick<QueryDatabase, keyof QueryDatabase>;
 export interface QueryContext {
   readonly settings: Settings;
   readonly database: Database;
-  readonly retentionMonths: number;
+  readonly retentionMonths: RetentionMonths;
   readonly timeZones: ReadonlySet<string>;
   readonly metrics: QueryMetrics;
   readonly keys: ApiKeys;
@@ -137,7 +138,7 @@ export function zoneOf({ settings, timeZones }: QueryContext, asked: string | un
 
 /** Days that a range may have: the setting, else the retention term, so that all that is kept can be asked for at once. */
 export function rangeDaysMax({ settings, retentionMonths }: QueryContext): number {
-  return settings.query.range_days_max ?? retentionMonths * 31;
+  return settings.query.range_days_max ?? retentionMonths.all * 31;
 }
 
 /** Rows of the page that a request asks for. */

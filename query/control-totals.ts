@@ -1,10 +1,18 @@
 import { moment } from '../schemas/sql-time.ts';
 import type { ControlRow, ControlTotals } from '../schemas/api.ts';
-import { rangeConditions, rangeParameters, reachesTerm, type Statement, type Term } from './calls-sql.ts';
+import type { Statement } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
 import type { KnownFeeds } from './feeds.ts';
 import { countedLedger, FEED_COUNTS, feedCounts, type FeedCountsRow } from './ledger-sql.ts';
+import {
+  keptCondition,
+  rangeConditions,
+  rangeParameters,
+  reachesBehind,
+  reachesTerm,
+  type Term,
+} from './term-sql.ts';
 import { writeMoment, writeTime } from './times.ts';
 
 const HOUR_MS = 3_600_000;
@@ -69,9 +77,7 @@ function hourSeconds(ms: number): number {
 
 /** By feed: calls of the hours that are read now, and those past their term that are still there. */
 function liveSql(database: string, { hours, term, feeds }: ControlQuestion): Statement {
-  const isLive = reachesTerm(hours, term)
-    ? `addMonths(start_at, {term_months: UInt32}) > ${moment('now_ms')}`
-    : 'true';
+  const isLive = reachesTerm(hours, term) ? keptCondition(term) : 'true';
   const text = `SELECT feed, countIf(${isLive}) AS live, countIf(NOT ${isLive}) AS overdue
 FROM ${database}.cdr FINAL
 WHERE start_at >= ${moment('from_ms')} AND start_at < ${moment('to_ms')} AND feed IN {feeds: Array(String)}
@@ -135,7 +141,7 @@ export async function readControlTotals(
     source.select<AdjustedRow>('adjustments', adjustedSql(database, question), signal),
   ]);
   // What ClickHouse's own TTL takes, a month later than a sweep should have, is counted nowhere.
-  const mayHaveExpired = reachesTerm(hours, { ...term, months: term.months + 1 });
+  const mayHaveExpired = reachesBehind(hours, term.months.all + 1, term.nowMs);
   return {
     from: writeTime(hours.fromMs, zone),
     to: writeTime(hours.toMs, zone),

@@ -2,8 +2,9 @@ import { moment } from '../schemas/sql-time.ts';
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { BATCH_MOMENT } from '../schemas/tables.ts';
 import type { CallKey } from '../schemas/call-id.ts';
-import { CALL_COLUMNS, type CallRow, type Statement, type Term } from './calls-sql.ts';
-import { heldConditions, heldParameters } from './held-sql.ts';
+import { CALL_COLUMNS, type CallRow, type Statement } from './calls-sql.ts';
+import { heldConditions } from './held-sql.ts';
+import { termParameters, type Term } from './term-sql.ts';
 
 /** A stored row of a call with where it came from (JSONEachRow, 64-bit integers as text). */
 export interface StoredRow extends CallRow {
@@ -93,9 +94,9 @@ export function liveRowSql(database: string, key: CallKey): Statement {
 export function heldRowSql(database: string, key: CallKey, term: Term): Statement {
   return {
     text: `SELECT ${COLUMNS} FROM ${database}.cdr_held FINAL
-WHERE ${[KEY, ...heldConditions(database)].join(' AND ')}
+WHERE ${[KEY, ...heldConditions(database, term)].join(' AND ')}
 ORDER BY version DESC LIMIT 1`,
-    parameters: { ...keyParameters(key), ...heldParameters(term) },
+    parameters: { ...keyParameters(key), ...termParameters(term) },
   };
 }
 

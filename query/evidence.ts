@@ -1,7 +1,7 @@
 import { readSqlTime } from '../schemas/sql-time.ts';
 import { hasRecordIds } from '../schemas/feed.ts';
 import { batchMoment, correctionOf } from '../schemas/tables.ts';
-import { addMonths } from '../schemas/retention-term.ts';
+import { addMonths, monthsOf, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { CallKey } from '../schemas/call-id.ts';
 import type { Caller } from './auth.ts';
 import type { Statement } from './calls-sql.ts';
@@ -70,7 +70,7 @@ export async function findCall(
   const name = database.database;
   const select: Select = (what, statement) => database.select(what, statement, gone);
   const row = (await liveRow(select, name, key)) ?? (await successor(select, name, key));
-  if (row === undefined || addMonths(Number(row.start_ms), retentionMonths) <= Date.now())
+  if (row === undefined || !isKept(row, retentionMonths))
     return roles.has('legal') ? heldCall(context, key, select) : undefined;
   const [ranges, sameKey, rectified] = await Promise.all([
     select<SourceRangeRow>('ledger', sourceRangesSql(name, row)),
@@ -104,6 +104,10 @@ export async function findCall(
       source === undefined ? [] : await select<LetterRow>('dead letters', lettersSql(name, source, row)),
     isHeld: false,
   };
+}
+
+function isKept({ start_ms: startMs, feed }: StoredRow, months: RetentionMonths): boolean {
+  return addMonths(Number(startMs), monthsOf(months, feed)) > Date.now();
 }
 
 /** The copy of a call whose term is over, where a legal hold keeps one. */

@@ -1,8 +1,9 @@
 import { moment } from '../schemas/sql-time.ts';
 import type { FEED_STATES, FeedRow } from '../schemas/api.ts';
-import { rangeConditions, rangeParameters, type Statement, type Term } from './calls-sql.ts';
+import type { Statement } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import { countedLedger, FEED_COUNTS, feedCounts, type FeedCountsRow } from './ledger-sql.ts';
+import { rangeConditions, rangeParameters, type Term } from './term-sql.ts';
 import { writeMoment, writeTime } from './times.ts';
 
 const HOUR_MS = 3_600_000;

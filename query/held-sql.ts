@@ -1,5 +1,4 @@
-import { moment } from '../schemas/sql-time.ts';
-import type { Term } from './calls-sql.ts';
+import { keptCondition, type Term } from './term-sql.ts';
 
 /**
  * Calls that only a legal hold keeps: their term is over, so that no other read gives them, and a hold in force has a copy
@@ -9,15 +8,11 @@ import type { Term } from './calls-sql.ts';
 /** A call is copied for each hold that it falls under. */
 export const ONCE = 'LIMIT 1 BY calling_key, start_at, cdr_key';
 
-/** Conditions on rows of `cdr_held`; values by `heldParameters`. */
-export function heldConditions(database: string): string[] {
+/** Conditions on rows of `cdr_held`; values by `termParameters`. */
+export function heldConditions(database: string, term: Term): string[] {
   return [
     // What has ended goes with the next sweep, and is not shown until then.
     `hold_id IN (SELECT hold_id FROM ${database}.legal_holds FINAL WHERE released_at IS NULL AND until_at > now64(3))`,
-    `addMonths(start_at, {held_months: UInt32}) <= ${moment('held_now_ms')}`,
+    `NOT (${keptCondition(term)})`,
   ];
-}
-
-export function heldParameters({ months, nowMs }: Term): Record<string, unknown> {
-  return { held_months: months, held_now_ms: nowMs };
 }

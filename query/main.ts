@@ -55,7 +55,7 @@ interface Start {
 
 async function readStart(database: QueryDatabase, settings: Settings): Promise<Start> {
   const { settings: values, schemaVersion } = await database.storedSettings();
-  const stored = readStoredSettings(values, schemaVersion, settings.retention.months);
+  const stored = readStoredSettings(values, schemaVersion, settings);
   return { stored, timeZones: await database.timeZones() };
 }
 

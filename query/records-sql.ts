@@ -1,17 +1,9 @@
 import { moment } from '../schemas/sql-time.ts';
 import { CHANGED_AT } from '../schemas/tables.ts';
-import {
-  CALL_COLUMNS,
-  limitOf,
-  limitParameters,
-  rangeConditions,
-  rangeParameters,
-  type CallRow,
-  type Statement,
-  type Term,
-} from './calls-sql.ts';
+import { CALL_COLUMNS, limitOf, limitParameters, type CallRow, type Statement } from './calls-sql.ts';
 import type { Range } from './cursor.ts';
 import { dialedRestrictedColumn, visibilityConditions, type Visibility } from './privacy.ts';
+import { rangeConditions, rangeParameters, type Term } from './term-sql.ts';
 import type { NumberList } from '../schemas/number-keys.ts';
 
 /** The record after which a page begins: the sorting key of `cdr`, in the order of the answer. */

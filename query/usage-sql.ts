@@ -1,15 +1,9 @@
 import { USAGE_GROUPS, type UsageGroup } from '../schemas/api.ts';
 import { billedParameters, billedSql, type BillingTerms } from './billing.ts';
-import {
-  limitOf,
-  limitParameters,
-  rangeConditions,
-  rangeParameters,
-  type Statement,
-  type Term,
-} from './calls-sql.ts';
+import { limitOf, limitParameters, type Statement } from './calls-sql.ts';
 import type { Range } from './cursor.ts';
 import type { NumberList } from '../schemas/number-keys.ts';
+import { rangeConditions, rangeParameters, type Term } from './term-sql.ts';
 import { dialedPrefixParameters, dialedPrefixSql, type PrefixesByLength } from './dialed-prefixes.ts';
 
 /** The group after which a page begins: the values of the groups in the order of `USAGE_GROUPS`. */

@@ -1,8 +1,10 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { countingRanges, holesBetween, type CountingRange } from '../schemas/ledger-ranges.ts';
+import { atMost, monthsSql } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sourceSpans, spansCondition, type FeedClaim, type SourceSpan } from '../schemas/source-spans.ts';
+import { termsOf } from '../schemas/stored-settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
 import { feedsWithIds, findConflicts, type Conflicts } from './conflicts.ts';
 
@@ -292,23 +294,27 @@ function judge(
   return strict && asRead + row.due + row.erasable < row.stored ? 'too_few' : undefined;
 }
 
-async function readLedger(
-  client: ClickHouseClient,
-  { clickhouse: { database }, retention, kafka }: Settings,
-): Promise<LedgerRow[]> {
-  const [newest] = await select<{ term: number; due: number }>(
+async function readLedger(client: ClickHouseClient, settings: Settings): Promise<LedgerRow[]> {
+  const {
+    clickhouse: { database },
+    retention,
+    kafka,
+  } = settings;
+  const ofLetters = atMost(termsOf(settings), retention.dead_letter_months ?? retention.months);
+  const [newest] = await select<{ all: number; feeds: Record<string, number>; due: number }>(
     client,
-    `SELECT argMax(term_months, due_at) AS term, toUnixTimestamp(toDateTime(max(due_at), 'UTC')) AS due
+    `SELECT argMax(term_months, due_at) AS all, argMax(feed_terms, due_at) AS feeds, toUnixTimestamp(toDateTime(max(due_at), 'UTC')) AS due
      FROM ${database}.retention_proofs FINAL WHERE state = 'done'`,
   );
   // Offsets and counts are far below 2^53. The last hour that had begun to be due may be gone in part.
   return select<LedgerRow>(
     client,
-    `SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected,
-        arraySum(arrayMap((hour, calls) -> if(addMonths(hour, {term: UInt32}) <= toDateTime({due: UInt32}, 'UTC'), calls, 0),
+    `WITH ${monthsSql(newest!)} AS months
+     SELECT topic, topic_id, partition, feed, generation, from_offset AS from, next_offset AS next, stored, rejected,
+        arraySum(arrayMap((hour, calls) -> if(addMonths(hour, months) <= toDateTime({due: UInt32}, 'UTC'), calls, 0),
           mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS due,
         arraySum(arrayMap((hour, calls) -> least(calls, erased[hour]), mapKeys(stored_by_hour), mapValues(stored_by_hour))) AS erasable,
-        addMonths(message_at_max - toIntervalDay({topic_days: UInt32}), {letter_months: UInt32}) <= now64(3, 'UTC') AS lettersDue,
+        addMonths(message_at_max - toIntervalDay({topic_days: UInt32}), ${monthsSql(ofLetters)}) <= now64(3, 'UTC') AS lettersDue,
         toUnixTimestamp(toDateTime(stored_at, 'UTC')) AS storedAt
       FROM (SELECT * FROM ${database}.ingest_ledger FINAL) AS ledger
       LEFT JOIN (
@@ -318,8 +324,7 @@ async function readLedger(
       ) AS erasures USING (feed)
       WHERE kind = 'read' ORDER BY topic, partition, generation, from_offset`,
     {
-      ...newest,
-      letter_months: retention.dead_letter_months ?? retention.months,
+      due: newest!.due,
       // The oldest message of a range can be as much older than the newest as Kafka keeps both.
       topic_days: kafka.topic_retention_days,
     },

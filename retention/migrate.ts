@@ -8,11 +8,19 @@ import {
   SCHEMA_VERSION,
   settingsTable,
   STORED_SETTINGS,
-  type MigrationContext,
 } from '../schemas/migrations.ts';
+import { monthsOf, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { checkSchemaVersion, readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
+import {
+  checkSchemaVersion,
+  checkTerms,
+  readStoredSettings,
+  storedTerms,
+  termsOf,
+  type StoredSettings,
+} from '../schemas/stored-settings.ts';
+import { select } from './clickhouse.ts';
 
 export interface MigrationReport {
   /** Numbers and titles of what ran now; empty where nothing had to be done. */
@@ -21,23 +29,24 @@ export interface MigrationReport {
 }
 
 /**
- * Creates or upgrades the tables and stores the database's own settings (keys, retention term). Running it
+ * Creates or upgrades the tables and stores the database's own settings (keys, retention terms). Running it
  * again changes nothing. Throws CLICKHOUSE_TOO_OLD, SCHEMA_TOO_NEW, RETENTION_DIFFERS.
  */
 export async function migrateDatabase(
   client: ClickHouseClient,
-  context: MigrationContext,
+  settings: Settings,
   programVersion: string,
 ): Promise<MigrationReport> {
   await checkServerVersion(client);
-  const { database } = context;
+  const { database } = settings.clickhouse;
+  const context = { database, retentionMonths: settings.retention.months };
   await client.command({ query: `CREATE DATABASE IF NOT EXISTS ${database}` });
   await client.command({ query: migrationsTable(database) });
   const before = await newestMigration(client, database);
   if (before > SCHEMA_VERSION) checkSchemaVersion(before);
   await client.command({ query: settingsTable(database) });
   // Before the tables, whose TTL is made from the term.
-  await storeSettings(client, context);
+  await storeSettings(client, settings);
   const applied: string[] = [];
   for (const migration of MIGRATIONS.filter(({ number }) => number > before)) {
     for (const query of migration.statements(context)) await client.command({ query });
@@ -55,25 +64,24 @@ export async function migrateDatabase(
     });
     applied.push(`${migration.number} ${migration.title}`);
   }
+  await storeFeedTerms(client, settings);
   return { applied, schemaVersion: Math.max(before, SCHEMA_VERSION) };
 }
 
 /** What `migrate` stored. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW, RETENTION_DIFFERS. */
-export async function storedSettings(
-  client: ClickHouseClient,
-  { clickhouse: { database }, retention: { months } }: Settings,
-): Promise<StoredSettings> {
+export async function storedSettings(client: ClickHouseClient, settings: Settings): Promise<StoredSettings> {
+  const { database } = settings.clickhouse;
   return readStoredSettings(
     await readSettings(client, database),
     await newestMigration(client, database),
-    months,
+    settings,
   );
 }
 
-/** The term that the database has, whatever the settings say. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW. */
-export async function storedTerm(client: ClickHouseClient, database: string): Promise<number> {
+/** The terms that the database has, whatever the settings say. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW. */
+export async function readTerms(client: ClickHouseClient, database: string): Promise<RetentionMonths> {
   checkSchemaVersion(await newestMigration(client, database));
-  return Number((await readSettings(client, database)).get(STORED_SETTINGS.retentionMonths));
+  return storedTerms(await readSettings(client, database));
 }
 
 async function checkServerVersion(client: ClickHouseClient): Promise<void> {
@@ -107,41 +115,64 @@ async function newestMigration(client: ClickHouseClient, database: string): Prom
   return row?.number ?? 0;
 }
 
-/**
- * Stores the keys and the term that are not there yet; a stored term that differs is an error. Where several
- * migrate an empty database at once, the first value of each name is the one that all of them keep.
- */
+/** Stores the keys and the term that are not there yet. Throws RETENTION_DIFFERS. */
 async function storeSettings(
   client: ClickHouseClient,
-  { database, retentionMonths }: MigrationContext,
+  { clickhouse: { database }, retention: { months } }: Settings,
 ): Promise<void> {
   const before = await readSettings(client, database);
   const first = {
-    [STORED_SETTINGS.retentionMonths]: String(retentionMonths),
+    [STORED_SETTINGS.retentionMonths]: String(months),
     [STORED_SETTINGS.identityKey]: randomBytes(32).toString('hex'),
     [STORED_SETTINGS.journalKey]: randomBytes(32).toString('hex'),
   };
-  for (const [name, value] of Object.entries(first)) {
-    if (before.has(name)) continue;
-    await client.insert({
-      table: `${database}.settings`,
-      values: [{ name, value, set_at: sqlTime(Date.now()) }],
-      format: 'JSONEachRow',
-      // An insert whose token the table knows is acknowledged and not stored. Asynchronous ones would not look.
-      clickhouse_settings: {
-        async_insert: 0,
-        deduplicate_insert: 'enable',
-        insert_deduplication_token: `first ${name}`,
-      },
-    });
-  }
-  const term = (await readSettings(client, database)).get(STORED_SETTINGS.retentionMonths);
-  if (Number(term) !== retentionMonths) {
-    throw new CdrhouseError(
-      'RETENTION_DIFFERS',
-      `the settings say ${retentionMonths} months, the database ${term}`,
+  for (const [name, value] of Object.entries(first))
+    if (!before.has(name)) await storeFirst(client, database, name, value);
+  const { all } = storedTerms(await readSettings(client, database));
+  if (all !== months)
+    throw new CdrhouseError('RETENTION_DIFFERS', `the settings say ${months} months, the database ${all}`);
+}
+
+/**
+ * Stores terms of feeds of which nothing was read yet. Where something was, a shorter term takes calls away, which is an
+ * operator's to say (`retention term`): RETENTION_DIFFERS.
+ */
+async function storeFeedTerms(client: ClickHouseClient, settings: Settings): Promise<void> {
+  const { database } = settings.clickhouse;
+  const wanted = termsOf(settings);
+  const stored = await readTerms(client, database);
+  for (const feed of Object.keys(wanted.feeds)) {
+    if (monthsOf(wanted, feed) === monthsOf(stored, feed)) continue;
+    const [row] = await select<{ ranges: number }>(
+      client,
+      `SELECT count() AS ranges FROM ${database}.ingest_ledger WHERE feed = {feed: String}`,
+      { feed },
     );
+    if (row!.ranges > 0) continue;
+    const name = STORED_SETTINGS.feedRetentionMonths + feed;
+    await storeFirst(client, database, name, String(wanted.feeds[feed]));
   }
+  checkTerms(settings, await readTerms(client, database));
+}
+
+/** Where several migrate an empty database at once, the first value of each name is the one that all of them keep. */
+async function storeFirst(
+  client: ClickHouseClient,
+  database: string,
+  name: string,
+  value: string,
+): Promise<void> {
+  await client.insert({
+    table: `${database}.settings`,
+    values: [{ name, value, set_at: sqlTime(Date.now()) }],
+    format: 'JSONEachRow',
+    // An insert whose token the table knows is acknowledged and not stored. Asynchronous ones would not look.
+    clickhouse_settings: {
+      async_insert: 0,
+      deduplicate_insert: 'enable',
+      insert_deduplication_token: `first ${name}`,
+    },
+  });
 }
 
 async function readSettings(client: ClickHouseClient, database: string): Promise<Map<string, string>> {

@@ -11,6 +11,8 @@ export interface Proof {
   readonly state: SweepState;
   readonly code: string;
   readonly term_months: number;
+  /** Months of feeds with a shorter term. */
+  readonly feed_terms: Readonly<Record<string, number>>;
   /** As `sqlTime` writes it, like all times here. */
   readonly due_at: string;
   readonly calls_before: number;

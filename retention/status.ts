@@ -1,14 +1,14 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { TERM_COLUMNS } from '../schemas/migrations.ts';
-import { addMonths } from '../schemas/retention-term.ts';
+import { addMonths, monthsSql, shortestMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { checkClock } from './clock.ts';
 import { CALL_TABLES, FINAL_SETTINGS } from '../schemas/tables.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
-import { storedTerm } from './migrate.ts';
+import { readTerms } from './migrate.ts';
 import { readProofs } from './proofs.ts';
-import { monthDue } from './sweep-plan.ts';
+import { monthDue, type DueTerm } from './sweep-plan.ts';
 import { dueCondition } from './sweep-sql.ts';
 import { endedRequestsSql, tableTerms } from './table-terms.ts';
 
@@ -24,11 +24,11 @@ export interface MonthStatus {
   /** Null where no call is left, only delete markers. */
   readonly oldest_start: string | null;
   readonly newest_start: string | null;
-  /** When its first moment is due, and when all of it is. */
+  /** When its first moment is due for any feed, and when all of it is. */
   readonly due_from: string;
   readonly due_at: string;
   readonly overdue_calls: number;
-  /** Days since the oldest call was due; 0: none is. */
+  /** Days since the first of its calls was due; 0: none is. */
   readonly overshoot_days: number;
   /** Why overdue calls are still there. */
   readonly delayed_by: readonly string[];
@@ -48,6 +48,8 @@ export interface TableStatus {
 export interface RetentionStatus {
   readonly at: string;
   readonly term_months: number;
+  /** Months of feeds with a shorter term. */
+  readonly feed_terms: Readonly<Record<string, number>>;
   /** What a sweep would say of the clock; null: it is right. */
   readonly clock: string | null;
   readonly overshoot_days: number;
@@ -86,14 +88,15 @@ const TABLES = {
 export function retentionStatus(settings: Settings): Promise<RetentionStatus> {
   const { database } = settings.clickhouse;
   return withRetentionClient(settings, async (client) => {
-    const months = await storedTerm(client, database);
+    const months = await readTerms(client, database);
     const nowMs = Date.now();
     const clock = await clockOf(client, settings);
     const monthRows = await readMonths(client, database, { months, dueMs: nowMs });
     const tables = await readTables(client, settings, { months, dueMs: nowMs });
     return {
       at: new Date(nowMs).toISOString(),
-      term_months: months,
+      term_months: months.all,
+      feed_terms: months.feeds,
       clock,
       overshoot_days: Math.max(0, ...monthRows.map(({ overshoot_days }) => overshoot_days)),
       months: clock === null ? monthRows : monthRows.map((row) => delayed(row, 'CLOCK_WRONG')),
@@ -146,20 +149,17 @@ async function clockOf(
   }
 }
 
-interface Term {
-  readonly months: number;
-  readonly dueMs: number;
-}
-
 interface CallsOfMonth {
   readonly month: number;
   readonly calls: number;
   readonly oldest: number;
   readonly newest: number;
   readonly overdue: number;
+  /** When the first of these was due. */
+  readonly first_due: number;
 }
 
-async function readMonths(client: ClickHouseClient, database: string, term: Term): Promise<MonthStatus[]> {
+async function readMonths(client: ClickHouseClient, database: string, term: DueTerm): Promise<MonthStatus[]> {
   const parts = await select<{ month: number; bytes: number; parts: number }>(
     client,
     `SELECT toUInt32(partition) AS month, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts
@@ -169,7 +169,8 @@ async function readMonths(client: ClickHouseClient, database: string, term: Term
   const calls = await select<CallsOfMonth>(
     client,
     `SELECT toYYYYMM(start_at) AS month, count() AS calls, toUnixTimestamp64Milli(min(start_at)) AS oldest,
-       toUnixTimestamp64Milli(max(start_at)) AS newest, countIf(${dueCondition(term)}) AS overdue
+       toUnixTimestamp64Milli(max(start_at)) AS newest, countIf(${dueCondition(term)}) AS overdue,
+       toUnixTimestamp64Milli(min(addMonths(start_at, ${monthsSql(term.months)}))) AS first_due
      FROM ${database}.cdr FINAL GROUP BY month`,
     {},
     FINAL_SETTINGS,
@@ -186,7 +187,7 @@ async function readMonths(client: ClickHouseClient, database: string, term: Term
     const last = proofs.findLast((proof) => proof.month === month);
     const left = detached.find((row) => row.month === String(month))?.parts ?? 0;
     const overdue = of?.overdue ?? 0;
-    const due = monthDue(month, term.months);
+    const firstDueMs = monthDue(month, shortestMonths(term.months)).firstMs;
     return {
       month,
       calls: of?.calls ?? 0,
@@ -194,12 +195,12 @@ async function readMonths(client: ClickHouseClient, database: string, term: Term
       parts: count,
       oldest_start: isoOf(of?.oldest),
       newest_start: isoOf(of?.newest),
-      due_from: new Date(due.firstMs).toISOString(),
-      due_at: new Date(due.lastMs).toISOString(),
+      due_from: new Date(firstDueMs).toISOString(),
+      due_at: new Date(monthDue(month, term.months.all).lastMs).toISOString(),
       overdue_calls: overdue,
-      overshoot_days: overdue === 0 ? 0 : daysOver(of!.oldest, term),
+      overshoot_days: overdue === 0 ? 0 : daysSince(of!.first_due, term.dueMs),
       delayed_by:
-        due.firstMs > term.dueMs
+        firstDueMs > term.dueMs
           ? []
           : [
               ...(overdue > 0 ? [delayOf(last)] : []),
@@ -218,7 +219,11 @@ function delayed(row: MonthStatus, by: string): MonthStatus {
   return row.overdue_calls === 0 ? row : { ...row, delayed_by: [...row.delayed_by, by] };
 }
 
-async function readTables(client: ClickHouseClient, settings: Settings, term: Term): Promise<TableStatus[]> {
+async function readTables(
+  client: ClickHouseClient,
+  settings: Settings,
+  term: DueTerm,
+): Promise<TableStatus[]> {
   const { database } = settings.clickhouse;
   const terms = tableTerms(settings, term.months);
   const sizes = await select<{ table: string; bytes: number }>(
@@ -229,46 +234,56 @@ async function readTables(client: ClickHouseClient, settings: Settings, term: Te
   );
   const status: TableStatus[] = [];
   for (const [table, column] of Object.entries(TABLES)) {
-    const [row] = await select<{ rows: number; oldest: number }>(
-      client,
-      `SELECT count() AS rows, toInt64(toUnixTimestamp(toDateTime(min(${column}), 'UTC'))) * 1000 AS oldest FROM ${database}.${table}`,
-    );
-    const { rows, oldest } = row!;
     const swept = terms.find((each) => each.table === table);
-    const months = swept?.months ?? (table in TERM_COLUMNS ? term.months : null);
-    const oldestEnd =
-      swept === undefined || swept.column !== undefined ? oldest : await oldestEnded(client, database, table);
+    const months = swept?.months ?? (table in TERM_COLUMNS ? { all: term.months.all, feeds: {} } : null);
+    const due = months === null ? column : `addMonths(${column}, ${monthsSql(months, swept?.feed)})`;
+    const [row] = await select<{ rows: number; oldest: number; first_due: number }>(
+      client,
+      `SELECT count() AS rows, ${earliest(column)} AS oldest, ${earliest(due)} AS first_due FROM ${database}.${table}`,
+    );
+    const { rows, oldest, first_due: firstDue } = row!;
     status.push({
       table,
       rows,
       bytes: sizes.find((size) => size.table === table)?.bytes ?? 0,
       oldest: rows === 0 ? null : isoOf(oldest),
-      term_months: months,
+      term_months: months?.all ?? null,
       overshoot_days:
-        months === null || rows === 0 || oldestEnd === undefined
+        months === null || rows === 0
           ? 0
-          : daysOver(oldestEnd, { months, dueMs: term.dueMs }),
+          : daysSince(
+              swept !== undefined && swept.column === undefined
+                ? addMonths(await oldestEnded(client, database, table, term.dueMs), months.all)
+                : firstDue,
+              term.dueMs,
+            ),
     });
   }
   return status;
 }
 
-/** When the first request was done with of which rows are there, UTC ms; undefined: none is. */
+/** SQL of the earliest of some times, UTC ms in whole seconds. */
+function earliest(time: string): string {
+  return `toInt64(toUnixTimestamp(toDateTime(min(${time}), 'UTC'))) * 1000`;
+}
+
+/** When the first request was done with of which rows are there, UTC ms; now, where none is. */
 async function oldestEnded(
   client: ClickHouseClient,
   database: string,
   table: string,
-): Promise<number | undefined> {
+  nowMs: number,
+): Promise<number> {
   const [row] = await select<{ requests: number; oldest: number }>(
     client,
     `SELECT count() AS requests, toUnixTimestamp64Milli(min(ended_at)) AS oldest FROM ${endedRequestsSql(database, table)}`,
   );
-  return row!.requests === 0 ? undefined : row!.oldest;
+  return row!.requests === 0 ? nowMs : row!.oldest;
 }
 
-/** Whole days since what began at a moment was due. */
-function daysOver(ms: number, { months, dueMs }: Term): number {
-  return Math.max(0, Math.floor((dueMs - addMonths(ms, months)) / DAY_MS));
+/** Whole days for which something has been due. */
+function daysSince(firstDueMs: number, nowMs: number): number {
+  return Math.max(0, Math.floor((nowMs - firstDueMs) / DAY_MS));
 }
 
 function isoOf(ms: number | undefined): string | null {

@@ -6,6 +6,7 @@ import { isE164, prefixSearches } from '../schemas/number-key.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { SEPARATOR_CLASS, spellingPattern } from '../schemas/number-spelling.ts';
 import type { CallFields } from '../schemas/record.ts';
+import { monthsSql } from '../schemas/retention-term.ts';
 import { moment } from '../schemas/sql-time.ts';
 import { personNumbers, personSql } from './subject-calls.ts';
 import type { Subject } from './subject.ts';
@@ -73,7 +74,7 @@ async function callsSource(
   const person = personSql(await personNumbers(context, subject), subject);
   const fields =
     'start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, call_id, feed';
-  const kept = `addMonths(start_at, {months: UInt32}) > now64(3, 'UTC')`;
+  const kept = `addMonths(start_at, ${monthsSql(stored.retentionMonths)}) > now64(3, 'UTC')`;
   // Once, however many holds copied it; what is within its term stands in the call tables.
   const held = `${person.cdr_held} AND NOT (${kept}) LIMIT 1 BY calling_key, start_at, cdr_key`;
   const callIds = new CallIds(stored.identityKey);
@@ -109,7 +110,7 @@ async function callsSource(
     AND calling_number NOT IN {texts: Array(String)}
     AND (role = 'dialed' OR dialed_number NOT IN {texts: Array(String)})
 ) AS found ORDER BY found.start_at, cdr_key`,
-      parameters: { ...person.parameters, months: stored.retentionMonths },
+      parameters: person.parameters,
     },
     toRow: (row) => {
       const call = row as CallFound;

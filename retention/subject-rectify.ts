@@ -2,7 +2,7 @@ import { CallIds, type CallKey } from '../schemas/call-id.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { numberHmac } from '../schemas/number-hmac.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
-import { addMonths } from '../schemas/retention-term.ts';
+import { addMonths, monthsOf } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { moment, readSqlTime, sqlTime } from '../schemas/sql-time.ts';
 import { batchMoment, correctionOf, FINAL_SETTINGS, SENT_COLUMNS } from '../schemas/tables.ts';
@@ -148,7 +148,7 @@ function requireUseful(
   if (valueOf(before, field) === valueOf(after, field))
     throw new CdrhouseError('USAGE_WRONG', '--value: the call has this value already');
   const startMs = readSqlTime(after.start_at);
-  if (startMs > Date.now() || addMonths(startMs, stored.retentionMonths) <= Date.now())
+  if (startMs > Date.now() || addMonths(startMs, monthsOf(stored.retentionMonths, after.feed)) <= Date.now())
     throw new CdrhouseError(
       'USAGE_WRONG',
       '--value: a start lies in the retention term, and not in the future',

@@ -1,9 +1,9 @@
-import { addMonths } from '../schemas/retention-term.ts';
+import { addMonths, shortestMonths, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { SweepKind } from '../schemas/migrations.ts';
 
 /** How long calls are kept, and the moment (UTC ms) at which they are judged. */
 export interface DueTerm {
-  readonly months: number;
+  readonly months: RetentionMonths;
   readonly dueMs: number;
 }
 
@@ -29,14 +29,14 @@ export function monthDue(month: number, months: number): { firstMs: number; last
 
 /**
  * What is overdue of the months that there are, the oldest first: a month whose last moment is due goes as a whole, of one
- * that has begun to be due the days that are.
+ * that has begun to be due for any feed what is.
  */
 export function planSweep(months: readonly number[], { months: term, dueMs }: DueTerm): Span[] {
+  const shortest = shortestMonths(term);
   return [...months]
     .sort((a, b) => a - b)
     .flatMap((month): Span[] => {
-      const { firstMs, lastMs } = monthDue(month, term);
-      if (lastMs <= dueMs) return [{ month, kind: 'drop' }];
-      return firstMs <= dueMs ? [{ month, kind: 'delete' }] : [];
+      if (monthDue(month, term.all).lastMs <= dueMs) return [{ month, kind: 'drop' }];
+      return monthDue(month, shortest).firstMs <= dueMs ? [{ month, kind: 'delete' }] : [];
     });
 }

@@ -1,3 +1,4 @@
+import { monthsSql } from '../schemas/retention-term.ts';
 import type { CallTable } from '../schemas/tables.ts';
 import type { Span, DueTerm } from './sweep-plan.ts';
 
@@ -7,9 +8,14 @@ import type { Span, DueTerm } from './sweep-plan.ts';
  */
 const NO_PARTITION = 190001;
 
-/** Condition of what is due; values are numbers of our own. */
-export function dueCondition({ months, dueMs }: DueTerm): string {
-  return `addMonths(start_at, ${months}) <= fromUnixTimestamp64Milli(toInt64(${dueMs}), 'UTC')`;
+/** Condition of what is due by a column of time; values are our own. */
+export function overdueBy(column: string, { months, dueMs }: DueTerm, feed?: string): string {
+  return `addMonths(${column}, ${monthsSql(months, feed)}) <= fromUnixTimestamp64Milli(toInt64(${dueMs}), 'UTC')`;
+}
+
+/** Condition of calls that are due. */
+export function dueCondition(term: DueTerm): string {
+  return overdueBy('start_at', term);
 }
 
 /** Condition of what a span takes away. */

@@ -1,6 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CdrhouseError, type ProgramErrorCode } from '../schemas/errors.ts';
+import type { RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { readSqlTime, sqlTime } from '../schemas/sql-time.ts';
 import { checkClock } from './clock.ts';
@@ -8,7 +9,7 @@ import { CALL_TABLES, FINAL_SETTINGS, type CallTable } from '../schemas/tables.t
 import { select, withRetentionClient } from './clickhouse.ts';
 import { exclusively } from './exclusive.ts';
 import { coverHeld, dropEndedHolds } from './held-calls.ts';
-import { storedSettings } from './migrate.ts';
+import { readTerms, storedSettings } from './migrate.ts';
 import { untilMutated } from './mutations.ts';
 import { readProofs, writeProof, type Proof } from './proofs.ts';
 import { planSweep, type DueTerm, type Span } from './sweep-plan.ts';
@@ -39,8 +40,8 @@ export interface SweepOptions {
   readonly programVersion: string;
   /** Only says what would go. */
   readonly dryRun: boolean;
-  /** Of a dry run: under this term instead of the stored one, months. */
-  readonly months?: number;
+  /** Of a dry run: under these terms instead of the stored ones. */
+  readonly terms?: (stored: RetentionMonths) => RetentionMonths;
   /** Nothing was sent for long, and an operator knows that the clock is right. */
   readonly trustClock: boolean;
 }
@@ -63,6 +64,8 @@ export interface SweepReport {
   readonly sweep_id: string;
   readonly dry_run: boolean;
   readonly term_months: number;
+  /** Months of feeds with a shorter term. */
+  readonly feed_terms: Readonly<Record<string, number>>;
   /** What was due at this moment went. */
   readonly due_at: string;
   readonly months: readonly SweptMonth[];
@@ -184,7 +187,8 @@ class Sweep {
     return {
       sweep_id: this.#sweepId,
       dry_run: this.#options.dryRun,
-      term_months: term.months,
+      term_months: term.months.all,
+      feed_terms: term.months.feeds,
       due_at: new Date(term.dueMs).toISOString(),
       months,
       calls: gone.reduce((sum, { calls }) => sum + calls, 0),
@@ -194,14 +198,17 @@ class Sweep {
   }
 
   async #term(): Promise<DueTerm> {
-    const { settings, trustClock, months } = this.#options;
-    const retentionMonths = months ?? (await storedSettings(this.#client, settings)).retentionMonths;
+    const { settings, trustClock, terms } = this.#options;
+    const months =
+      terms === undefined
+        ? (await storedSettings(this.#client, settings)).retentionMonths
+        : terms(await readTerms(this.#client, this.#database));
     const dueMs = await checkClock(this.#client, this.#database, {
       silenceDaysMax: settings.retention.silence_days_max,
       trusted: trustClock,
     });
     this.#sweepId = String(dueMs);
-    return { months: retentionMonths, dueMs };
+    return { months, dueMs };
   }
 
   async #plan(term: DueTerm): Promise<Span[]> {
@@ -239,7 +246,8 @@ class Sweep {
       kind,
       state: 'begun',
       code: '',
-      term_months: months,
+      term_months: months.all,
+      feed_terms: months.feeds,
       due_at: sqlTime(dueMs),
       calls_before: 0,
       calls_by_number_before: 0,
@@ -277,9 +285,9 @@ class Sweep {
 
   /** Goes on where a proof stands, and gives it as it is in the end. */
   async #sweepMonth(proof: Proof): Promise<Proof> {
-    const { month, kind, term_months: months } = proof;
+    const { month, kind } = proof;
     const span = { month, kind };
-    const term = { months, dueMs: readSqlTime(proof.due_at) };
+    const term = termOf(proof);
     const counted = proof.state === 'begun' ? await this.#count(proof, span, term) : proof;
     if (counted.state === 'refused') return counted;
     const statements = await this.#take(span, term, counted.parts);
@@ -317,9 +325,7 @@ class Sweep {
     const former = all.filter((proof) => proof.month === month);
     if (former.some(({ kind }) => kind === 'drop')) return '0';
     const last = former.at(-1);
-    return last === undefined
-      ? '1'
-      : `NOT (${dueCondition({ months: last.term_months, dueMs: readSqlTime(last.due_at) })})`;
+    return last === undefined ? '1' : `NOT (${dueCondition(termOf(last))})`;
   }
 
   async #compare(
@@ -449,6 +455,11 @@ class Sweep {
     this.#lost?.throwIfAborted();
     await this.#client.command({ query, clickhouse_settings: settings });
   }
+}
+
+/** The term under which a proof was begun. */
+function termOf({ term_months: all, feed_terms: feeds, due_at: dueAt }: Proof): DueTerm {
+  return { months: { all, feeds }, dueMs: readSqlTime(dueAt) };
 }
 
 function monthOf({ month, kind, state, code, calls_before, bytes_before, held }: Proof): SweptMonth {

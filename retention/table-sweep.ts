@@ -4,7 +4,8 @@ import type { SweepState } from '../schemas/migrations.ts';
 import { readSqlTime, sqlTime } from '../schemas/sql-time.ts';
 import { select } from './clickhouse.ts';
 import { PartChanges } from './replaced-parts.ts';
-import { endedRequestsSql, overdueBy, type TableTerm } from './table-terms.ts';
+import { overdueBy } from './sweep-sql.ts';
+import { endedRequestsSql, type TableTerm } from './table-terms.ts';
 
 /** What a sweep does with a table beside those of the calls. */
 export interface SweptTable {
@@ -24,6 +25,8 @@ interface TableProof {
   readonly state: Extract<SweepState, 'begun' | 'done' | 'failed'>;
   readonly code: string;
   readonly term_months: number;
+  /** Months of feeds with a shorter term, where rows belong to feeds. */
+  readonly feed_terms: Readonly<Record<string, number>>;
   /** As `sqlTime` writes it, like all times here. */
   readonly due_at: string;
   readonly rows_before: number;
@@ -59,7 +62,10 @@ export class TableSweep {
     const done: TableProof[] = [];
     for (const proof of await this.#begun()) {
       const term = terms.find(({ table }) => table === proof.table);
-      if (term !== undefined) done.push(await this.#take(proof, { ...term, months: proof.term_months }));
+      if (term !== undefined)
+        done.push(
+          await this.#take(proof, { ...term, months: { all: proof.term_months, feeds: proof.feed_terms } }),
+        );
     }
     const { sweepId, dueMs, programVersion } = this.#options;
     for (const term of terms) {
@@ -71,7 +77,8 @@ export class TableSweep {
         sweep_id: sweepId,
         state: 'begun',
         code: '',
-        term_months: term.months,
+        term_months: term.months.all,
+        feed_terms: term.months.feeds,
         due_at: sqlTime(dueMs),
         rows_before: rows,
         rows_after: 0,
@@ -97,14 +104,15 @@ export class TableSweep {
     for (const term of terms) {
       const condition = await this.#overdue(term, this.#options.dueMs);
       const rows = condition === undefined ? 0 : await this.#rows(term.table, condition);
-      if (rows > 0) due.push({ table: term.table, state: 'due', code: '', term_months: term.months, rows });
+      if (rows > 0)
+        due.push({ table: term.table, state: 'due', code: '', term_months: term.months.all, rows });
     }
     return due;
   }
 
   /** Condition of the rows that are due; undefined: of no request anything is. */
-  async #overdue({ table, months, column }: TableTerm, dueMs: number): Promise<string | undefined> {
-    if (column !== undefined) return overdueBy(column, { months, dueMs });
+  async #overdue({ table, months, column, feed }: TableTerm, dueMs: number): Promise<string | undefined> {
+    if (column !== undefined) return overdueBy(column, { months, dueMs }, feed);
     // All rows of a request at once: a part that lost the later one would say what held before.
     const ended = await select<{ request_id: string }>(
       this.#client,

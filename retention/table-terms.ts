@@ -1,27 +1,34 @@
+import { atMost, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
-import type { DueTerm } from './sweep-plan.ts';
 
 /** Tables beside those of the calls whose rows go to the day, and how. */
 export interface TableTerm {
   readonly table: string;
-  readonly months: number;
+  readonly months: RetentionMonths;
   /** Of rows with a time of their own: its column. Undefined: rows belong to requests, and go with them. */
   readonly column: string | undefined;
+  /** SQL of the feed of a row, where that is no column of its own. */
+  readonly feed?: string;
 }
 
 /** What a sweep takes beside the calls, in the order in which it must go: marks after what they speak of. */
-export function tableTerms({ retention }: Settings, callMonths: number): TableTerm[] {
-  const letters = retention.dead_letter_months ?? callMonths;
-  const ofRequests = retention.request_months;
+export function tableTerms({ retention }: Settings, ofCalls: RetentionMonths): TableTerm[] {
+  const letters = retention.dead_letter_months ?? ofCalls.all;
+  const ofRequests = ofAll(retention.request_months);
   return [
-    { table: 'dead_letters', months: letters, column: 'message_at' },
-    { table: 'dead_letter_marks', months: letters, column: 'message_at' },
-    { table: 'lookup_journal', months: retention.journal_months ?? callMonths, column: 'at' },
-    { table: 'corrections', months: callMonths, column: 'start_at' },
+    { table: 'dead_letters', months: atMost(ofCalls, letters), column: 'message_at' },
+    { table: 'dead_letter_marks', months: ofAll(letters), column: 'message_at' },
+    { table: 'lookup_journal', months: ofAll(retention.journal_months ?? ofCalls.all), column: 'at' },
+    { table: 'corrections', months: ofCalls, column: 'start_at', feed: "JSONExtractString(row, 'feed')" },
     { table: 'restrictions', months: ofRequests, column: undefined },
     { table: 'objections', months: ofRequests, column: undefined },
     { table: 'subject_requests', months: ofRequests, column: undefined },
   ];
+}
+
+/** Of a table whose rows belong to no feed. */
+function ofAll(all: number): RetentionMonths {
+  return { all, feeds: {} };
 }
 
 /**
@@ -37,9 +44,4 @@ export function endedRequestsSql(database: string, table: string): string {
   );
   return `(SELECT request_id, assumeNotNull(finished_at) AS ended_at FROM ${database}.subject_requests FINAL
   WHERE state IN ('done', 'refused') AND finished_at IS NOT NULL AND request_id NOT IN (${holding.join(' UNION ALL ')}))`;
-}
-
-/** Condition of what is due by a column of time; values are numbers of our own. */
-export function overdueBy(column: string, { months, dueMs }: DueTerm): string {
-  return `addMonths(${column}, ${months}) <= fromUnixTimestamp64Milli(toInt64(${dueMs}), 'UTC')`;
 }

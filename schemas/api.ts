@@ -215,6 +215,10 @@ const CompleteFeed = Type.Object({
   rejected: Type.Integer({
     description: 'records since the begin of the range that could not be read and wait for a replay',
   }),
+  kept_since: nullable<string>(
+    'string',
+    'where the range begins before it: calls of this feed from before are not kept any more; else null',
+  ),
 });
 export type CompleteFeed = Static<typeof CompleteFeed>;
 

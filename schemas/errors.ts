@@ -112,8 +112,9 @@ export const PROGRAM_ERRORS = {
     retryable: false,
   },
   RETENTION_DIFFERS: {
-    meaning: 'retention.months of the settings is not the term stored in the database',
-    action: 'set retention.months (CDRHOUSE_RETENTION_MONTHS) to the stored term',
+    meaning: 'retention.months, or retention_months of a feed, is not the term stored in the database',
+    action:
+      'set it to the stored term, or change that with cdrhouse retention term; a feed without calls yet: run cdrhouse migrate',
     retryable: false,
   },
   KAFKA_UNREACHABLE: {

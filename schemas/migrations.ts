@@ -473,6 +473,15 @@ ORDER BY (topic, topic_id, partition, from_offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
     ],
   },
+  {
+    number: 9,
+    title: 'terms of feeds in proofs of sweeps',
+    statements: ({ database }) =>
+      ['retention_proofs', 'table_proofs'].map(
+        (table) => `ALTER TABLE ${database}.${table}
+  ADD COLUMN IF NOT EXISTS feed_terms Map(String, UInt32) COMMENT 'months of feeds with a shorter term' AFTER term_months`,
+      ),
+  },
 ];
 
 /** The schema version that this program was written for. */
@@ -501,6 +510,8 @@ export const STORED_SETTINGS = {
   /** 32 random bytes as hexadecimal: the secret of all stored keys (`record-key.ts`), of call ids and cursors. */
   identityKey: 'identity_key',
   retentionMonths: 'retention_months',
+  /** Names that begin so, with the name of a feed behind: its own shorter term. */
+  feedRetentionMonths: 'retention_months_of_feed_',
   /** 32 random bytes as hexadecimal: HMAC key of numbers in the journal (`keys rotate-journal`). */
   journalKey: 'journal_key',
   /** Names that begin so hold keys that the journal had before: numbers under them are still found. */

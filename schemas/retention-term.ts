@@ -1,4 +1,41 @@
+import { CdrhouseError } from './errors.ts';
+
 const DAY_MS = 86_400_000;
+/** Names as the settings allow them, which need no escaping in SQL. */
+const FEED_NAME = /^[A-Za-z0-9_.-]+$/;
+
+/** How long calls are kept, months: those of all feeds, and those of the feeds that have a shorter term of their own. */
+export interface RetentionMonths {
+  readonly all: number;
+  readonly feeds: Readonly<Record<string, number>>;
+}
+
+/** The term of a feed's calls, months. */
+export function monthsOf({ all, feeds }: RetentionMonths, feed: string): number {
+  return Math.min(all, Object.hasOwn(feeds, feed) ? feeds[feed]! : all);
+}
+
+/** The shortest term of any feed, months. */
+export function shortestMonths({ all, feeds }: RetentionMonths): number {
+  return Math.min(all, ...Object.values(feeds));
+}
+
+/** The same terms, none above `months`. */
+export function atMost({ all, feeds }: RetentionMonths, months: number): RetentionMonths {
+  return { all: Math.min(all, months), feeds };
+}
+
+/** SQL of the term of a row, months, by an expression of its feed. Its values are the operator's own, not a request's. */
+export function monthsSql({ all, feeds }: RetentionMonths, feed = 'feed'): string {
+  const shorter = Object.entries(feeds).filter(([, months]) => months < all);
+  if (shorter.length === 0) return String(all);
+  const names = shorter.map(([name]) => {
+    if (!FEED_NAME.test(name)) throw new CdrhouseError('SETTINGS_INVALID', `"${name}" is no name of a feed`);
+    return `'${name}'`;
+  });
+  const months = shorter.map(([, each]) => String(each));
+  return `transform(toString(${feed}), [${names.join(', ')}], [${months.join(', ')}], ${all})`;
+}
 
 /**
  * `ms` plus whole months in UTC, clamped to the last day of the month: 29 February 2024 plus 36 months is

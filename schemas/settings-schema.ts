@@ -168,6 +168,14 @@ const FeedSchema = Type.Object(
       default: '1995-01-01',
       description: 'a start before this UTC day is implausible and rejected',
     }),
+    retention_months: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1200,
+        description:
+          'how long its calls and rejected records are kept, where that is shorter than retention.months; also stored in the database',
+      }),
+    ),
     max_silence_s: Type.Integer({
       default: 3600,
       minimum: 1,

@@ -97,6 +97,11 @@ function relations(settings: Settings): string[] {
     if (Number.isNaN(Date.parse(feed.earliest_start))) {
       wrong.push(`${path}.earliest_start: "${feed.earliest_start}" is no day; allowed: YYYY-MM-DD`);
     }
+    if (feed.retention_months !== undefined && feed.retention_months > settings.retention.months) {
+      wrong.push(
+        `${path}.retention_months: must not be above retention.months (${settings.retention.months})`,
+      );
+    }
     names.add(feed.name);
     topics.add(feed.topic);
   });

@@ -1,5 +1,6 @@
 import type { Feed } from '../../schemas/feed.ts';
 import type { RejectCode, SkipReason } from '../../schemas/errors.ts';
+import type { RetentionMonths } from '../../schemas/retention-term.ts';
 import type { Settings } from '../../schemas/settings.ts';
 import type { StoredSettings } from '../../schemas/stored-settings.ts';
 
@@ -49,7 +50,7 @@ export interface ParseContext {
   /** The database's identity key, 32 bytes. */
   readonly identityKey: Uint8Array;
   readonly futureMsMax: number;
-  readonly retentionMonths: number;
+  readonly retentionMonths: RetentionMonths;
   /** Records of a batch at which parsing stops behind a message; the rest is the caller's to give again. */
   readonly recordsMax: number;
 }

@@ -1,5 +1,5 @@
 import type { RejectCode, SkipReason } from '../../schemas/errors.ts';
-import { RetentionTerm } from '../../schemas/retention-term.ts';
+import { monthsOf, RetentionTerm } from '../../schemas/retention-term.ts';
 import { redactNumbers, type SuppressionSet } from '../../schemas/suppressions.ts';
 import type { BlockTable } from '../../schemas/tables.ts';
 import {
@@ -66,7 +66,8 @@ export class BatchParser {
     this.#rejects = new Rejects();
     this.#sources = batch.sources;
     const counts = batch.sources.map(emptyCounts);
-    const term = new RetentionTerm(this.#context.retentionMonths, batch.nowMs);
+    const { feeds, retentionMonths } = this.#context;
+    const terms = feeds.map(({ name }) => new RetentionTerm(monthsOf(retentionMonths, name), batch.nowMs));
     const longest = longestMessage(batch);
     this.#memory.prepare(Math.max(WINDOW_BYTES, longest) + arenaBytes(longest));
     let messages = 0;
@@ -80,7 +81,7 @@ export class BatchParser {
       this.#arena = this.#memory.top + 1;
       for (; messages < to && !this.#full; messages++) {
         const at = origin + startOf(batch, messages);
-        this.#parseMessage(batch, messages, at, origin + batch.ends[messages]!, counts, term);
+        this.#parseMessage(batch, messages, at, origin + batch.ends[messages]!, counts, terms);
       }
     }
     return {
@@ -131,12 +132,13 @@ export class BatchParser {
     start: number,
     end: number,
     allCounts: readonly SourceCounts[],
-    term: RetentionTerm,
+    terms: readonly RetentionTerm[],
   ): void {
     const source = batch.sourceOf[message]!;
     const counts = allCounts[source]!;
     const { feed, topic, partition } = batch.sources[source]!;
     const reader = this.#readers[feed]!;
+    const term = terms[feed]!;
     const timestamp = batch.timestamps[message]!;
     const messageAtMs = timestamp < 0 ? batch.nowMs : timestamp;
     counts.messages++;

@@ -55,7 +55,7 @@ function text() {
 async function checkReady({ database, settings }: QueryContext): Promise<void> {
   try {
     const { settings: stored, schemaVersion } = await database.storedSettings();
-    readStoredSettings(stored, schemaVersion, settings.retention.months);
+    readStoredSettings(stored, schemaVersion, settings);
   } catch (cause) {
     const isSchema = cause instanceof Error && cause.name === 'CdrhouseError';
     throw new Problem('DATABASE_UNAVAILABLE', isSchema ? cause.message : '', { cause });

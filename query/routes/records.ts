@@ -25,7 +25,7 @@ import {
   type RecordRow,
   type RecordsFilter,
 } from '../records-sql.ts';
-import type { Term } from '../calls-sql.ts';
+import type { Term } from '../term-sql.ts';
 import { completenessOf, topicsOf } from '../completeness.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, readTime, writeTime } from '../times.ts';

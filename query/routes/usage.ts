@@ -17,7 +17,8 @@ import {
 import { requireRole } from '../auth.ts';
 import { readBillingTerms, type BillingTerms } from '../billing.ts';
 import { durationSums } from '../call-answer.ts';
-import type { Statement, Term } from '../calls-sql.ts';
+import type { Statement } from '../calls-sql.ts';
+import type { Term } from '../term-sql.ts';
 import {
   goneSignal,
   pageRows,

@@ -76,7 +76,7 @@ export function parserOf(feeds: readonly Feed[]): BatchParser {
     feeds,
     identityKey: IDENTITY_KEY,
     futureMsMax: FUTURE_MS_MAX,
-    retentionMonths: 36,
+    retentionMonths: { all: 36, feeds: {} },
     recordsMax: Infinity,
   });
 }

@@ -16,7 +16,7 @@ function parser(identity: string): BatchParser {
     feeds: checkSettings({ feeds: [{ name: 'f', identity }] }).feeds.map(readFeed),
     identityKey: new Uint8Array(32).fill(1),
     futureMsMax: 86_400_000,
-    retentionMonths: 36,
+    retentionMonths: { all: 36, feeds: {} },
     recordsMax: Infinity,
   });
 }

@@ -25,7 +25,9 @@ export interface CallsTold {
   readonly from: string;
   readonly to: string;
   readonly complete: {
-    readonly feeds: Readonly<Record<string, { read_up_to: string | null; gaps: number; rejected: number }>>;
+    readonly feeds: Readonly<
+      Record<string, { read_up_to: string | null; gaps: number; rejected: number; kept_since: string | null }>
+    >;
     readonly kept_since: string | null;
   };
   readonly withheld: number;

@@ -556,7 +556,7 @@ await tap.test('every statement reads ranges of the key, or the months around on
     outcomes: ['answered'],
     feeds: ['alpha'],
     range: { fromMs: Date.UTC(year, 2, 1), toMs: Date.UTC(year, 3, 1) },
-    term: { months: 36, nowMs: Date.now() },
+    term: { months: { all: 36, feeds: {} }, nowMs: Date.now() },
     visibility: undefined,
     withHeld: false,
   };

@@ -343,7 +343,7 @@ await tap.test('what changed in a window equals the reference, for any history',
   await t.test('looked for in the parts that an index names', async (u) => {
     const { text, parameters } = recordsSql(changes.database, {
       range: { fromMs: 0, toMs: Date.UTC(2290, 0, 1) },
-      term: { months: 36, nowMs: Date.now() },
+      term: { months: { all: 36, feeds: {} }, nowMs: Date.now() },
       callingNumbers: undefined,
       account: undefined,
       changed: { since: now + 1000, until: now + 2000 },

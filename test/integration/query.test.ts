@@ -447,7 +447,7 @@ await tap.test('a search is ranges of the primary key and of months, never a sca
   const number = '+33639980001';
   const roles = [...ROLES];
   const range = { fromMs: Date.UTC(year, 2, 1), toMs: Date.UTC(year, 3, 1) };
-  const term = { months: 36, nowMs: Date.now() };
+  const term = { months: { all: 36, feeds: {} }, nowMs: Date.now() };
   for (const filter of [
     {
       kind: 'exact' as const,

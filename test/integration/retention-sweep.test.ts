@@ -46,7 +46,7 @@ async function made(
 
 /** Rows of both tables that are past the term at the moment of a sweep, read or not. */
 async function overdueRows(store: CallStore, dueAt: string): Promise<number> {
-  const due = dueCondition({ months: TERM, dueMs: Date.parse(dueAt) });
+  const due = dueCondition({ months: { all: TERM, feeds: {} }, dueMs: Date.parse(dueAt) });
   const counts = TABLES.map((table) => `(SELECT count() FROM ${store.database}.${table} WHERE ${due})`);
   const [row] = await store.rows<{ rows: string }>(`SELECT ${counts.join(' + ')} AS rows`);
   return Number(row!.rows);
@@ -65,7 +65,7 @@ await tap.test(
           admin,
           `SELECT toUnixTimestamp64Milli(start_at) AS ms
          FROM (SELECT fromUnixTimestamp64Milli(arrayJoin({starts: Array(Int64)}), 'UTC') AS start_at)
-         WHERE ${dueCondition({ months, dueMs })}`,
+         WHERE ${dueCondition({ months: { all: months, feeds: {} }, dueMs })}`,
           { starts },
         );
         const term = new RetentionTerm(months, dueMs);

@@ -183,7 +183,7 @@ await tap.test('usage and records follow; what changed since tells removed and n
   // The API tells what is visible for sure, so five minutes later; its statement is asked here.
   const { text, parameters } = recordsSql(installation.database, {
     range: { fromMs: FROM, toMs: Date.UTC(year, 6, 1) },
-    term: { months: 36, nowMs: Date.now() },
+    term: { months: { all: 36, feeds: {} }, nowMs: Date.now() },
     callingNumbers: undefined,
     account: undefined,
     changed: { since: began + 1, until: began + 1000 },

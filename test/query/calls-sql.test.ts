@@ -7,7 +7,7 @@ const base: CallsFilter = {
   number: { kind: 'exact', texts: ['+33639980001'], keys: [1, 2] },
   roles: ['calling', 'displayed', 'dialed'],
   range: { fromMs: Date.UTC(2026, 1, 1), toMs: Date.UTC(2026, 2, 1) },
-  term: { months: 36, nowMs },
+  term: { months: { all: 36, feeds: {} }, nowMs },
   otherNumbers: undefined,
   durationMsMin: undefined,
   durationMsMax: undefined,
@@ -97,6 +97,21 @@ await tap.test('no read reaches behind the retention term', async (t) => {
   );
   t.match(text, 'addMonths(start_at, {term_months: UInt32}) > fromUnixTimestamp64Milli({now_ms: Int64}');
   t.match(parameters, { from_ms: Date.UTC(2023, 2, 11), term_months: 36, now_ms: nowMs });
+});
+
+await tap.test('nor behind that of a feed, where the range reaches it', async (t) => {
+  const months = { all: 36, feeds: { lab: 3, other: 48 } };
+  const of = (fromMs: number) =>
+    callsSql('cdrhouse', { ...base, range: { fromMs, toMs: nowMs }, term: { months, nowMs } }, first);
+  const { text, parameters } = of(Date.UTC(2025, 11, 10));
+  t.equal(text.split('addMonths(start_at, transform(toString(feed), ').length - 1, 2, 'in both branches');
+  t.match(parameters, {
+    from_ms: Date.UTC(2025, 11, 10),
+    term_months: 36,
+    term_feeds: ['lab', 'other'],
+    term_of_feeds: [3, 36],
+  });
+  t.notMatch(of(Date.UTC(2025, 11, 20)).text, 'addMonths');
 });
 
 await tap.test('the sums are of the same conditions, without the page', async (t) => {

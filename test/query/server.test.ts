@@ -16,7 +16,7 @@ const stored = {
   identityKey: Buffer.alloc(32, 1),
   journalKey: Buffer.alloc(32, 2),
   journalKeys: [Buffer.alloc(32, 2)],
-  retentionMonths: 36,
+  retentionMonths: { all: 36, feeds: {} },
 };
 const key = createApiKey();
 const NUMBER = '0639980001';

@@ -5,7 +5,7 @@ import { orderGroups, usageSql, type UsageFilter } from '../../query/usage-sql.t
 const base: UsageFilter = {
   groups: ['calling_number', 'day'],
   range: { fromMs: Date.UTC(2026, 1, 1), toMs: Date.UTC(2026, 2, 1) },
-  term: { months: 36, nowMs: Date.UTC(2026, 2, 15) },
+  term: { months: { all: 36, feeds: {} }, nowMs: Date.UTC(2026, 2, 15) },
   timeZone: 'Europe/Paris',
   conditions: {},
   prefixes: [],

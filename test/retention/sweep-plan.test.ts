@@ -7,7 +7,7 @@ const at = (text: string): number => Date.parse(text);
 
 await tap.test('a month goes as a whole when its last moment is due, else its days', async (t) => {
   const months = [202311, 202309, 202310, 202312, 202402];
-  const plan = (time: string) => planSweep(months, { months: 36, dueMs: at(time) });
+  const plan = (time: string) => planSweep(months, { months: { all: 36, feeds: {} }, dueMs: at(time) });
   t.strictSame(plan('2026-11-10T08:00:00Z'), [
     { month: 202309, kind: 'drop' },
     { month: 202310, kind: 'drop' },
@@ -18,8 +18,18 @@ await tap.test('a month goes as a whole when its last moment is due, else its da
   t.strictSame(plan('2026-08-31T23:59:59.999Z'), []);
 });
 
+await tap.test('a month goes as a whole only when it is due for all feeds', async (t) => {
+  const months = { all: 36, feeds: { a: 12, b: 24 } };
+  const plan = (time: string) => planSweep([202509, 202510, 202511], { months, dueMs: at(time) });
+  t.strictSame(plan('2026-10-10T00:00:00Z'), [
+    { month: 202509, kind: 'delete' },
+    { month: 202510, kind: 'delete' },
+  ]);
+  t.strictSame(plan('2028-09-30T23:59:59.999Z')[0], { month: 202509, kind: 'drop' });
+});
+
 await tap.test('29 February is due on the 28th where there is no other', async (t) => {
-  const plan = (time: string) => planSweep([202402], { months: 36, dueMs: at(time) });
+  const plan = (time: string) => planSweep([202402], { months: { all: 36, feeds: {} }, dueMs: at(time) });
   t.strictSame(plan('2027-02-28T23:59:59.998Z'), [{ month: 202402, kind: 'delete' }]);
   t.strictSame(plan('2027-02-28T23:59:59.999Z'), [{ month: 202402, kind: 'drop' }]);
   t.equal(monthDue(202402, 36).lastMs, at('2027-02-28T23:59:59.999Z'));

@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { DateTime } from 'luxon';
 import tap from 'tap';
-import { addMonths, RetentionTerm } from '../../schemas/retention-term.ts';
+import {
+  addMonths,
+  atMost,
+  monthsOf,
+  monthsSql,
+  RetentionTerm,
+  shortestMonths,
+} from '../../schemas/retention-term.ts';
 
 const moment = fc.integer({ min: Date.UTC(1995, 0), max: Date.UTC(2090, 0) });
 
@@ -28,4 +35,27 @@ await tap.test('a start is expired exactly when addMonths(start, term) has come'
     }),
     { numRuns: 3000 },
   );
+});
+
+await tap.test('a feed has its own term, or that of all where that is shorter', async (t) => {
+  const terms = { all: 36, feeds: { short: 12, long: 48 } };
+  t.strictSame(
+    ['short', 'long', 'other', 'toString'].map((feed) => monthsOf(terms, feed)),
+    [12, 36, 36, 36],
+  );
+  t.equal(shortestMonths(terms), 12);
+  t.equal(shortestMonths({ all: 36, feeds: {} }), 36);
+  t.strictSame(
+    ['short', 'other'].map((feed) => monthsOf(atMost(terms, 24), feed)),
+    [12, 24],
+  );
+});
+
+await tap.test('the SQL of a term names the feeds that have a shorter one, and nothing else', async (t) => {
+  t.equal(monthsSql({ all: 36, feeds: { long: 48 } }), '36');
+  t.equal(
+    monthsSql({ all: 36, feeds: { 'a.b-c': 12, long: 48, d_1: 6 } }, 'x'),
+    "transform(toString(x), ['a.b-c', 'd_1'], [12, 6], 36)",
+  );
+  t.throws(() => monthsSql({ all: 36, feeds: { "a' OR 1": 12 } }), { code: 'SETTINGS_INVALID' });
 });

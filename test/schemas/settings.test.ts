@@ -187,3 +187,11 @@ await tap.test('what goes with the TTL of the term cannot be kept longer', async
     );
   }
 });
+
+await tap.test('a feed keeps its calls for no longer than all are kept', async (t) => {
+  const retention = { months: 12 };
+  const ofLab = (months: number): string =>
+    complaint({ retention, feeds: [{ name: 'lab', retention_months: months }] });
+  t.equal(ofLab(12), '');
+  t.match(ofLab(13), 'feeds[0].retention_months: must not be above retention.months (12)');
+});

@@ -20,7 +20,7 @@ function parser(feed: object): BatchParser {
     feeds: checkSettings({ feeds: [{ name: 'f', ...feed }] }).feeds.map(readFeed),
     identityKey: new Uint8Array(32).fill(1),
     futureMsMax: 86_400_000,
-    retentionMonths: 600,
+    retentionMonths: { all: 600, feeds: {} },
     recordsMax: 1000,
   });
 }

@@ -14,7 +14,7 @@ function stored(feed: object, numbers: readonly [string, string, string]): strin
     feeds: [feedOf(feed)],
     identityKey: new Uint8Array(32),
     futureMsMax: 86_400_000,
-    retentionMonths: 1200,
+    retentionMonths: { all: 1200, feeds: {} },
     recordsMax: 10,
   });
   const { calls } = parser.parse(packedBatch([Buffer.from(`${numbers.join(',')},2026-03-01T10:00:00Z,60`)]));

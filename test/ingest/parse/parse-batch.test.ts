@@ -17,7 +17,7 @@ function parser(feed: object, retentionMonths = 36, recordsMax = 1000): BatchPar
     feeds,
     identityKey: new Uint8Array(32).fill(1),
     futureMsMax: 86_400_000,
-    retentionMonths,
+    retentionMonths: { all: retentionMonths, feeds: {} },
     recordsMax,
   });
 }

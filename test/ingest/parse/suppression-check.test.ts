@@ -34,7 +34,7 @@ function parser(suppressions: readonly Suppression[], feed: object = {}): BatchP
     feeds,
     identityKey: IDENTITY_KEY,
     futureMsMax: 86_400_000,
-    retentionMonths: 36,
+    retentionMonths: { all: 36, feeds: {} },
     recordsMax: 1000,
   });
   parse.suppress({ version: 1, suppressions });
