@@ -268,8 +268,8 @@ await tap.test('how complete the answer is', async (t) => {
   const { body } = await unmasked.get({ number: '211474', ...whole });
   t.strictSame(body.complete, {
     feeds: {
-      alpha: { read_up_to: null, gaps: 0, rejected: 0 },
-      beta: { read_up_to: new Date(TO).toISOString(), gaps: 0, rejected: 0 },
+      alpha: { read_up_to: null, gaps: 0, rejected: 0, kept_since: null },
+      beta: { read_up_to: new Date(TO).toISOString(), gaps: 0, rejected: 0, kept_since: null },
     },
     kept_since: null,
   });
