@@ -214,8 +214,7 @@ FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY 
         table: `${this.#database}.lookup_journal`,
         values: rows,
         format: 'JSONEachRow',
-        // Acknowledged means on disk; and two equal rows are two look-ups.
-        clickhouse_settings: { async_insert: 0, insert_deduplicate: 0, log_queries: 0 },
+        clickhouse_settings: JOURNAL_SETTINGS,
       }),
     );
   }
@@ -257,6 +256,19 @@ const NARROW_SETTINGS: ClickHouseSettings = {
   query_plan_optimize_lazy_materialization: 0,
   compile_expressions: 0,
   compile_sort_description: 0,
+  // Few rows of few parts: threads cost more than they share.
+  max_threads: 1,
+};
+
+const JOURNAL_SETTINGS: ClickHouseSettings = {
+  // Acknowledged means on disk; and two equal rows are two look-ups.
+  async_insert: 0,
+  insert_deduplicate: 0,
+  log_queries: 0,
+  // Few rows: threads cost more than they share.
+  max_threads: 1,
+  max_insert_threads: '1',
+  input_format_parallel_parsing: 0,
 };
 
 /** Where statements are asked, of this database. */
