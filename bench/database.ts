@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { cpuSeconds, threadsCpuSeconds } from './process-usage.ts';
 
 const LOOK_MS = 500;
-/** Looks in a row that must find no merge and an idle server: 2 s. */
-const QUIET_LOOKS = 4;
+/** For so long in a row there must be no merge and an idle server. */
+const QUIET_SECONDS = 2;
 const QUIET_LOOKS_MAX = 600;
 /** CPU of an idle server with our looks at it, as a share of one core. */
 const IDLE_SHARE = 0.08;
@@ -49,11 +49,12 @@ export class Database {
     return threadsCpuSeconds(this.pid, 'MergeMutate');
   }
 
-  /** Waits until no merge has run for 2 s and the server uses no more CPU. Throws after 5 minutes. */
-  async quiet(): Promise<void> {
+  /** Waits until no merge has run for so long and the server uses no more CPU. Throws after 5 minutes. */
+  async quiet(seconds = QUIET_SECONDS): Promise<void> {
+    const wanted = (seconds * 1000) / LOOK_MS;
     let quietLooks = 0;
     let before = this.cpuSeconds;
-    for (let look = 0; look < QUIET_LOOKS_MAX && quietLooks < QUIET_LOOKS; look++) {
+    for (let look = 0; look < QUIET_LOOKS_MAX && quietLooks < wanted; look++) {
       await sleep(LOOK_MS);
       const now = this.cpuSeconds;
       const [merging] = await this.rows<{ merges: number }>('SELECT count() AS merges FROM system.merges');
@@ -61,7 +62,7 @@ export class Database {
       quietLooks = merging!.merges === 0 && idle ? quietLooks + 1 : 0;
       before = now;
     }
-    if (quietLooks < QUIET_LOOKS) throw new Error('ClickHouse does not become quiet');
+    if (quietLooks < wanted) throw new Error('ClickHouse does not become quiet');
   }
 
   async #post(parameters: URLSearchParams, body: string | Uint8Array): Promise<string> {

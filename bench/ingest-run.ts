@@ -70,7 +70,8 @@ export class IngestRuns {
     const place: Place = { bench: this.#bench, topic, format, database: name, calls: facts.rows.cdr };
     await store.prepare(place);
     try {
-      await database.quiet();
+      // The run before has ended quietly.
+      await database.quiet(0.5);
       const brokerBefore = cpuSeconds(servers.pids.kafka);
       const before = database.cpuSeconds;
       const mergesBefore = database.mergeCpuSeconds;

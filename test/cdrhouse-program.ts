@@ -18,8 +18,8 @@ export const SESSION_MS = 3000;
 export const SESSION = { 'session.timeout.ms': SESSION_MS, 'heartbeat.interval.ms': 500 } as const;
 
 export interface Ended {
-  /** Exit code; null where a signal ended it. */
-  readonly code: number | null;
+  /** Exit code; the name of the signal where one ended it. */
+  readonly code: number | NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -129,7 +129,8 @@ export class Installation {
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
     const ended = new Promise<Ended>((resolve) => {
-      child.once('close', (code) => resolve({ code, stdout, stderr }));
+      // A program that a signal ended has no code.
+      child.once('close', (code, signal) => resolve({ code: code ?? signal, stdout, stderr }));
     });
     return { child, ended, stderr: () => stderr };
   }

@@ -94,11 +94,8 @@ const TEXT_COLUMNS = [
 /** The values of each column, little endian; texts have their length first, as a variable-length integer. */
 export type GatheredColumns = Record<keyof typeof COLUMNS | (typeof TEXT_COLUMNS)[number], Uint8Array>;
 
-/** Where `split` writes what it finds in a line. */
+/** Where `split` writes what it finds in a line, beside the places of its fields. */
 export interface SplitFields {
-  /** Addresses of field i: `[starts[i], ends[i])`, for at most `COLUMNS_MAX` of them. */
-  readonly starts: Int32Array;
-  readonly ends: Int32Array;
   /** Number of fields, also beyond `COLUMNS_MAX`. */
   count: number;
   /** End of the line's bytes, without its line end. */
@@ -118,14 +115,16 @@ export type RowsBy = 'calling' | 'dialed and displayed';
  * sent (unescaped quotes, E.164 forms, converted encodings); the records of all accepted calls; and behind them what
  * encoding needs.
  *
- * The views change their identity when the memory grows, as it may in `prepare`, `accept` and the first `gather` of a batch.
+ * The views change their identity when the memory grows, as it may in `prepare`, `accept` and the first `gather` of a batch:
+ * see `whenViewed`.
  */
 export class BatchMemory {
   bytes!: Uint8Array;
   words!: Uint32Array;
   doubles!: Float64Array;
-  #fieldStarts!: Int32Array;
-  #fieldEnds!: Int32Array;
+  /** Addresses of field i of the line that was split last: `[fieldStarts[i], fieldEnds[i])`, for at most `COLUMNS_MAX` of them. */
+  fieldStarts!: Int32Array;
+  fieldEnds!: Int32Array;
   /** End of the arena. */
   top = LOAD_AT;
   /** The last hash, as two unsigned 32-bit halves. */
@@ -134,6 +133,7 @@ export class BatchMemory {
   /** Accepted calls. */
   calls = 0;
   readonly #module: Exports;
+  readonly #viewers: (() => void)[] = [];
   #key: SipKey | undefined;
   /** Where the records begin: behind the arena. */
   #records = LOAD_AT;
@@ -143,6 +143,12 @@ export class BatchMemory {
     const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
     this.#module = new Instance(new Module(source)).exports as Exports;
     this.#view();
+  }
+
+  /** Calls `look` now and whenever the views are others than before. */
+  whenViewed(look: () => void): void {
+    this.#viewers.push(look);
+    look();
   }
 
   /** The memory itself, for other modules that work in it. */
@@ -191,8 +197,8 @@ export class BatchMemory {
   }
 
   /**
-   * Splits the line that begins at `from` of a text that ends at `end`, by the rules of `LineSplitter`. What fields with escapes
-   * or doubled quotes become is written to the arena. Places are copied: the memory's own are others when it has grown.
+   * Splits the line that begins at `from` of a text that ends at `end`, by the rules of `LineSplitter`, into `fieldStarts` and
+   * `fieldEnds`. What fields with escapes or doubled quotes become is written to the arena.
    */
   split(from: number, end: number, separator: number, quotes: Quotes, fields: SplitFields): void {
     const { top } = this;
@@ -206,22 +212,11 @@ export class BatchMemory {
             top,
             quotes === 'backslash' ? BACKSLASH : LINE_FEED,
           );
-    this.#readFields(fields);
-  }
-
-  #readFields(fields: SplitFields): void {
     const { words } = this;
     fields.count = words[STATE.fieldCount >> 2]!;
     fields.lineEnd = words[STATE.lineEnd >> 2]!;
     fields.next = words[STATE.nextLine >> 2]!;
     fields.fault = words[STATE.quoteFault >> 2]! | 0;
-    const moduleStarts = this.#fieldStarts;
-    const moduleEnds = this.#fieldEnds;
-    const { starts, ends } = fields;
-    for (let i = Math.min(fields.count, COLUMNS_MAX) - 1; i >= 0; i--) {
-      starts[i] = moduleStarts[i]!;
-      ends[i] = moduleEnds[i]!;
-    }
   }
 
   /** SipHash-2-4 of `length` bytes at `at`, into `hashLow` and `hashHigh`. */
@@ -387,8 +382,10 @@ export class BatchMemory {
     this.bytes = new Uint8Array(buffer);
     this.words = new Uint32Array(buffer);
     this.doubles = new Float64Array(buffer);
-    this.#fieldStarts = new Int32Array(buffer, STATE.fieldStarts, COLUMNS_MAX);
-    this.#fieldEnds = new Int32Array(buffer, STATE.fieldEnds, COLUMNS_MAX);
+    // One more than the module writes: a column that no line has.
+    this.fieldStarts = new Int32Array(buffer, STATE.fieldStarts, COLUMNS_MAX + 1);
+    this.fieldEnds = new Int32Array(buffer, STATE.fieldEnds, COLUMNS_MAX + 1);
+    for (const look of this.#viewers) look();
   }
 }
 

@@ -14,8 +14,8 @@ import type { ReadingPlan, SkipPlan, WordTest } from './reading-plan.ts';
  */
 export class LineColumns {
   /** Addresses of the plan's column i: `[starts[i], ends[i])`, empty where the line has none. */
-  readonly starts: Int32Array;
-  readonly ends: Int32Array;
+  starts!: Int32Array;
+  ends!: Int32Array;
   readonly line: SplitLine;
   /** True where the head that the format needs stood in the message before this line. */
   hasHead = false;
@@ -54,8 +54,14 @@ export class LineColumns {
     this.#apart = byHeader || syntax.kind === 'json';
     this.#columnsUsed = plan.columnsUsed;
     this.#recognises = plan.recognises;
-    this.starts = this.#apart ? new Int32Array(COLUMNS_MAX + 1) : this.line.starts;
-    this.ends = this.#apart ? new Int32Array(COLUMNS_MAX + 1) : this.line.ends;
+    if (this.#apart) {
+      this.starts = new Int32Array(COLUMNS_MAX + 1);
+      this.ends = new Int32Array(COLUMNS_MAX + 1);
+    } else
+      memory.whenViewed(() => {
+        this.starts = this.line.starts;
+        this.ends = this.line.ends;
+      });
   }
 
   /** Forgets what the head of the message before said. */

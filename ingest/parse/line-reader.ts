@@ -80,8 +80,8 @@ export class LineReader {
   readonly #plan: ReadingPlan;
   readonly #memory: BatchMemory;
   readonly #columns: LineColumns;
-  readonly #starts: Int32Array;
-  readonly #ends: Int32Array;
+  #starts!: Int32Array;
+  #ends!: Int32Array;
   readonly #numbers: {
     readonly calling: NumberReader;
     readonly displayed: NumberReader;
@@ -100,8 +100,10 @@ export class LineReader {
     this.#memory = memory;
     this.#columns = new LineColumns(feed.format, this.#plan, memory, feed.encoding);
     this.line = this.#columns.line;
-    this.#starts = this.#columns.starts;
-    this.#ends = this.#columns.ends;
+    memory.whenViewed(() => {
+      this.#starts = this.#columns.starts;
+      this.#ends = this.#columns.ends;
+    });
     this.clock = new LocalClock(feed.timeZone);
     this.#addresses = new AddressReader(memory);
     const numberKey = deriveKey(identityKey, 'number', feed.name);
@@ -367,9 +369,10 @@ export class LineReader {
       }
       const start = this.#starts[column]!;
       const end = this.#ends[column]!;
-      for (let w = 0; w < words.length; w++) {
-        const { word, value } = words[w]!;
-        if (word.length !== end - start) continue;
+      const ofLength = words[end - start];
+      if (ofLength === undefined) continue;
+      for (let w = 0; w < ofLength.length; w++) {
+        const { word, value } = ofLength[w]!;
         if (rule.ignoreCase ? this.#equalsAnyCase(start, word) : this.#columns.equals(start, end, word))
           return value;
       }

@@ -8,6 +8,9 @@ export const ABSENT = COLUMNS_MAX;
 
 /** A line in columns, whatever it was written in: what splitters give and readers take. The column `ABSENT` is empty. */
 export interface SplitLine extends Readonly<SplitFields> {
+  /** Addresses of field i: `[starts[i], ends[i])`, for at most `COLUMNS_MAX` of them. */
+  readonly starts: Int32Array;
+  readonly ends: Int32Array;
   readonly faultCode: RejectCode;
 }
 
@@ -22,8 +25,8 @@ export interface SplitLine extends Readonly<SplitFields> {
  * The other kinds of quotes (`Quotes`) differ from this in nothing else.
  */
 export class LineSplitter implements SplitLine {
-  readonly starts = new Int32Array(COLUMNS_MAX + 1);
-  readonly ends = new Int32Array(COLUMNS_MAX + 1);
+  starts!: Int32Array;
+  ends!: Int32Array;
   count = 0;
   lineEnd = 0;
   next = 0;
@@ -38,6 +41,10 @@ export class LineSplitter implements SplitLine {
     this.#memory = memory;
     this.#separator = separator.charCodeAt(0);
     this.#quotes = quotes;
+    memory.whenViewed(() => {
+      this.starts = memory.fieldStarts;
+      this.ends = memory.fieldEnds;
+    });
   }
 
   /** Splits the line that begins at `from`; the text ends at `end`, which may be in mid-line (no newline). */

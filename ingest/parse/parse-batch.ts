@@ -13,13 +13,13 @@ import {
 import { BatchMemory, type GatheredColumns } from './batch-memory.ts';
 import { tableBlock, type TableBlock } from './blocks.ts';
 import { CALL } from './call-records.ts';
+import { HourCounter } from './hour-counter.ts';
 import { arenaBytes, LineReader, type LinePosition } from './line-reader.ts';
 import { Rejects } from './rejects.ts';
 import { SuppressionCheck } from './suppression-check.ts';
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
-const HOUR_MS = 3_600_000;
 /** Bytes of messages that are parsed at once: they stay in the processor's cache. */
 const WINDOW_BYTES = 262_144;
 
@@ -32,6 +32,7 @@ export class BatchParser {
   readonly #memory = new BatchMemory();
   readonly #readers: readonly LineReader[];
   readonly #position: LinePosition = { topic: '', partition: 0, offset: 0, line: 0 };
+  readonly #hours = new HourCounter();
   #rejects = new Rejects();
   #sources: readonly BatchSource[] = [];
   /** Address behind the messages that are loaded. */
@@ -84,6 +85,7 @@ export class BatchParser {
         this.#parseMessage(batch, messages, at, origin + batch.ends[messages]!, counts, terms);
       }
     }
+    this.#hours.flush();
     return {
       messages,
       calls: this.#memory.calls,
@@ -237,8 +239,7 @@ export class BatchParser {
     this.#memory.accept();
     counts.records++;
     counts.stored++;
-    const hour = Math.floor(startMs / HOUR_MS);
-    counts.storedByHour.set(hour, (counts.storedByHour.get(hour) ?? 0) + 1);
+    this.#hours.add(counts.storedByHour, startMs);
   }
 
   /** Overwrites the numbers of erased persons in the line that is rejected, however they are spelt. */

@@ -99,10 +99,16 @@ export interface DurationPlan {
   readonly to: TimePlan | undefined;
 }
 
+interface WordValue {
+  readonly word: Uint8Array;
+  readonly value: number;
+}
+
 /** What a column says: one of the words, or anything at all where there are none. */
 export interface WordPlan {
   readonly column: number;
-  readonly words: readonly { readonly word: Uint8Array; readonly value: number }[];
+  /** By their length in bytes, since most fields are as long as one or two of them; a length that none has is left out. */
+  readonly words: readonly (readonly WordValue[] | undefined)[];
   readonly ignoreCase: boolean;
   /** -1 where words are looked for. */
   readonly filled: number;
@@ -300,10 +306,11 @@ class Compiler {
           return { column, words: [], ignoreCase: false, filled, time: undefined };
         }
         const { ignoreCase = false } = rule;
-        const words = Object.entries(rule.words).map(([word, value]) => ({
-          word: bytesOf(ignoreCase ? word.toLowerCase() : word),
-          value: names.indexOf(value),
-        }));
+        const words: WordValue[][] = [];
+        for (const [text, value] of Object.entries(rule.words)) {
+          const word = bytesOf(ignoreCase ? text.toLowerCase() : text);
+          (words[word.length] ??= []).push({ word, value: names.indexOf(value) });
+        }
         return { column, words, ignoreCase, filled: -1, time: undefined };
       })
       .filter(({ column }) => column !== ABSENT);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import tap from 'tap';
 import { freePort } from '../../deploy/local/ports.ts';
 import { IngestMetrics } from '../../ingest/metrics.ts';
-import { SESSION, until, type Running } from '../cdrhouse-program.ts';
+import { SESSION, until, type Ended, type Running } from '../cdrhouse-program.ts';
 import { alertRules, fasterRules, Prometheus, promtool, serveText, type Alert } from '../prometheus.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy } from './clickhouse-proxy.ts';
@@ -104,12 +104,12 @@ async function calm(...lasting: string[]): Promise<void> {
 }
 
 /** Ends ingest and gives its exit code. */
-async function ended(): Promise<number | null> {
+async function ended(): Promise<Ended['code']> {
   ingest.child.kill('SIGTERM');
   return (await ingest.ended).code;
 }
 
-async function audit(): Promise<number | null> {
+async function audit(): Promise<Ended['code']> {
   return (await installation.run('audit', '--metrics-file', auditFile)).code;
 }
 

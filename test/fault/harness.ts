@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { lastCalendarYear, Traffic } from '../../ingest/generate/traffic.ts';
-import { Installation, type Running } from '../cdrhouse-program.ts';
+import { Installation, type Ended, type Running } from '../cdrhouse-program.ts';
 import type { TestServers } from '../test-servers.ts';
 import { Observer, type Log, type Sent } from './topic.ts';
 
@@ -217,7 +217,7 @@ export async function readAll(installation: Installation): Promise<Summary> {
 }
 
 /** The exit code of a program that ends by itself within a time; undefined where it does not, and is killed. */
-export async function exitWithin(ms: number, { child, ended }: Running): Promise<number | null | undefined> {
+export async function exitWithin(ms: number, { child, ended }: Running): Promise<Ended['code'] | undefined> {
   const timer = setTimeout(() => child.kill('SIGKILL'), ms);
   const { code } = await ended;
   clearTimeout(timer);

@@ -362,6 +362,8 @@ function isoOf(text: string, absolute: boolean): Moment | undefined {
     return undefined;
   if (zone === undefined) return { ms, absolute };
   const [, sign, hours = '0', minutes = '0'] = /([+-])(\d\d):?(\d\d)?/.exec(zone) ?? [];
+  // No zone is so far from UTC, nor has so many minutes.
+  if (Number(hours) > 18 || Number(minutes) > 59) return undefined;
   return {
     ms: ms - (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000,
     absolute: true,

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
-import { Installation } from '../cdrhouse-program.ts';
+import { Installation, type Ended } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 
 const servers = testServers(import.meta.url);
@@ -23,7 +23,7 @@ interface Report {
   }[];
 }
 
-async function audit(...options: string[]): Promise<{ code: number | null; report: Report }> {
+async function audit(...options: string[]): Promise<{ code: Ended['code']; report: Report }> {
   const { code, stdout } = await installation.run('audit', '--json', ...options);
   return { code, report: JSON.parse(stdout) as Report };
 }

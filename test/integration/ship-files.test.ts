@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import tap, { type Test } from 'tap';
 import type { ShipSummary } from '../../ingest/ship/main.ts';
-import { Installation } from '../cdrhouse-program.ts';
+import { Installation, type Ended } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { difference, numbered, text, TopicLines } from './topic-lines.ts';
 
@@ -27,7 +27,7 @@ async function shipping(
 async function ship(
   installation: Installation,
   ...commandLine: string[]
-): Promise<{ code: number | null; summary: ShipSummary; stderr: string }> {
+): Promise<{ code: Ended['code']; summary: ShipSummary; stderr: string }> {
   const { code, stdout, stderr } = await installation.run('ship', ...commandLine);
   if (stdout === '') throw new Error(`no summary:\n${stderr}`);
   return { code, summary: JSON.parse(stdout) as ShipSummary, stderr };
