@@ -62,7 +62,7 @@ demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends 
 demo-picture: build ## docs/demo.svg anew from a run of the demo
 	node dist/deploy/demo-picture.js
 
-bench: build ## how fast, against whom, and whether a record is lost (a quarter of an hour); OPTIONS="--outside '...'" for a tool of yours
+bench: build ## how fast, against whom, and whether a record is lost (20 minutes); OPTIONS="--outside '...'" for a tool of yours
 	status=0; \
 	node dist/bench/parse.js || status=1; \
 	node dist/bench/steps.js --records 300000 --rounds 3 || status=1; \
@@ -80,7 +80,7 @@ bench-parse: build ## CPU per record of one parse worker by format; OPTIONS="--r
 bench-steps: build ## CPU per record of each step; OPTIONS="--records 600000 --rounds 5"
 	node dist/bench/steps.js $(OPTIONS)
 
-bench-ingest: build ## Kafka to ClickHouse beside peers and the floor; OPTIONS="--records 1000000 --rounds 5 --all-rounds --cases packed,single"
+bench-ingest: build ## Kafka to ClickHouse beside peers and the floor; OPTIONS="--records 3000000 --rounds 5 --all-rounds --cases packed,single"
 	node dist/bench/ingest.js $(OPTIONS)
 
 bench-latency: build ## Kafka timestamp to queryable at a steady rate; OPTIONS="--rate 5000 --seconds 30"
