@@ -239,6 +239,8 @@ await withBenchServers(async (bench) => {
     ),
     held: heldOf(ratios, measured),
     notes: [
+      'A ratio is taken within each round in which both ran: it is no quotient of the medians above.',
+      'Records a second end with the last stored record. Merges go on behind it; their CPU is counted, their time is not. Whether one falls into a run is luck: look at the ratios without merges too.',
       'Start and end of each process are not counted, except those of an outside tool.',
       'The records a second of the Kafka engine contain a second in which its last block waits for more.',
       'The naive consumer and the minimum read a fifth of the records.',

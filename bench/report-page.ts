@@ -88,7 +88,7 @@ export function reportPage(unordered: readonly SavedResult[]): string {
 <header>
 <h1>cdrhouse: what the bench found</h1>
 <p>cdrhouse takes call data records from telephone switches through Kafka into ClickHouse. <code>make bench</code> measured it
-beside others on one machine, with the same records, and checked afterwards that each has every record once. CPU counts more
+beside others on one machine, with the same records, and looked afterwards whether each has every record once (below). CPU counts more
 than wall time here: broker, database and programs share the cores. A value is the median of the rounds, with their range.</p>
 ${doubtsAbout(results)
   .map((doubt) => `<p class="doubt">${escape(doubt)}</p>`)
@@ -110,7 +110,7 @@ ${hostTable(results)}
 }
 
 const FLOOR_MEANING =
-  'what nobody can be faster than here: the blocks of cdrhouse, encoded before, inserted from files; or Kafka read and nothing done with it';
+  'what is left where nobody reads, parses or sorts: the blocks of cdrhouse for both tables, encoded before, inserted from files; or Kafka read and nothing done with it';
 
 /** What the parts say themselves of their competitors and cases. */
 function words(results: readonly SavedResult[]): string {

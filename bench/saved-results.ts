@@ -46,7 +46,7 @@ export function doubtsAbout(results: readonly SavedResult[]): string[] {
   const busy = results.filter(({ host }) => host.load_before > BUSY_LOAD);
   if (busy.length > 0)
     doubts.push(
-      `Other programs were at work when these parts began, which raises absolute figures: ` +
+      `The machine was busy when these parts began (other programs, or the part before), which raises absolute figures: ` +
         `${busy.map(({ part, host }) => `${part} (load ${host.load_before.toFixed(1)})`).join(', ')}. Read ratios within one part.`,
     );
   return doubts;

@@ -36,8 +36,12 @@ await tap.test('what was no number is not there', async (t) => {
 });
 
 await tap.test('the summary answers from the figures', async (t) => {
-  t.equal(answered(/^packed: records a second and core/), '285,714 (3.50 (3.25 to 4.00) us CPU a record)');
-  t.equal(answered(/^packed: records a second with all/), '431,234');
+  t.equal(
+    answered(/^packed: records a second and core/),
+    '285,714 (3.50 (3.25 to 4.00) us CPU a record, of it merges 0.75)',
+  );
+  t.equal(answered(/^packed: records a second until/), '431,234');
+  t.match(answered(/^answer of the API, p50: a number, any role/), / ms$/);
   t.equal(answered(/share of inserting/), '0.72');
   t.equal(answered(/Kafka engine, 1 consumer/), '8.75 (8.50 to 9.00) us, 2.5 times that of cdrhouse');
   t.equal(answered(/every record once/), 'yes: lost 0, twice 0, altered 0');
@@ -50,6 +54,10 @@ await tap.test('what is broken is said, and a finding about a peer is none of ou
   t.notOk(isBroken([...RESULTS, peer]));
   t.equal(answered(/after kill -9/, [peer]), 'NO: lost 17');
   t.equal(answered(/^Kafka engine, 1 consumer$/, [peer]), '0 of 1 checks hold');
+  const equal = saved('delivery', {
+    checks: [{ ...lost, passed: true, detail: 'lost 0', who: 'Kafka engine, 1 consumer' }],
+  });
+  t.equal(answered(/after kill -9/, [equal]), 'yes: lost 0', 'what a peer does right is said too');
   t.ok(isBroken([saved('delivery', { checks: [{ ...lost, who: 'cdrhouse, 2 processes' }] })]));
   const held = [{ what: 'a ratio', value: 0.9, max: 0.5 }];
   const broken = [saved('ingest', { held, broken: held })];
