@@ -96,6 +96,8 @@ interface Found {
   readonly digest: string;
   /** Of the rows of `cdr` those that stand where a dead letter stood. */
   readonly replayed: number;
+  /** Of dead letters, beside `rows`: those that reading again put an end to. */
+  readonly superseded: number;
 }
 
 /**
@@ -163,12 +165,10 @@ async function auditPartition(
   const newest = rows.reduce((a, b) => (b.generation > a.generation ? b : a));
   const ranges = countingRanges(rows.filter(({ topic_id }) => topic_id === newest.topic_id));
   const { topic, topic_id, partition } = newest;
+  const stretch = { topic, topicId: topic_id, partition };
   // What was superseded is no longer rejected: its range was read again, and the ledger counts what came of that.
-  const dead = deadLettersSql(
-    database,
-    { states: ['open', 'replayed'] },
-    { topic, topicId: topic_id, partition },
-  );
+  const dead = deadLettersSql(database, { states: ['open', 'replayed'] }, stretch);
+  const letters = deadLettersSql(database, {}, stretch);
   // The feed may have had other names.
   const feeds = [...new Set(ranges.map(({ row }) => row.feed))];
   const parameters = { ...dead.parameters, feeds, partition, froms: ranges.map(({ from }) => from) };
@@ -178,21 +178,22 @@ async function auditPartition(
     rowsByRange(
       client,
       `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest,
-        countIf((source_offset, source_line) IN (SELECT offset, line FROM ${dead.from})) AS replayed
+        countIf((source_offset, source_line) IN (SELECT offset, line FROM ${dead.from})) AS replayed, 0 AS superseded
       FROM ${database}.cdr FINAL WHERE ${place} GROUP BY from`,
       parameters,
     ),
     rowsByRange(
       client,
-      `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest, 0 AS replayed
+      `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest, 0 AS replayed, 0 AS superseded
       FROM ${database}.cdr_by_number FINAL WHERE ${place} AND role = 'dialed' GROUP BY from`,
       parameters,
     ),
     rowsByRange(
       client,
-      `SELECT roundDown(offset, {froms: Array(Int64)}) AS from, count() AS rows, '' AS digest, 0 AS replayed
-      FROM ${dead.from} WHERE feed IN {feeds: Array(String)} GROUP BY from`,
-      parameters,
+      `SELECT roundDown(offset, {froms: Array(Int64)}) AS from, countIf(state != 'superseded') AS rows, '' AS digest, 0 AS replayed,
+        countIf(state = 'superseded') AS superseded
+      FROM ${letters.from} WHERE feed IN {feeds: Array(String)} GROUP BY from`,
+      { ...letters.parameters, feeds, froms: parameters.froms },
     ),
   ]);
   const lost = acceptedGaps.filter(
@@ -221,7 +222,7 @@ async function auditPartition(
     };
     found += (at.cdr?.rows ?? 0) - (at.cdr?.replayed ?? 0);
     replayed += at.cdr?.replayed ?? 0;
-    const fault = judge(range, at, strict);
+    const fault = judge(range, at, { strict, isRead: range.row.generation === newest.generation });
     if (fault === undefined) continue;
     differences.push({
       topic,
@@ -281,13 +282,15 @@ function lengthOf(holes: readonly { readonly from: number; readonly next: number
 function judge(
   { row, next }: CountingRange<LedgerRow>,
   { cdr, byNumber, dead }: { cdr: Found | undefined; byNumber: Found | undefined; dead: Found | undefined },
-  strict: boolean,
+  { strict, isRead }: { readonly strict: boolean; readonly isRead: boolean },
 ): AuditFault | undefined {
   if (cdr?.digest !== byNumber?.digest || cdr?.rows !== byNumber?.rows) return 'tables_differ';
   // Of a range that a newer generation cut short, the ledger's counts cover more than what counts.
   if (next < row.next) return undefined;
   const gone = row.rejected - (dead?.rows ?? 0);
-  if (gone < 0 || (gone > 0 && row.lettersDue === 0)) return 'dead_letters_differ';
+  // Of what Kafka no longer had when it was to be read again (`feeds reload --remove-gone`) nothing took the place.
+  const ended = isRead ? 0 : (dead?.superseded ?? 0);
+  if (gone < 0 || (gone > ended && row.lettersDue === 0)) return 'dead_letters_differ';
   const asRead = (cdr?.rows ?? 0) - (cdr?.replayed ?? 0);
   // What a replay stored is known by its rejected record, which may be gone.
   if (asRead > row.stored + gone) return 'too_many';
