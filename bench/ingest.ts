@@ -89,8 +89,9 @@ async function measureAll(
   const runs = new IngestRuns(bench, new EndStates());
   const measured: Measured[] = [];
   // The first run of all would pay for the servers' cold caches and code.
-  for (const one of sent.slice(0, 1))
-    await runs.competitor(one.few ?? one, 0, entries(one, startCost)[0]!.competitor);
+  const cold = sent[0]!;
+  const first = entries(cold, startCost)[0];
+  if (first !== undefined) await runs.competitor(cold.few ?? cold, 0, first.competitor);
   const add = (one: Measured): void => {
     measured.push(one);
     const used = microseconds(one, cpu(one)).toFixed(2);

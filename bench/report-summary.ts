@@ -74,8 +74,12 @@ function latency(results: readonly SavedResult[]): AnswerRow[] {
   const all = percentiles.flatMap((name) => named(results, name));
   return [...groupBy(all, (figure) => `${figure.who}, ${figure.case}`)].map(([who, list]) => ({
     what: `from the timestamp in Kafka to queryable, p50 / p95 / p99: ${who}`,
-    value: list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / '),
+    value: mediansOf(list),
   }));
+}
+
+function mediansOf(list: readonly Figure[]): string {
+  return list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / ');
 }
 
 /** Answers of the API on the most calls that each part had. */
@@ -86,7 +90,7 @@ function lookUps(results: readonly SavedResult[]): AnswerRow[] {
     const answers = ours.filter(({ name, calls }) => /^answer, p(50|99)$/.test(name) && calls === most);
     return [...groupBy(answers, (figure) => figure.case)].map(([asked, list]) => ({
       what: `answer of the API, ${list.map(({ name }) => name.slice('answer, '.length)).join(' / ')}: ${asked}, of ${most.toLocaleString('en')} calls`,
-      value: list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / '),
+      value: mediansOf(list),
     }));
   });
 }

@@ -1,4 +1,4 @@
-import { addMonths, shortestMonths, type RetentionMonths } from '../schemas/retention-term.ts';
+import { addMonths, monthsOf, shortestMonths, type RetentionMonths } from '../schemas/retention-term.ts';
 import { moment } from '../schemas/sql-time.ts';
 import type { Range } from './cursor.ts';
 
@@ -20,10 +20,10 @@ export function keptCondition({ months: { feeds } }: Term): string {
 }
 
 /** Values for `keptCondition`. */
-export function termParameters({ months: { all, feeds }, nowMs }: Term): Record<string, unknown> {
-  const names = Object.keys(feeds);
-  const ofFeeds = { term_feeds: names, term_of_feeds: names.map((name) => Math.min(all, feeds[name]!)) };
-  return { term_months: all, now_ms: nowMs, ...(names.length === 0 ? {} : ofFeeds) };
+export function termParameters({ months, nowMs }: Term): Record<string, unknown> {
+  const names = Object.keys(months.feeds);
+  const ofFeeds = { term_feeds: names, term_of_feeds: names.map((name) => monthsOf(months, name)) };
+  return { term_months: months.all, now_ms: nowMs, ...(names.length === 0 ? {} : ofFeeds) };
 }
 
 /** The range and the term, for any table with `start_at` and `feed`; values by `rangeParameters`. */

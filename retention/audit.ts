@@ -1,12 +1,13 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { deadLettersSql } from '../schemas/dead-letters.ts';
 import { countingRanges, holesBetween, type CountingRange } from '../schemas/ledger-ranges.ts';
-import { atMost, monthsSql } from '../schemas/retention-term.ts';
+import { monthsSql } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sourceSpans, spansCondition, type FeedClaim, type SourceSpan } from '../schemas/source-spans.ts';
 import { termsOf } from '../schemas/stored-settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
 import { feedsWithIds, findConflicts, type Conflicts } from './conflicts.ts';
+import { letterTerms } from './table-terms.ts';
 
 /** What is wrong with a range of a partition. */
 export type AuditFault =
@@ -165,20 +166,19 @@ async function auditPartition(
   const newest = rows.reduce((a, b) => (b.generation > a.generation ? b : a));
   const ranges = countingRanges(rows.filter(({ topic_id }) => topic_id === newest.topic_id));
   const { topic, topic_id, partition } = newest;
-  const stretch = { topic, topicId: topic_id, partition };
+  const letters = deadLettersSql(database, {}, { topic, topicId: topic_id, partition });
   // What was superseded is no longer rejected: its range was read again, and the ledger counts what came of that.
-  const dead = deadLettersSql(database, { states: ['open', 'replayed'] }, stretch);
-  const letters = deadLettersSql(database, {}, stretch);
+  const isRejected = "state != 'superseded'";
   // The feed may have had other names.
   const feeds = [...new Set(ranges.map(({ row }) => row.feed))];
-  const parameters = { ...dead.parameters, feeds, partition, froms: ranges.map(({ from }) => from) };
+  const parameters = { ...letters.parameters, feeds, partition, froms: ranges.map(({ from }) => from) };
   const place = `source_partition = {partition: Int32} AND (${spansCondition(spansOf(newest, feeds, ledger))})`;
   const digest = 'toString(groupBitXor(sipHash64(source_offset, source_line, cdr_key)))';
   const [cdr, byNumber, deadLetters] = await Promise.all([
     rowsByRange(
       client,
       `SELECT roundDown(source_offset, {froms: Array(Int64)}) AS from, count() AS rows, ${digest} AS digest,
-        countIf((source_offset, source_line) IN (SELECT offset, line FROM ${dead.from})) AS replayed, 0 AS superseded
+        countIf((source_offset, source_line) IN (SELECT offset, line FROM ${letters.from} WHERE ${isRejected})) AS replayed, 0 AS superseded
       FROM ${database}.cdr FINAL WHERE ${place} GROUP BY from`,
       parameters,
     ),
@@ -190,10 +190,10 @@ async function auditPartition(
     ),
     rowsByRange(
       client,
-      `SELECT roundDown(offset, {froms: Array(Int64)}) AS from, countIf(state != 'superseded') AS rows, '' AS digest, 0 AS replayed,
-        countIf(state = 'superseded') AS superseded
+      `SELECT roundDown(offset, {froms: Array(Int64)}) AS from, countIf(${isRejected}) AS rows, '' AS digest, 0 AS replayed,
+        countIf(NOT ${isRejected}) AS superseded
       FROM ${letters.from} WHERE feed IN {feeds: Array(String)} GROUP BY from`,
-      { ...letters.parameters, feeds, froms: parameters.froms },
+      parameters,
     ),
   ]);
   const lost = acceptedGaps.filter(
@@ -300,10 +300,9 @@ function judge(
 async function readLedger(client: ClickHouseClient, settings: Settings): Promise<LedgerRow[]> {
   const {
     clickhouse: { database },
-    retention,
     kafka,
   } = settings;
-  const ofLetters = atMost(termsOf(settings), retention.dead_letter_months ?? retention.months);
+  const ofLetters = letterTerms(settings, termsOf(settings));
   const [newest] = await select<{ all: number; feeds: Record<string, number>; due: number }>(
     client,
     `SELECT argMax(term_months, due_at) AS all, argMax(feed_terms, due_at) AS feeds, toUnixTimestamp(toDateTime(max(due_at), 'UTC')) AS due

@@ -14,6 +14,7 @@ import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import {
   checkSchemaVersion,
+  checkTermOfAll,
   checkTerms,
   readStoredSettings,
   storedTerms,
@@ -128,9 +129,7 @@ async function storeSettings(
   };
   for (const [name, value] of Object.entries(first))
     if (!before.has(name)) await storeFirst(client, database, name, value);
-  const { all } = storedTerms(await readSettings(client, database));
-  if (all !== months)
-    throw new CdrhouseError('RETENTION_DIFFERS', `the settings say ${months} months, the database ${all}`);
+  checkTermOfAll(months, storedTerms(await readSettings(client, database)));
 }
 
 /**
@@ -143,16 +142,21 @@ async function storeFeedTerms(client: ClickHouseClient, settings: Settings): Pro
   const stored = await readTerms(client, database);
   for (const feed of Object.keys(wanted.feeds)) {
     if (monthsOf(wanted, feed) === monthsOf(stored, feed)) continue;
-    const [row] = await select<{ ranges: number }>(
-      client,
-      `SELECT count() AS ranges FROM ${database}.ingest_ledger WHERE feed = {feed: String}`,
-      { feed },
-    );
-    if (row!.ranges > 0) continue;
+    if (await isRead(client, database, feed)) continue;
     const name = STORED_SETTINGS.feedRetentionMonths + feed;
     await storeFirst(client, database, name, String(wanted.feeds[feed]));
   }
   checkTerms(settings, await readTerms(client, database));
+}
+
+/** Whether the ledger knows the feed, so that there may be calls of it. */
+export async function isRead(client: ClickHouseClient, database: string, feed: string): Promise<boolean> {
+  const [row] = await select<{ ranges: number }>(
+    client,
+    `SELECT count() AS ranges FROM ${database}.ingest_ledger WHERE feed = {feed: String}`,
+    { feed },
+  );
+  return row!.ranges > 0;
 }
 
 /** Where several migrate an empty database at once, the first value of each name is the one that all of them keep. */

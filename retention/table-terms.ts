@@ -11,13 +11,19 @@ export interface TableTerm {
   readonly feed?: string;
 }
 
+/** How long rejected records are kept: no longer than the calls of their feed. */
+export function letterTerms({ retention }: Settings, ofCalls: RetentionMonths): RetentionMonths {
+  return atMost(ofCalls, retention.dead_letter_months ?? ofCalls.all);
+}
+
 /** What a sweep takes beside the calls, in the order in which it must go: marks after what they speak of. */
-export function tableTerms({ retention }: Settings, ofCalls: RetentionMonths): TableTerm[] {
-  const letters = retention.dead_letter_months ?? ofCalls.all;
+export function tableTerms(settings: Settings, ofCalls: RetentionMonths): TableTerm[] {
+  const { retention } = settings;
+  const ofLetters = letterTerms(settings, ofCalls);
   const ofRequests = ofAll(retention.request_months);
   return [
-    { table: 'dead_letters', months: atMost(ofCalls, letters), column: 'message_at' },
-    { table: 'dead_letter_marks', months: ofAll(letters), column: 'message_at' },
+    { table: 'dead_letters', months: ofLetters, column: 'message_at' },
+    { table: 'dead_letter_marks', months: ofAll(ofLetters.all), column: 'message_at' },
     { table: 'lookup_journal', months: ofAll(retention.journal_months ?? ofCalls.all), column: 'at' },
     { table: 'corrections', months: ofCalls, column: 'start_at', feed: "JSONExtractString(row, 'feed')" },
     { table: 'restrictions', months: ofRequests, column: undefined },

@@ -4,9 +4,9 @@ import { expires, STORED_SETTINGS, TERM_COLUMNS } from '../schemas/migrations.ts
 import { monthsOf, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { select, withRetentionClient } from './clickhouse.ts';
+import { withRetentionClient } from './clickhouse.ts';
 import { exclusively } from './exclusive.ts';
-import { readTerms } from './migrate.ts';
+import { isRead, readTerms } from './migrate.ts';
 import { readProofs } from './proofs.ts';
 
 export interface ChangedTerm {
@@ -59,12 +59,7 @@ export function withFeedTerm({ all, feeds }: RetentionMonths, feed: string, mont
 /** A feed may have calls that no settings name any more. Throws FEED_UNKNOWN. */
 async function requireKnown(client: ClickHouseClient, settings: Settings, feed: string): Promise<void> {
   if (settings.feeds.some(({ name }) => name === feed)) return;
-  const [row] = await select<{ ranges: number }>(
-    client,
-    `SELECT count() AS ranges FROM ${settings.clickhouse.database}.ingest_ledger WHERE feed = {feed: String}`,
-    { feed },
-  );
-  if (row!.ranges === 0)
+  if (!(await isRead(client, settings.clickhouse.database, feed)))
     throw new CdrhouseError('FEED_UNKNOWN', `neither the settings nor the ledger know a feed "${feed}"`);
 }
 

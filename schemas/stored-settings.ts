@@ -66,11 +66,7 @@ export function termsOf({ retention, feeds }: Settings): RetentionMonths {
 /** Throws RETENTION_DIFFERS where the settings say another term than the database, of all calls or of a feed's. */
 export function checkTerms(settings: Settings, stored: RetentionMonths): void {
   const wanted = termsOf(settings);
-  if (wanted.all !== stored.all)
-    throw new CdrhouseError(
-      'RETENTION_DIFFERS',
-      `the settings say ${wanted.all} months, the database ${stored.all}`,
-    );
+  checkTermOfAll(wanted.all, stored);
   for (const { name } of settings.feeds) {
     const months = monthsOf(wanted, name);
     const kept = monthsOf(stored, name);
@@ -80,6 +76,12 @@ export function checkTerms(settings: Settings, stored: RetentionMonths): void {
         `of feed ${name} the settings say ${months} months, the database ${kept}`,
       );
   }
+}
+
+/** The same of the term of all calls alone. */
+export function checkTermOfAll(months: number, { all }: RetentionMonths): void {
+  if (months !== all)
+    throw new CdrhouseError('RETENTION_DIFFERS', `the settings say ${months} months, the database ${all}`);
 }
 
 /** One version ahead still works, so that database and programs need not be upgraded in one moment. */

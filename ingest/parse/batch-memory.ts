@@ -145,7 +145,7 @@ export class BatchMemory {
     this.#view();
   }
 
-  /** Calls `look` now and whenever the views are others than before. */
+  /** Calls `look` now and whenever the views are others than before; those that came first, first. */
   whenViewed(look: () => void): void {
     this.#viewers.push(look);
     look();

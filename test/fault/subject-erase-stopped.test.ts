@@ -67,6 +67,7 @@ await tap.test(
     await hold.reached;
     stopped.child.kill('SIGSTOP');
     const running = startIngest(t, installation);
+    t.not((await lookUp()).body.matched['calls'], '0', 'there is something to be found');
     const erasing = installation.json<ToldReport>(...eraseCommand(ERASED));
     const sweeping = installation.json<SweepReport>('retention', 'sweep', '--json');
     const erased = new AbortController();
