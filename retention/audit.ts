@@ -288,9 +288,9 @@ function judge(
   // Of a range that a newer generation cut short, the ledger's counts cover more than what counts.
   if (next < row.next) return undefined;
   const gone = row.rejected - (dead?.rows ?? 0);
-  // Of what Kafka no longer had when it was to be read again (`feeds reload --remove-gone`) nothing took the place.
-  const ended = isRead ? 0 : (dead?.superseded ?? 0);
-  if (gone < 0 || (gone > ended && row.lettersDue === 0)) return 'dead_letters_differ';
+  // Of what Kafka no longer had when it was to be read again nothing took the place (`feeds reload --remove-gone`).
+  const isEnded = !isRead && cdr === undefined && dead?.superseded === row.rejected;
+  if (gone < 0 || (gone > 0 && !isEnded && row.lettersDue === 0)) return 'dead_letters_differ';
   const asRead = (cdr?.rows ?? 0) - (cdr?.replayed ?? 0);
   // What a replay stored is known by its rejected record, which may be gone.
   if (asRead > row.stored + gone) return 'too_many';
