@@ -11,6 +11,11 @@ const PROGRAM = fileURLToPath(new URL('../cli.js', import.meta.url));
 const DEADLINE_MS = 120_000;
 const PAUSE_MS_MIN = 20;
 const PAUSE_MS_MAX = 400;
+/** How much of what the programs said is shown where a condition did not come true, in characters of each. */
+const LAST_WORDS = 6000;
+
+/** What the programs of this file that still run have said. */
+const speaking = new Map<ChildProcess, () => string>();
 
 /** How long a member of the group may be silent in tests that wait for it, in ms; the local broker allows 1 s. */
 export const SESSION_MS = 3000;
@@ -128,9 +133,13 @@ export class Installation {
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    speaking.set(child, () => stderr);
     const ended = new Promise<Ended>((resolve) => {
-      // A program that a signal ended has no code.
-      child.once('close', (code, signal) => resolve({ code: code ?? signal, stdout, stderr }));
+      child.once('close', (code, signal) => {
+        speaking.delete(child);
+        // A program that a signal ended has no code.
+        resolve({ code: code ?? signal, stdout, stderr });
+      });
     });
     return { child, ended, stderr: () => stderr };
   }
@@ -193,10 +202,15 @@ export async function within(
   for (;;) {
     const asked = performance.now();
     if (await holds()) return performance.now() - began;
-    if (performance.now() - began > ms) throw new Error(`not within ${ms} ms: ${what}`);
+    if (performance.now() - began > ms)
+      throw new Error(`not within ${ms} ms: ${what}`, { cause: lastWords() });
     const took = performance.now() - asked;
     await delay(Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_MIN, 10 * took)));
   }
+}
+
+function lastWords(): string {
+  return [...speaking].map(([{ pid }, said]) => `pid ${pid}:\n${said().slice(-LAST_WORDS)}`).join('\n');
 }
 
 /** Path of a file in test/fixtures. */

@@ -19,7 +19,7 @@ const noTests = /^\s+1\.\.0\b/;
 const failedAssertion = /^ +not ok \d+ - (?!.*# time=)/;
 /** Parts of an assertion's explanation that are shown; the source around it and the places in it are left out. */
 const shownParts =
-  /^ {2}(diff|error|found|wanted|stack|message|code|tapCaught|signal|exitCode|expired|timeout):/;
+  /^ {2}(diff|error|found|wanted|stack|message|cause|code|tapCaught|signal|exitCode|expired|timeout):/;
 
 /**
  * Counts what tap's raw output says about a run over `files`. A file that is missing in it, was skipped as a whole or
