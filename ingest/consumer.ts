@@ -34,6 +34,7 @@ export class Consumer {
   readonly #consumer: Kafka.KafkaConsumer;
   readonly #reader: Reader;
   readonly #commits: PendingCommits;
+  #paused: readonly TopicPartition[] = [];
 
   private constructor(consumer: Kafka.KafkaConsumer, reader: Reader, commits: PendingCommits) {
     this.#consumer = consumer;
@@ -97,21 +98,31 @@ export class Consumer {
   }
 
   assign(partitions: readonly PartitionOffset[]): void {
+    this.resume();
     this.#consumer.assign([...partitions]);
     this.#reader.assigned(partitions);
   }
 
   unassign(): void {
+    this.resume();
     this.#reader.assigned([]);
     this.#consumer.unassign();
   }
 
   pause(partitions: readonly TopicPartition[]): void {
+    if (partitions.length === 0) return;
     this.#consumer.pause([...partitions]);
+    this.#paused = partitions;
   }
 
-  resume(partitions: readonly TopicPartition[]): void {
-    this.#consumer.resume([...partitions]);
+  /**
+   * Resumes what was paused. Assigning does so first: a partition that is paused when it is taken away is still paused for
+   * librdkafka when it comes back, however long after, and would never be read again.
+   */
+  resume(): void {
+    if (this.#paused.length === 0) return;
+    this.#consumer.resume([...this.#paused]);
+    this.#paused = [];
   }
 
   /**

@@ -296,14 +296,8 @@ export class Pipeline implements ConsumerListener {
 
   #setPaused(paused: boolean): void {
     const { log } = this.#options;
-    const partitions = this.#partitions.all.map(({ source }) => ({
-      topic: source.topic,
-      partition: source.partition,
-    }));
-    if (partitions.length > 0) {
-      if (paused) this.#consumer!.pause(partitions);
-      else this.#consumer!.resume(partitions);
-    }
+    if (paused) this.#consumer!.pause(this.#partitions.all.map(({ source }) => source));
+    else this.#consumer!.resume();
     this.#paused = paused;
     log.info({ paused }, paused ? 'reading is paused: the database does not keep up' : 'reading goes on');
   }

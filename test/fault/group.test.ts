@@ -73,6 +73,39 @@ await tap.test('stopped beyond the session timeout while it holds an insert, the
   await judge(t, installation, load);
 });
 
+await tap.test('stopped while reading is paused, then woken', async (t) => {
+  const installation = await house(t, servers, 4, { client, partitions: 2 });
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const load = new Load(2).calls(callLines(26, 3000), 10, 'with bad lines');
+  const sender = await Sender.connect(t, servers.kafka);
+  await sender.send(installation.database, load.messages);
+  const late = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const zombie = startAt(t, installation, proxy.url);
+  await late.reached;
+  await until('reading is paused', () => /reading is paused/.test(zombie.stderr()));
+  zombie.child.kill('SIGSTOP');
+  const heir = startAt(t, installation, servers.clickhouse);
+  await until(
+    'the heir has read everything',
+    async () => (await ledgerStored(installation)) === load.accepted,
+  );
+  zombie.child.kill('SIGCONT');
+  await zombieKnows(zombie);
+  await late.release();
+  await until(
+    'it has partitions again',
+    () => zombie.stderr().match(new RegExp(assigned, 'g'))?.length === 2,
+  );
+  const more = load.messages.length;
+  load.calls(callLines(27, 500), 10);
+  await sender.send(installation.database, load.since(more));
+  await until('both go on to the end', async () => (await ledgerStored(installation)) === load.accepted);
+  for (const running of [zombie, heir]) running.child.kill('SIGTERM');
+  for (const running of [zombie, heir]) t.equal((await running.ended).code, 0);
+  await readAll(installation);
+  await judge(t, installation, load);
+});
+
 await tap.test('stopped before its claim of the partitions arrives, then woken', async (t) => {
   const installation = await house(t, servers, 1, { client, partitions: 1 });
   const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
