@@ -83,7 +83,7 @@ bench-steps: build ## CPU per record of each step; OPTIONS="--records 600000 --r
 bench-ingest: build ## Kafka to ClickHouse beside peers and the floor; OPTIONS="--records 3000000 --rounds 5 --all-rounds --cases packed,single"
 	node dist/bench/ingest.js $(OPTIONS)
 
-bench-latency: build ## Kafka timestamp to queryable at a steady rate; OPTIONS="--rate 5000 --seconds 30"
+bench-latency: build ## Kafka timestamp to queryable at a steady rate; OPTIONS="--rate 5000 --seconds 30 --flush-interval-ms 1000"
 	node dist/bench/latency.js $(OPTIONS)
 
 bench-delivery: build ## what is lost, twice or altered after kill -9 and with 1 % bad input; OPTIONS="--records 100000 --packing single"

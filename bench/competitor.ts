@@ -49,6 +49,8 @@ export interface Competitor {
   /** What decides its cost and what it guarantees, in one line for the reader of the report. */
   readonly settings: string;
   readonly store: CallStore;
+  /** For so long, at most, it waits for more before it stores what it has; undefined: only whoever wrote it knows. */
+  readonly flushIntervalMs?: number;
   /** What is killed where it is killed: its own program, or ClickHouse, which reads Kafka itself. */
   readonly runsIn: 'program' | 'ClickHouse';
   /** Begins to read, and goes on until it is stopped. Resolves when it is ready. */

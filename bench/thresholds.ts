@@ -19,7 +19,7 @@ export interface Thresholds {
   readonly peak_memory_megabytes_max: number;
   /** End-to-end rate against that of inserting the same blocks from files; packed topic. */
   readonly share_of_floor_min: number;
-  /** Kafka timestamp to queryable, p99, against that of the Kafka engine. */
+  /** Kafka timestamp to queryable, p99, against that of the Kafka engine with the same flush interval. */
   readonly latency_p99_ratio_max: number;
   /** By format, CPU a record of parsing alone against that of canonical-csv. */
   readonly parse_ratio_max: Readonly<Record<string, number>>;

@@ -18,6 +18,8 @@ export interface EngineTable {
   readonly consumers: number;
   /** `kafka_max_block_size`. */
   readonly blockRows: number;
+  /** `kafka_flush_interval_ms`. */
+  readonly flushIntervalMs: number;
   /** `kafka_poll_timeout_ms`. @default ClickHouse's own, 500 */
   readonly pollMs?: number;
 }
@@ -175,14 +177,15 @@ export function minimumStatements(table: EngineTable, skips: boolean): readonly 
 }
 
 function kafkaTable(
-  { database, brokers, topic, consumers, blockRows, pollMs }: EngineTable,
+  { database, brokers, topic, consumers, blockRows, flushIntervalMs, pollMs }: EngineTable,
   columns: readonly string[],
   settings: string,
 ): string {
   return `CREATE TABLE ${database}.peer_kafka (${columns.join(', ')}) ENGINE = Kafka SETTINGS
     kafka_broker_list = '${brokers}', kafka_topic_list = '${topic}', kafka_group_name = '${database}',
     kafka_format = 'CSV', kafka_num_consumers = ${consumers}, kafka_thread_per_consumer = ${consumers > 1 ? 1 : 0},
-    kafka_max_block_size = ${blockRows}, ${pollMs === undefined ? '' : `kafka_poll_timeout_ms = ${pollMs}, `}${settings}`;
+    kafka_max_block_size = ${blockRows}, kafka_flush_interval_ms = ${flushIntervalMs},
+    ${pollMs === undefined ? '' : `kafka_poll_timeout_ms = ${pollMs}, `}${settings}`;
 }
 
 const CALL_COLUMNS = `

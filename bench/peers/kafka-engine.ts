@@ -7,7 +7,7 @@ import { equalWorkStatements, minimumStatements, type EngineTable } from './kafk
 const BLOCK_ROWS = 262_144;
 
 /** Default of `stream_flush_interval_ms`, which decides where `kafka_flush_interval_ms` is not set. */
-export const FLUSH_INTERVAL_MS = 7500;
+const FLUSH_INTERVAL_MS = 7500;
 
 /**
  * Where a topic is read to its end and no more: after ten polls that bring nothing a block is flushed, by default after 5 s. Waiting
@@ -16,7 +16,7 @@ export const FLUSH_INTERVAL_MS = 7500;
 const POLL_MS_TO_END = 100;
 
 /** How the engine reads. */
-type Reads = Pick<EngineTable, 'consumers' | 'pollMs'>;
+type Reads = Pick<EngineTable, 'consumers' | 'flushIntervalMs' | 'pollMs'>;
 
 function tableOf({ bench, database, topic, batchRecords }: Place, reads: Reads): EngineTable {
   return {
@@ -31,13 +31,13 @@ function tableOf({ bench, database, topic, batchRecords }: Place, reads: Reads):
 /** A competitor whose work ClickHouse does by itself, once these statements have made its tables and views. */
 function engine(
   about: Pick<Competitor, 'name' | 'settings' | 'store'>,
-  consumers: number,
+  reads: Reads,
   statementsOf: (place: Place, table: EngineTable) => Promise<readonly string[]>,
 ): Competitor {
-  const start = async (place: Place, reads: Reads): Promise<Reading> => {
+  const start = async (place: Place, pollMs?: number): Promise<Reading> => {
     const { bench, database } = place;
-    for (const statement of await statementsOf(place, tableOf(place, reads)))
-      await bench.database.statement(statement);
+    const table = tableOf(place, pollMs === undefined ? reads : { ...reads, pollMs });
+    for (const statement of await statementsOf(place, table)) await bench.database.statement(statement);
     return {
       isRunning: () => true,
       kill: () => Promise.resolve(),
@@ -58,11 +58,12 @@ function engine(
   };
   return {
     ...about,
+    flushIntervalMs: reads.flushIntervalMs,
     runsIn: 'ClickHouse',
-    start: (place) => start(place, { consumers }),
+    start: (place) => start(place),
     async run(place) {
       const began = performance.now();
-      const reading = await start(place, { consumers, pollMs: POLL_MS_TO_END });
+      const reading = await start(place, POLL_MS_TO_END);
       await untilRead(this, place);
       const seconds = (performance.now() - began) / 1000;
       return { seconds, cpuSeconds: 0, peakBytes: 0, stop: () => reading.stop() };
@@ -76,17 +77,18 @@ function engine(
  * feed: both call tables with the same columns and engine settings, ordered number keys, a keyed hash as record key,
  * unreadable messages aside into the dead letters. Less than cdrhouse it keeps no ledger and judges no times.
  * @param consumers `kafka_num_consumers`
+ * @param flushIntervalMs `kafka_flush_interval_ms`
  */
-export function kafkaEngine(consumers: number): Competitor {
+export function kafkaEngine(consumers: number, flushIntervalMs: number = FLUSH_INTERVAL_MS): Competitor {
   return engine(
     {
       name: `Kafka engine, ${consumers} consumer${consumers === 1 ? '' : 's'}`,
       settings:
         `views into both tables with number keys and record keys, rejects aside; no ledger, no time sanity; blocks of up to ` +
-        `${BLOCK_ROWS} rows, flushed after ${FLUSH_INTERVAL_MS} ms, and sooner at the end of a topic where one is read to its end`,
+        `${BLOCK_ROWS} rows, flushed after ${flushIntervalMs} ms, and sooner at the end of a topic where one is read to its end`,
       store: BOTH_TABLES,
     },
-    consumers,
+    { consumers, flushIntervalMs },
     async (place, table) => {
       const [identity] = await place.bench.database.rows<{ value: string }>(
         `SELECT value FROM ${place.database}.settings FINAL WHERE name = '${STORED_SETTINGS.identityKey}'`,
@@ -110,7 +112,7 @@ export function minimumKafkaEngine(consumers: number, skips = false): Competitor
         `${BLOCK_ROWS} rows, flushed after ${FLUSH_INTERVAL_MS} ms, and sooner at the end of a topic where one is read to its end`,
       store: ONE_TABLE,
     },
-    consumers,
+    { consumers, flushIntervalMs: FLUSH_INTERVAL_MS },
     (_place, table) => Promise.resolve(minimumStatements(table, skips)),
   );
 }

@@ -51,6 +51,7 @@ export function naiveNode(skips = false): Competitor {
       'one table; node-rdkafka, fast-csv on the main thread, one JSONEachRow insert a batch of up to 50,000 records or 1 s, ' +
       `offsets committed after it${skips ? '; input_format_allow_errors_ratio = 1' : ''}`,
     store: ONE_TABLE,
+    flushIntervalMs: 1000,
     runsIn: 'program',
     start,
     run(place) {
