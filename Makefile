@@ -65,7 +65,7 @@ demo-picture: build ## docs/demo.svg anew from a run of the demo
 bench: build ## how fast, against whom, and whether a record is lost (20 minutes); OPTIONS="--outside '...'" for a tool of yours
 	status=0; \
 	node dist/bench/parse.js || status=1; \
-	node dist/bench/steps.js --records 300000 --rounds 3 || status=1; \
+	node dist/bench/steps.js || status=1; \
 	node dist/bench/ingest.js $(OPTIONS) || status=1; \
 	node dist/bench/latency.js $(OPTIONS) || status=1; \
 	node dist/bench/delivery.js $(OPTIONS) || status=1; \
@@ -77,7 +77,7 @@ bench: build ## how fast, against whom, and whether a record is lost (20 minutes
 bench-parse: build ## CPU per record of one parse worker by format; OPTIONS="--records 100000 --rounds 9 --formats 3cx,delimited"
 	node dist/bench/parse.js $(OPTIONS)
 
-bench-steps: build ## CPU per record of each step; OPTIONS="--records 600000 --rounds 5"
+bench-steps: build ## CPU per record of each step; OPTIONS="--records 3000000 --rounds 2"
 	node dist/bench/steps.js $(OPTIONS)
 
 bench-ingest: build ## Kafka to ClickHouse beside peers and the floor; OPTIONS="--records 3000000 --rounds 5 --all-rounds --cases packed,single"
