@@ -104,7 +104,7 @@ bench-retention: build ## a sweep of one month and an erasure of one number amon
 bench-capacity: build ## a day of a million calls against what the other results foretell; writes the tables of docs/capacity.md; OPTIONS="--write-only"
 	node dist/bench/capacity.js $(OPTIONS)
 
-bench-report: build ## the newest results as a summary and as bench/results/report.html
+bench-report: build ## the results as a summary and as bench/results/report.html
 	node dist/bench/report.js
 
 dial-plans: build ## schemas/dial-plans.ts anew from the installed libphonenumber-js

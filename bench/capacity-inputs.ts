@@ -1,5 +1,6 @@
 import { checkSettings } from '../schemas/settings.ts';
 import { EXPONENT, FIGURES, OURS, type Figure, type SavedResult } from './result.ts';
+import { dataOf } from './saved-results.ts';
 import { median } from './table.ts';
 
 /** What the arithmetic of docs/capacity.md begins with: figures of the bench, and what is assumed. */
@@ -116,12 +117,6 @@ const MEASURED: readonly MeasuredInput[] = [
     place: { part: 'ingest', figure: FIGURES.programCpu, case: PACKED },
   },
   {
-    name: 'clickhouse_us',
-    what: 'CPU of ClickHouse to store a call, merges included',
-    unit: 'us',
-    place: { part: 'ingest', figure: FIGURES.clickhouseCpu, case: PACKED },
-  },
-  {
     name: 'broker_us',
     what: 'CPU of the broker to hand a call out',
     unit: 'us',
@@ -220,8 +215,8 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
     const { name, what, unit, place, aCallOf } = input;
     const result = of(place.part);
     const figure = largest(result, place);
-    const at = figure.calls === undefined ? '' : `, calls ${figure.calls}`;
-    const from = `\`${COMMANDS[place.part]}\`: "${place.figure}", case "${place.case}"${at}`;
+    const at = figure.calls === undefined ? dataOf(result).text : `calls ${figure.calls}`;
+    const from = `\`${COMMANDS[place.part]}\`: "${place.figure}", case "${place.case}", ${at}`;
     const value = median(figure.values);
     if (aCallOf === undefined) return { name, what, unit, value, from };
     const months = aCallOf === 'month' ? Number(result.settings['months']) : 1;
@@ -232,6 +227,7 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
   const from = '`make bench-growth`: the largest "calls", and its "months"';
   return [
     ...measured,
+    ...storingInputs(of('ingest')),
     {
       name: 'tried',
       what: 'stored calls at the largest size',
@@ -247,6 +243,47 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
       from,
     },
     ...ASSUMED,
+  ];
+}
+
+/**
+ * What ClickHouse uses to store a call. Whether a merge falls into a run is luck; so merges are those of the case that has
+ * the most, and all cases store the same kind of calls.
+ */
+function storingInputs(ingest: SavedResult): Input[] {
+  const command = `\`${COMMANDS[ingest.part]}\``;
+  const on = dataOf(ingest).text;
+  const merges = ingest.figures
+    .filter(({ name, who }) => name === FIGURES.mergesCpu && who === OURS)
+    .map(({ case: of, values }) => ({ of, us: median(values) }))
+    .sort((a, b) => b.us - a.us);
+  const packed = median(
+    largest(ingest, { part: 'ingest', figure: FIGURES.clickhouseCpu, case: PACKED }).values,
+  );
+  const insert = packed - (merges.find(({ of }) => of === PACKED)?.us ?? 0);
+  const [most] = merges;
+  return [
+    {
+      name: 'insert_us',
+      what: 'CPU of ClickHouse to insert a call into both tables',
+      unit: 'us',
+      value: insert,
+      from: `${command}: "${FIGURES.clickhouseCpu}" without "${FIGURES.mergesCpu}", case "${PACKED}", ${on}`,
+    },
+    {
+      name: 'merge_us',
+      what: 'CPU of its merges a call, in the case that had the most',
+      unit: 'us',
+      value: most?.us ?? 0,
+      from: `${command}: ${most === undefined ? 'no merge ran in any case' : `"${FIGURES.mergesCpu}", case "${most.of}"`}, ${on}`,
+    },
+    {
+      name: 'clickhouse_us',
+      what: 'CPU of ClickHouse to store a call, merges included',
+      unit: 'us',
+      value: insert + (most?.us ?? 0),
+      from: 'insert_us + merge_us',
+    },
   ];
 }
 

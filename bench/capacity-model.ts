@@ -201,10 +201,10 @@ export function predictDay(
       measured: measured.program,
     },
     {
-      what: 'CPU of ClickHouse, merges included',
+      what: 'CPU of ClickHouse, without merges',
       unit: 's',
-      formula: 'calls × clickhouse_us / 1,000,000',
-      predicted: cpu(value('clickhouse_us')),
+      formula: 'calls × insert_us / 1,000,000',
+      predicted: cpu(value('insert_us')),
       measured: measured.clickhouse,
     },
   ];

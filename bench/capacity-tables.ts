@@ -9,6 +9,7 @@ import {
   type LiveUse,
   type Prediction,
 } from './capacity-model.ts';
+import { shortNumber } from './table.ts';
 
 /** The tables of docs/capacity.md, by their names. */
 export function capacityTables(
@@ -42,12 +43,12 @@ export function capacityTables(
       ]),
     ),
     live: markdown(
-      [`while ${digits(LIVE_RATE)} calls a second come`, 'used', 'of it by the arithmetic', 'which is'],
+      [`while ${shortNumber(LIVE_RATE)} calls a second come`, 'used', 'of it by the arithmetic', 'which is'],
       live.map(({ what, cores, input: name }) => [
         what,
         shown(cores, 'cores'),
         shown((LIVE_RATE * inputs.find((input) => input.name === name)!.value) / 1e6, 'cores'),
-        `${digits(LIVE_RATE)} × ${name} / 1,000,000`,
+        `${shortNumber(LIVE_RATE)} × ${name} / 1,000,000`,
       ]),
     ),
   };
@@ -70,16 +71,13 @@ const SECONDS_A_UNIT = [
 export function shown(value: number, unit: Unit): string {
   if (unit === 'bytes') {
     const power = value < 1000 ? 0 : Math.min(BYTE_UNITS.length - 1, Math.floor(Math.log10(value) / 3));
-    return `${digits(value / 1000 ** power)} ${BYTE_UNITS[power]!}`;
+    return `${shortNumber(value / 1000 ** power)} ${BYTE_UNITS[power]!}`;
   }
   if (unit === 's') {
     const larger = SECONDS_A_UNIT.find(({ seconds }) => value >= 2 * seconds);
-    return larger === undefined ? `${digits(value)} s` : `${digits(value / larger.seconds)} ${larger.unit}`;
+    return larger === undefined
+      ? `${shortNumber(value)} s`
+      : `${shortNumber(value / larger.seconds)} ${larger.unit}`;
   }
-  return unit === '' || unit === 'share' ? digits(value) : `${digits(value)} ${unit}`;
-}
-
-function digits(value: number): string {
-  if (Number.isInteger(value)) return value.toLocaleString('en');
-  return value.toLocaleString('en', { maximumSignificantDigits: 3 });
+  return unit === '' || unit === 'share' ? shortNumber(value) : `${shortNumber(value)} ${unit}`;
 }

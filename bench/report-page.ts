@@ -1,8 +1,8 @@
 import { barPlot, barName, growthPlot } from './report-plots.ts';
-import { shownNumber, shownValues, summarise, type Answer } from './report-summary.ts';
+import { meaningsOf, shownNumber, shownValues, summarise, type Answer } from './report-summary.ts';
 import { allowed, EXPONENT, FIGURES, type Figure, type Host, type SavedResult } from './result.ts';
-import { doubtsAbout } from './saved-results.ts';
-import { groupBy } from './table.ts';
+import { dataOf } from './saved-results.ts';
+import { groupBy, shortNumber } from './table.ts';
 
 /** What each part is about, for somebody who has never seen the project. Others are shown under their name. */
 const PARTS: Readonly<Record<string, { readonly title: string; readonly about: string }>> = {
@@ -14,7 +14,7 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
   latency: {
     title: 'Latency: from Kafka to queryable',
     about:
-      'Records come at a steady rate. Measured is from the timestamp that Kafka gave a record to the first query that finds it.',
+      'Records come at a steady rate. Measured is from the timestamp that Kafka gave a record to the first query that finds it. Most of it is waiting for more records before they are stored together: compare those that are flushed after as long.',
   },
   delivery: {
     title: 'Delivery: killed in the middle, with bad records among the good ones',
@@ -25,7 +25,11 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
     title: 'Parsing, by format',
     about: 'One parse worker, the same calls in each format that switches write. No server takes part.',
   },
-  steps: { title: 'Steps of storing', about: 'Each step alone, on the same batches.' },
+  steps: {
+    title: 'Steps of storing',
+    about:
+      'Each step alone, on the same batches. Both inserts together are what the floor of ingest does, but only on as many records are the two the same figure: few records fill no batch, and more of their inserts are the first one into a new table.',
+  },
   readers: {
     title: 'With the native addon and without',
     about: 'CPU of the program alone, with messages read many at once and one by one.',
@@ -71,8 +75,11 @@ const PLOTTED: ReadonlySet<string> = new Set([
 /** In which the program alone is compared. */
 const PROGRAM_PART = 'readers';
 
-/** The whole page, with nothing that must be fetched; every number in it is one of the results. */
-export function reportPage(unordered: readonly SavedResult[]): string {
+/**
+ * The whole page, with nothing that must be fetched; every number in it is one of the results.
+ * @param doubts sentences that stand before everything
+ */
+export function reportPage(unordered: readonly SavedResult[], doubts: readonly string[] = []): string {
   const results = inOrder(unordered);
   const answers = summarise(results);
   return `<!doctype html>
@@ -90,9 +97,7 @@ export function reportPage(unordered: readonly SavedResult[]): string {
 <p>cdrhouse takes call data records from telephone switches through Kafka into ClickHouse. <code>make bench</code> measured it
 beside others on one machine, with the same records, and looked afterwards whether each has every record once (below). CPU counts more
 than wall time here: broker, database and programs share the cores. A value is the median of the rounds, with their range.</p>
-${doubtsAbout(results)
-  .map((doubt) => `<p class="doubt">${escape(doubt)}</p>`)
-  .join('\n')}
+${doubts.map((doubt) => `<p class="doubt">${escape(doubt)}</p>`).join('\n')}
 </header>
 <main>
 ${answers.map(answerSection).join('\n')}
@@ -109,27 +114,17 @@ ${hostTable(results)}
 `;
 }
 
-const FLOOR_MEANING =
-  'what is left where nobody reads, parses or sorts: the blocks of cdrhouse for both tables, encoded before, inserted from files; or Kafka read and nothing done with it';
-
-/** What the parts say themselves of their competitors and cases. */
+/** What the words of the answers mean, and what the parts say themselves of their competitors. */
 function words(results: readonly SavedResult[]): string {
-  const meanings = new Map<string, string>();
+  const meanings = new Map(meaningsOf(results));
   for (const { settings } of results) {
-    const { competitors = {}, cases = {} } = settings as {
+    const { competitors = {} } = settings as {
       readonly competitors?: Readonly<Record<string, string>>;
-      readonly cases?: Readonly<Record<string, { readonly about: string }>>;
     };
-    const all = [
-      ...Object.entries(competitors),
-      ...Object.entries(cases).map(([of, { about }]) => [of, about] as const),
-    ];
-    for (const [word, meaning] of all) if (!meanings.has(word)) meanings.set(word, meaning);
+    for (const [who, meaning] of Object.entries(competitors)) meanings.set(who, meaning);
   }
-  if (meanings.size === 0) return '';
-  meanings.set('floor', FLOOR_MEANING);
   return `<section aria-labelledby="words">
-<h2 id="words">What the names mean</h2>
+<h2 id="words">What the words mean</h2>
 <dl>${[...meanings].map(([word, meaning]) => `<dt>${escape(word)}</dt><dd>${escape(meaning)}</dd>`).join('\n')}</dl>
 </section>`;
 }
@@ -148,10 +143,11 @@ function answerSection({ question, rows }: Answer, index: number): string {
 function partSection(result: SavedResult): string {
   const { part, at, figures, checks, held, broken, notes, settings, host } = result;
   const { title, about } = PARTS[part] ?? { title: part, about: '' };
+  const data = dataOf(result).text;
   const names = [...groupBy(figures, ({ name }) => name)].filter(([name]) => !name.startsWith(EXPONENT));
   return `<section aria-labelledby="part-${escape(part)}">
 <h2 id="part-${escape(part)}">${escape(title)}</h2>
-<p>${escape(about)}</p>
+<p>${escape(about)}${data === '' ? '' : ` Measured on ${escape(data)}.`}</p>
 ${notes.map((note) => `<p>${escape(note)}</p>`).join('\n')}
 ${names.map(([name, list]) => plotOf(part, name, list)).join('\n')}
 ${details('All figures', figuresTable(figures))}
@@ -209,13 +205,26 @@ function heldTable(held: SavedResult['held'], broken: SavedResult['broken']): st
 }
 
 function settingsTable(settings: Readonly<Record<string, unknown>>): string {
-  return table(
-    ['setting', 'value'],
-    Object.entries(settings).map(([name, value]) => [
-      name,
-      typeof value === 'string' ? value : JSON.stringify(value),
-    ]),
-  );
+  return table(['setting', 'value'], settingRows(settings));
+}
+
+/** A row a value; what is within another setting has the name of that one before its own. */
+function settingRows(settings: object, above = ''): string[][] {
+  return Object.entries(settings).flatMap(([key, value]: [string, unknown]) => {
+    const name = `${above}${spelledOut(key)}`;
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return settingRows(value, `${name}: `);
+    return [[name, [value].flat().map(shownSetting).join('; ')]];
+  });
+}
+
+/** `rows_a_second` and `cdrByNumber` in words. */
+function spelledOut(name: string): string {
+  return name.replaceAll('_', ' ').replaceAll(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}
+
+function shownSetting(value: unknown): string {
+  return typeof value === 'number' ? shortNumber(value) : String(value);
 }
 
 const HOST_NAMES: Readonly<Record<keyof Host, string>> = {

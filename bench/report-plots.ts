@@ -14,7 +14,7 @@ use([BarChart, CustomChart, LineChart, GridComponent, LegendComponent, SVGRender
 const WIDTH = 920;
 const BAR_HEIGHT = 26;
 const LINES_HEIGHT = 300;
-const NAMES_WIDTH = 330;
+const NAMES_WIDTH = 420;
 /** A larger factor between the largest and the smallest value needs a logarithmic axis. */
 const LINEAR_FACTOR_MAX = 8;
 
@@ -89,7 +89,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
           show: true,
           position: 'insideLeft',
           color: COLOURS.text,
-          formatter: ({ value }: { value: number }) => shortNumber(value),
+          formatter: ({ value }: { value: number }) => compactNumber(value),
         },
       },
       {
@@ -142,7 +142,7 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
       axisTick: { customValues: sizes },
       axisLabel: {
         ...axisLabel,
-        formatter: (value: number) => shortNumber(value),
+        formatter: (value: number) => compactNumber(value),
         customValues: sizes,
       },
       splitLine,
@@ -154,7 +154,7 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
       nameLocation: 'middle',
       nameGap: 50,
       nameTextStyle: axisLabel,
-      axisLabel: { ...axisLabel, formatter: (value: number) => shortNumber(value) },
+      axisLabel: { ...axisLabel, formatter: (value: number) => compactNumber(value) },
       splitLine,
     },
     series: lines.map(([name, list], index) => ({
@@ -172,6 +172,6 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
 }
 
 /** 4,200,000 is `4.2M`. */
-function shortNumber(value: number): string {
+function compactNumber(value: number): string {
   return value.toLocaleString('en', { notation: 'compact', maximumSignificantDigits: 3 });
 }

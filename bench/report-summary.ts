@@ -1,4 +1,5 @@
 import { allowed, EXPONENT, FIGURES, isOurs, OURS, type Figure, type SavedResult } from './result.ts';
+import { dataOf } from './saved-results.ts';
 import { groupBy, median, medianAndRange } from './table.ts';
 
 /** The answers of the report: what somebody asks who has never seen the project. */
@@ -16,14 +17,53 @@ export interface AnswerRow {
 
 export function summarise(results: readonly SavedResult[]): Answer[] {
   const answers: Answer[] = [
-    { question: 'How fast?', rows: [...speed(results), ...latency(results), ...lookUps(results)] },
+    {
+      question: 'How fast?',
+      rows: [...speed(results), ...processes(results), ...latency(results), ...lookUps(results)],
+    },
     { question: 'How near to the floor?', rows: floor(results) },
     { question: 'Against whom?', rows: peers(results) },
     { question: 'Was a record lost, counted twice or altered?', rows: checks(results) },
     { question: 'Does it stay so with many calls?', rows: growth(results) },
     { question: 'Do the thresholds hold?', rows: thresholds(results) },
+    { question: 'Measured on how much, and when?', rows: results.map(measuredOn) },
   ];
   return answers.filter(({ rows }) => rows.length > 0);
+}
+
+/** The words of the answers that are no everyday ones. */
+const WORDS: Readonly<Record<string, string>> = {
+  'a (b to c)': 'the median of the rounds, and their range',
+  us: 'microseconds, millionths of a second',
+  'CPU a record':
+    'how long one core works for a record, program and ClickHouse together, start and end of the program left out',
+  merges:
+    'ClickHouse makes few large parts of many small ones, behind the inserts; their CPU is counted, and whether one falls into a run is luck',
+  ratio: 'CPU a record against that of another one in the same round: below 1 is cheaper',
+  floor:
+    'what is left where nobody reads, parses or sorts: the blocks of cdrhouse for both tables, encoded before, inserted from files; or Kafka read and nothing done with it',
+  'share of the floor': 'records a second against those of the floor: 1 is as fast',
+  'p50, p95, p99': 'of a hundred answers or records, 50, 95, 99 were no later than this',
+  threshold: 'what a figure of cdrhouse is held to; the bench fails where one is broken',
+};
+
+/** Meanings of the words in the answers, and of the cases that the parts name. */
+export function meaningsOf(results: readonly SavedResult[]): ReadonlyMap<string, string> {
+  const meanings = new Map(Object.entries(WORDS));
+  for (const { settings } of results) {
+    const { cases = {} } = settings as {
+      readonly cases?: Readonly<Record<string, { readonly about: string }>>;
+    };
+    for (const [name, { about }] of Object.entries(cases)) meanings.set(name, about);
+  }
+  return meanings;
+}
+
+function measuredOn(result: SavedResult): AnswerRow {
+  const { part, at, host } = result;
+  const data = dataOf(result).text;
+  const when = `${at.slice(0, 16).replace('T', ' ')} UTC, commit ${host.commit}`;
+  return { what: part, value: data === '' ? when : `${data}, ${when}` };
 }
 
 /** A value with as many digits as are worth reading. */
@@ -67,6 +107,40 @@ function speed(results: readonly SavedResult[]): AnswerRow[] {
       value: Math.round(median(figure.values)).toLocaleString('en'),
     })),
   ];
+}
+
+const OUR_PROCESSES = new RegExp(`^${OURS}, ([0-9]+) processes$`);
+/** Broker and database want a core each, beside one of every process. */
+const CORES_OF_SERVERS = 2;
+
+/** What more processes bring, and what they cost. */
+function processes(results: readonly SavedResult[]): AnswerRow[] {
+  const ingest = results.find(({ part }) => part === 'ingest');
+  if (ingest === undefined) return [];
+  const { figures, host } = ingest;
+  const several = figures.filter(({ name, who }) => name === FIGURES.rate && OUR_PROCESSES.test(who));
+  return several.flatMap(({ who, case: of }) => {
+    // A figure that is 0 is left out.
+    const valueOf = (name: string, whose: string): number =>
+      median(figures.find((one) => one.name === name && one.who === whose && one.case === of)?.values ?? [0]);
+    const withoutMerges = (whose: string): number =>
+      valueOf(FIGURES.cpu, whose) - valueOf(FIGURES.mergesCpu, whose);
+    if (withoutMerges(OURS) === 0) return [];
+    const rate = valueOf(FIGURES.rate, who) / valueOf(FIGURES.rate, OURS);
+    const cpu = valueOf(FIGURES.cpu, who) / valueOf(FIGURES.cpu, OURS);
+    const bareCpu = withoutMerges(who) / withoutMerges(OURS);
+    const count = Number(OUR_PROCESSES.exec(who)![1]);
+    const isShort = host.cores < count + CORES_OF_SERVERS;
+    const why = isShort ? `; broker, database and programs share ${host.cores} cores, which can be why` : '';
+    return [
+      {
+        what: `${of}: ${count} processes against 1`,
+        value:
+          `${rate.toFixed(2)} times the records a second, ${cpu.toFixed(2)} times the CPU a record ` +
+          `(${bareCpu.toFixed(2)} without merges): they bring ${rate < bareCpu ? `less than they cost${why}` : 'more than they cost'}`,
+      },
+    ];
+  });
 }
 
 function latency(results: readonly SavedResult[]): AnswerRow[] {

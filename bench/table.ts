@@ -30,6 +30,12 @@ export function medianAndRange(values: readonly number[], digits = 2): string {
   return values.length < 2 ? shown(median(values)) : `${shown(median(values))} ${range}`;
 }
 
+/** A whole number in full, any other with three digits that count. */
+export function shortNumber(value: number): string {
+  const options = Number.isInteger(value) ? {} : { maximumSignificantDigits: 3 };
+  return value.toLocaleString('en', options);
+}
+
 /** Groups by what they have in common; the groups in the order in which each came first. */
 export function groupBy<T>(list: readonly T[], name: (one: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();

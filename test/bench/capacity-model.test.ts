@@ -10,12 +10,27 @@ const input = (name: string): number => inputs.find((one) => one.name === name)!
 
 await tap.test('inputs are the figures of the results, at the largest size', async (t) => {
   t.equal(input('program_us'), 1.5);
+  t.equal(input('insert_us'), 1.25, 'without the merges of that run');
   t.equal(input('cdr_bytes'), 30);
   t.equal(input('tried'), 50_000_000);
   t.equal(input('store_exponent'), 0.1);
   // 2 s for a tenth of 50 million calls; 100 s for all of them, those of cdrhouse and not of the plain statement.
   t.equal(input('sweep_us'), 0.4);
   t.equal(input('erase_us'), 2);
+});
+
+await tap.test('merges are those of the case that has the most of them', async (t) => {
+  const merges = figure('CPU a record, merges of ClickHouse', 'us', 'single', 3, 5);
+  const merged = { ...INGEST, figures: [...INGEST.figures, merges] };
+  const read = readInputs([merged, GROWTH, RETENTION, CAPACITY]);
+  const of = (name: string) => read.find((one) => one.name === name)!;
+  t.equal(of('insert_us').value, 1.25);
+  t.equal(of('merge_us').value, 4);
+  t.match(of('merge_us').from, /case "single", 2,000,000 records/);
+  t.equal(of('clickhouse_us').value, 5.25);
+  const none = { ...INGEST, figures: INGEST.figures.filter(({ name }) => !name.includes('merges')) };
+  const unmerged = readInputs([none, GROWTH, RETENTION, CAPACITY]).find(({ name }) => name === 'merge_us');
+  t.match(unmerged, { value: 0, from: /no merge ran/ });
 });
 
 await tap.test('steps of 100 million calls a day', async (t) => {
@@ -50,7 +65,7 @@ await tap.test('a day foretold and measured', async (t) => {
   const [disk, program, clickhouse] = predictDay(inputs, 1_000_000, {
     bytes: 35_000_000,
     program: 3,
-    clickhouse: 2,
+    clickhouse: 1.25,
   });
   t.match(disk, { predicted: 70_000_000, measured: 35_000_000 });
   t.equal(agreement(disk!), 0.5);
@@ -60,7 +75,7 @@ await tap.test('a day foretold and measured', async (t) => {
 });
 
 await tap.test('the tables hold every input and every step', async (t) => {
-  const day = predictDay(inputs, 1_000_000, { bytes: 7e7, program: 1.5, clickhouse: 2 });
+  const day = predictDay(inputs, 1_000_000, { bytes: 7e7, program: 1.5, clickhouse: 1.25 });
   const live = [{ what: 'cores of ingest', cores: 0.0123, input: 'program_us' as const }];
   const tables = capacityTables(inputs, day, live);
   for (const { name } of inputs) t.match(tables.inputs, `| \`${name}\` |`);

@@ -1,8 +1,8 @@
 import tap from 'tap';
 import { reportPage } from '../../bench/report-page.ts';
-import { isBroken, summarise } from '../../bench/report-summary.ts';
-import { doubtsAbout, newestOfEachPart } from '../../bench/saved-results.ts';
-import { CAPACITY, GROWTH, HOST, INGEST, RETENTION, saved } from './results.ts';
+import { isBroken, meaningsOf, summarise } from '../../bench/report-summary.ts';
+import { dataOf, doubtsAbout, largestOfEachPart } from '../../bench/saved-results.ts';
+import { CAPACITY, figure, GROWTH, HOST, INGEST, RETENTION, saved } from './results.ts';
 
 const RESULTS = [INGEST, GROWTH, RETENTION, CAPACITY];
 
@@ -12,10 +12,26 @@ function answered(what: RegExp, results = RESULTS): string {
   return rows.find((row) => what.test(row.what))?.value ?? 'no such row';
 }
 
-await tap.test('the newest result of each part counts', async (t) => {
+await tap.test('the largest result of each part counts, and of several the newest', async (t) => {
   const older = { ...INGEST, at: '2026-11-27T10:00:00.000Z' };
   const newer = { ...INGEST, at: '2026-11-29T10:00:00.000Z' };
-  t.same(newestOfEachPart([INGEST, newer, GROWTH, older]), [GROWTH, newer]);
+  const small = { ...INGEST, at: '2026-11-30T10:00:00.000Z', settings: { records: 1000 } };
+  const all = [older, INGEST, GROWTH, newer, small];
+  const shown = largestOfEachPart(all);
+  t.same(shown, [newer, GROWTH]);
+  t.same(doubtsAbout(shown, all), [
+    'Newer results on less data are not shown: ingest (1,000 records, 2026-11-30T10:00:00.000Z).',
+  ]);
+  t.equal(answered(/^ingest$/, shown), '2,000,000 records, 2026-11-29 10:00 UTC, commit abc1234');
+});
+
+await tap.test('on how much a part was measured', async (t) => {
+  t.same(dataOf(INGEST), { count: 2_000_000, text: '2,000,000 records' });
+  t.same(dataOf({ settings: { calls: [1000, 50_000_000], records: 500_000 } }), {
+    count: 50_000_000,
+    text: 'up to 50,000,000 calls',
+  });
+  t.same(dataOf({ settings: { rate: 5000 } }), { count: 0, text: '' });
 });
 
 await tap.test('what was no number is not there', async (t) => {
@@ -25,7 +41,7 @@ await tap.test('what was no number is not there', async (t) => {
   ];
   const held = [{ what: 'a ratio', value: Number.NaN, max: 1 }];
   const written = JSON.parse(JSON.stringify({ ...INGEST, figures, held, broken: held })) as typeof INGEST;
-  const [read] = newestOfEachPart([written]);
+  const [read] = largestOfEachPart([written]);
   t.same(
     read!.figures.map(({ values }) => values),
     [[3, 4]],
@@ -46,6 +62,33 @@ await tap.test('the summary answers from the figures', async (t) => {
   t.equal(answered(/Kafka engine, 1 consumer/), '8.75 (8.50 to 9.00) us, 2.5 times that of cdrhouse');
   t.equal(answered(/every record once/), 'yes: lost 0, twice 0, altered 0');
   t.equal(answered(/that hold$/), '2 of 2');
+});
+
+await tap.test('more processes: what they bring and cost', async (t) => {
+  const withTwo = (rate: number, cpu: number, cores = 2): string => {
+    const figures = [
+      { ...figure('CPU a record', 'us', 'packed', cpu), who: 'cdrhouse, 2 processes' },
+      { ...figure('CPU a record, merges of ClickHouse', 'us', 'packed', 1.25), who: 'cdrhouse, 2 processes' },
+      { ...figure('records a second', '1/s', 'packed', rate), who: 'cdrhouse, 2 processes' },
+    ];
+    const host = { ...HOST, cores };
+    return answered(/2 processes against 1/, [{ ...INGEST, host, figures: [...INGEST.figures, ...figures] }]);
+  };
+  t.equal(
+    withTwo(431_234 / 2, 7),
+    '0.50 times the records a second, 2.00 times the CPU a record (2.09 without merges): they bring less than they cost; ' +
+      'broker, database and programs share 2 cores, which can be why',
+  );
+  t.match(withTwo(431_234 / 2, 7, 8), /less than they cost$/, 'cores enough');
+  t.match(withTwo(431_234 * 1.5, 4), /^1\.50 .* bring more than they cost$/);
+  t.equal(answered(/2 processes against 1/), 'no such row');
+});
+
+await tap.test('the words of the answers, and the cases by name', async (t) => {
+  const words = meaningsOf(RESULTS);
+  for (const word of ['CPU a record', 'merges', 'ratio', 'floor', 'share of the floor', 'p50, p95, p99'])
+    t.ok(words.has(word), word);
+  t.equal(words.get('packed'), 'many records a message');
 });
 
 await tap.test('what is broken is said, and a finding about a peer is none of ours', async (t) => {
@@ -120,15 +163,34 @@ await tap.test('plots follow the figures, each with its table', async (t) => {
   t.ok(Math.abs(width('ours') / width('floor') - 3.5 / 1.25) < 0.01);
   const other = {
     ...INGEST,
-    figures: INGEST.figures.map((figure) => ({
-      ...figure,
-      values: figure.values.map((value) => value ** 2),
+    figures: INGEST.figures.map((one) => ({
+      ...one,
+      values: one.values.map((value) => value ** 2),
     })),
   };
   t.notOk(
     reportPage([other, GROWTH, RETENTION, CAPACITY]).includes(/<svg[^]*<\/svg>/.exec(cpu)![0]),
     'drawn anew',
   );
+});
+
+await tap.test('settings are lines, also those within others', async (t) => {
+  const settings = {
+    records: 3_000_000,
+    calls: [1000, 2000],
+    rowsBySize: { cdr: { stored_rows: 1234, share: 0.48858466 } },
+    cold: null,
+  };
+  const page = reportPage([saved('ingest', { settings })]);
+  for (const [name, value] of [
+    ['records', '3,000,000'],
+    ['calls', '1,000; 2,000'],
+    ['rows by size: cdr: stored rows', '1,234'],
+    ['rows by size: cdr: share', '0.489'],
+    ['cold', 'null'],
+  ])
+    t.match(page, `<th scope="row">${name}</th><td>${value}</td>`);
+  t.notMatch(page.replace(/<script[^]*?<\/script>/, ''), '{&quot;');
 });
 
 await tap.test('texts of results are no markup', async (t) => {
