@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-query bench-growth bench-retention bench-capacity bench-report clean
+.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-codecs bench-query bench-growth bench-retention bench-capacity bench-report clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -91,6 +91,9 @@ bench-delivery: build ## what is lost, twice or altered after kill -9 and with 1
 
 bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS="--records 300000 --rounds 3"
 	node dist/bench/readers.js $(OPTIONS)
+
+bench-codecs: build ## what the compression of the call tables costs, beside other codecs; OPTIONS="--records 1500000 --rounds 2"
+	node dist/bench/codecs.js $(OPTIONS)
 
 bench-query: build ## the API on 50 million calls, beside a tenth of them (30 minutes, 5 GB); OPTIONS="--calls 5000000"
 	node dist/bench/query.js $(OPTIONS)

@@ -34,6 +34,10 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
     title: 'With the native addon and without',
     about: 'CPU of the program alone, with messages read many at once and one by one.',
   },
+  codecs: {
+    title: 'Compression of the call tables',
+    about: 'The codecs in use beside others: inserting the blocks of ingest, reading one key, merging once.',
+  },
   query: {
     title: 'Questions to the API',
     about: 'The real HTTP API over stored calls, beside the same questions on a tenth of them.',

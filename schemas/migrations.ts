@@ -1,6 +1,6 @@
 import { DIRECTIONS, enum8, OUTCOMES, ROLES } from './record.ts';
 import { SUPPRESSION_KINDS } from './suppressions.ts';
-import { CHANGED_AT } from './tables.ts';
+import { CALL_TABLES, CHANGED_AT, type CallTable } from './tables.ts';
 
 /** What the DDL depends on. `database` is checked by the settings schema to be a plain identifier. */
 export interface MigrationContext {
@@ -77,6 +77,51 @@ ORDER BY (${sortingKey})
 ${expires('start_at', context)}
 SETTINGS index_granularity = ${CALLS_A_MARK}, ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1,
   min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1`;
+
+const LZ4 = 'LZ4';
+const ZSTD = 'ZSTD(1)';
+const PACKED = 'T64, LZ4';
+const CODECS_OF_BOTH = {
+  start_at: PACKED,
+  duration_ms: PACKED,
+  talk_ms: PACKED,
+  outcome: PACKED,
+  direction: LZ4,
+  account: LZ4,
+  call_id: ZSTD,
+  feed: LZ4,
+  source_partition: PACKED,
+  source_offset: PACKED,
+  source_line: PACKED,
+  stored_at: PACKED,
+  version: PACKED,
+};
+
+/**
+ * How columns of the call tables are compressed (`make bench-codecs`, docs/decisions/0024): numbers without their upper bits
+ * and quickly; only texts that are not sorted closely enough are worth the time of ZSTD. `cdr_key` is random, and ClickHouse lets nobody
+ * touch `is_deleted`.
+ */
+export const CALL_CODECS: Readonly<Record<CallTable, Readonly<Record<string, string>>>> = {
+  cdr: {
+    calling_key: LZ4,
+    ...CODECS_OF_BOTH,
+    calling_number: LZ4,
+    displayed_caller_id: LZ4,
+    dialed_number: ZSTD,
+  },
+  cdr_by_number: {
+    number_key: LZ4,
+    role: PACKED,
+    ...CODECS_OF_BOTH,
+    calling_number: ZSTD,
+    displayed_caller_id: ZSTD,
+    dialed_number: LZ4,
+  },
+};
+
+/** Blocks of about a mark's values: a look-up that wants one mark decompresses no others. */
+const BLOCK_BYTES_MIN = 16_384;
 
 /** How a sweep takes calls of a month away. */
 export const SWEEP_KINDS = ['drop', 'delete'] as const;
@@ -481,6 +526,18 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
         (table) => `ALTER TABLE ${database}.${table}
   ADD COLUMN IF NOT EXISTS feed_terms Map(String, UInt32) COMMENT 'months of feeds with a shorter term' AFTER term_months`,
       ),
+  },
+  {
+    number: 10,
+    title: 'codecs that cost less, smaller blocks',
+    statements: ({ database }) =>
+      // Parts that exist take them over when they are merged.
+      CALL_TABLES.flatMap((table) => [
+        `ALTER TABLE ${database}.${table}\n  ${Object.entries(CALL_CODECS[table])
+          .map(([column, codec]) => `MODIFY COLUMN ${column} CODEC(${codec})`)
+          .join(',\n  ')}`,
+        `ALTER TABLE ${database}.${table} MODIFY SETTING min_compress_block_size = ${BLOCK_BYTES_MIN}`,
+      ]),
   },
 ];
 
