@@ -77,8 +77,12 @@ export class Epochs {
   #topicsSeenAt = 0;
   /** How often it left the group since an assignment was right. */
   #rejoins = 0;
-  /** What the group gave to this process last. */
-  #given: readonly TopicPartition[] = [];
+  /** What the group gave to this process, undefined where it took it away. */
+  #given: readonly TopicPartition[] | undefined;
+  /** Assignments that came. */
+  #assignments = 0;
+  /** Of the epoch that is being begun. */
+  #beginning: AbortController | undefined;
   /** Hands the next assignment to librdkafka, between two polls. */
   #applyAssignment: (() => void) | undefined;
 
@@ -132,17 +136,23 @@ export class Epochs {
 
   assigned(partitions: readonly TopicPartition[]): void {
     if (this.#closing) return this.#unassign();
-    const epoch = this.#newEpoch();
-    this.#current = epoch;
-    this.#given = partitions;
-    this.#lostAt = 0;
-    this.#enqueue(() => this.#beginEpoch(partitions, epoch));
+    const assignment = ++this.#assignments;
+    // When topics change, librdkafka joins anew without waiting for an answer to what it told before.
+    this.#beginning?.abort(new Error('another assignment came'));
+    this.#enqueue(async () => {
+      if (assignment !== this.#assignments) return;
+      if (this.#closing) return this.#unassign();
+      this.#given = partitions;
+      await this.#endEpoch();
+      await this.#beginEpoch(partitions);
+    });
   }
 
   revoked(partitions: readonly TopicPartition[]): void {
     if (this.#closing) return this.#unassign();
     this.#options.log.info({ partitions: partitions.length }, 'partitions revoked');
     this.#enqueue(async () => {
+      this.#given = undefined;
       await this.#endEpoch();
       this.#unassign();
     });
@@ -189,10 +199,15 @@ export class Epochs {
 
   /** Kafka lost the offset at which a partition was read. */
   offsetLost(topic: string, partition: number): void {
-    const expected = this.partitions.find(topic, partition)?.position ?? 0;
-    const gap = { topic, partition, reason: 'Kafka lost the offset while it was read', expected };
+    const state = this.partitions.find(topic, partition);
+    // Where it is no longer ours, its owner finds the gap.
+    if (!this.#accepting || state === undefined) return;
+    const reason = 'Kafka lost the offset while it was read';
+    const gap = { topic, partition, reason, expected: state.position };
     const { signal } = this.#current.controller;
-    this.#enqueue(() => this.#retried('note a gap', signal, () => this.#noteGap(gap)));
+    this.#enqueue(async () => {
+      if (!signal.aborted) await this.#retried('note a gap', signal, () => this.#noteGap(gap));
+    });
   }
 
   /** Looks now and then at what nobody tells. */
@@ -222,7 +237,11 @@ export class Epochs {
     this.#assigning = this.#assigning.then(work).catch((error: unknown) => this.fail(error));
   }
 
-  async #beginEpoch(given: readonly TopicPartition[], epoch: Epoch): Promise<void> {
+  async #beginEpoch(given: readonly TopicPartition[]): Promise<void> {
+    const epoch = this.#newEpoch();
+    this.#current = epoch;
+    this.#beginning = epoch.controller;
+    this.#lostAt = 0;
     const { database, feeds, instanceId, log } = this.#options;
     const context = { consumer: this.#consumer!, database, feeds, instance: instanceId };
     const { signal } = epoch.controller;
@@ -253,9 +272,11 @@ export class Epochs {
       log.info({ partitions: states.length, gaps: gaps.length }, 'partitions assigned');
     } catch (error) {
       this.endFailed(epoch, error);
-      // librdkafka waits for an answer to the assignment; with this one it joins the group anew.
-      if (error instanceof OwnershipLost || this.#stop.aborted) this.#unassign();
+      // librdkafka waits for an answer to the assignment; with this one it looks at the group again, and joins it anew.
+      if (this.#stop.aborted) this.#unassign();
+      else if (error instanceof OwnershipLost) this.#consumer!.assign([]);
     } finally {
+      this.#beginning = undefined;
       this.#stop.removeEventListener('abort', stopped);
     }
   }
@@ -300,31 +321,29 @@ export class Epochs {
   /** Begins anew with the same partitions: those whose topic was re-created will stand still. */
   #restartEpoch(): void {
     this.#enqueue(async () => {
-      if (this.#closing) return;
+      const given = this.#given;
+      if (this.#closing || given === undefined) return;
       await this.#reader.batches.drained();
       this.#reader.batches.drop();
-      const epoch = this.#newEpoch();
-      this.#current = epoch;
-      await this.#beginEpoch(this.#given, epoch);
+      await this.#beginEpoch(given);
     });
   }
 
   /** Stores what is in flight, within the grace time; what is not stored by then is dropped and read again. */
   async #endEpoch(): Promise<void> {
+    const epoch = this.#current;
+    const { controller } = epoch;
     this.#accepting = false;
     const { batches } = this.#reader;
-    if (batches.open.pending && !this.#current.controller.signal.aborted) this.#reader.submit();
+    if (batches.open.pending && !controller.signal.aborted) this.#reader.submit();
     else batches.drop();
     const graceMs = this.#options.settings.ingest.drain_seconds_max * 1000;
-    const grace = setTimeout(
-      () => this.#current.controller.abort(new Error('the grace time is over')),
-      graceMs,
-    );
+    const grace = setTimeout(() => controller.abort(new Error('the grace time is over')), graceMs);
     await batches.drained();
     clearTimeout(grace);
     const stored = this.#storedOffsets();
-    if (stored.length > 0) await this.#reader.commit(stored, this.#current);
-    this.#current.controller.abort(new Error('the assignment has ended'));
+    if (stored.length > 0) await this.#reader.commit(stored, epoch);
+    controller.abort(new Error('the assignment has ended'));
     this.partitions.clear();
   }
 

@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import tap, { type Test } from 'tap';
+import { KafkaMetadata } from '../../ingest/kafka-metadata.ts';
+import { checkSettings } from '../../schemas/settings.ts';
 import { SESSION, type Installation, type Running, until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
-import { Sender, takePlace } from './topic.ts';
+import { addPartitions, Sender, takePlace } from './topic.ts';
 
 /** Processes of a group that join, leave, die, or stop for a while and wake up. */
 const servers = testServers(import.meta.url);
@@ -24,6 +27,46 @@ async function zombieKnows(zombie: Running): Promise<void> {
     throw new Error(`the zombie does not know that its time is over:\n${zombie.stderr()}`, { cause: error });
   }
 }
+
+/** Gives the topic so many partitions, and waits until the group has shared them out, whether or not its member took them. */
+async function shareOut(t: Test, { database }: Installation, partitions: number): Promise<void> {
+  await addPartitions(servers.kafka, database, partitions);
+  const metadata = new KafkaMetadata(checkSettings({ kafka: { brokers: servers.kafka } }).kafka, 10_000);
+  t.teardown(() => metadata.close());
+  await until(
+    `${partitions} partitions are shared out`,
+    async () => (await metadata.describeGroup(database)).assigned?.length === partitions,
+  );
+  // The member hears of it with the answer that the group was described after.
+  await sleep(1000);
+}
+
+/** Looks for new partitions often. */
+const watchful = { ...client, 'topic.metadata.refresh.interval.ms': 500 };
+
+await tap.test('partitions are added while what was taken away is still being stored', async (t) => {
+  const installation = await house(t, servers, 5, { client: watchful, partitions: 2 });
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const load = new Load(2).calls(callLines(41, 3000), 10, 'with bad lines');
+  const sender = await Sender.connect(t, servers.kafka);
+  await sender.send(installation.database, load.messages);
+  const hold = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const ingest = startAt(t, installation, proxy.url);
+  await hold.reached;
+  await addPartitions(servers.kafka, installation.database, 3);
+  await until('its partitions are taken away', () => /partitions revoked/.test(ingest.stderr()));
+  await shareOut(t, installation, 4);
+  t.ok((await ledgerStored(installation)) < load.accepted, 'it has work in hand');
+  await hold.release();
+  const more = load.messages.length;
+  load.calls(callLines(42, 500), 10);
+  await sender.send(installation.database, load.since(more));
+  await until('it reads on', async () => (await ledgerStored(installation)) === load.accepted);
+  ingest.child.kill('SIGTERM');
+  t.equal((await ingest.ended).code, 0);
+  await readAll(installation);
+  await judge(t, installation, load);
+});
 
 await tap.test('stopped beyond the session timeout while it holds an insert, then woken', async (t) => {
   const installation = await house(t, servers, 0, {
