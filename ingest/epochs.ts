@@ -23,6 +23,8 @@ import { staleAssignment } from './stale-assignment.ts';
 import type { Ownership } from './writer.ts';
 
 const TOPICS_LOOK_MS = 10_000;
+/** A commit may fail, and librdkafka may repeat an older one behind it: those who watch lag are told anew what stands. */
+const COMMIT_AGAIN_MS = 10_000;
 /** Leaving the group once is enough, unless the request for it is lost. */
 const REJOINS_MAX = 3;
 
@@ -75,6 +77,7 @@ export class Epochs {
   /** performance.now() at which the group turned out to have another owner; 0: it has not. */
   #lostAt = 0;
   #topicsSeenAt = 0;
+  #committedAt = 0;
   /** How often it left the group since an assignment was right. */
   #rejoins = 0;
   /** What the group gave to this process, undefined where it took it away. */
@@ -216,6 +219,10 @@ export class Epochs {
       this.#topicsSeenAt = performance.now();
       void this.#lookAtTopics(this.#current);
     }
+    if (this.#accepting && performance.now() - this.#committedAt > COMMIT_AGAIN_MS) {
+      this.#committedAt = performance.now();
+      void this.#commitStored(this.#current);
+    }
     const sessionMs = sessionTimeoutMs(this.#options.settings);
     if (this.#lostAt > 0 && performance.now() - this.#lostAt > 2 * sessionMs)
       this.fail(
@@ -341,8 +348,7 @@ export class Epochs {
     const grace = setTimeout(() => controller.abort(new Error('the grace time is over')), graceMs);
     await batches.drained();
     clearTimeout(grace);
-    const stored = this.#storedOffsets();
-    if (stored.length > 0) await this.#reader.commit(stored, epoch);
+    await this.#commitStored(epoch);
     controller.abort(new Error('the assignment has ended'));
     this.partitions.clear();
   }
@@ -354,6 +360,11 @@ export class Epochs {
         this.#consumer!.commit(this.#storedOffsets()),
       ),
     };
+  }
+
+  async #commitStored(epoch: Epoch): Promise<void> {
+    const stored = this.#storedOffsets();
+    if (stored.length > 0) await this.#reader.commit(stored, epoch);
   }
 
   #storedOffsets(): PartitionOffset[] {

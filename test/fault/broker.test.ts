@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import tap from 'tap';
 import { startClickhouse, startKafka } from '../../deploy/local/local-servers.ts';
 import { until } from '../cdrhouse-program.ts';
@@ -8,7 +9,7 @@ import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
 import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { KafkaProxy } from './kafka-proxy.ts';
-import { Sender } from './topic.ts';
+import { Observer, Sender } from './topic.ts';
 
 /** Servers that die or are out of reach, and come back. */
 const servers = testServers(import.meta.url);
@@ -124,5 +125,37 @@ await tap.test('the broker is out of reach for longer than the session timeout',
   }
   for (const running of [ingest, taker]) t.equal((await running.ended).code, 0);
   await readAll(installation);
+  await judge(t, installation, load);
+});
+
+await tap.test('a commit that is repeated behind a newer one: lag does not stay', async (t) => {
+  // What is not answered within 3 s is sent again.
+  const client = { 'socket.timeout.ms': 3000 };
+  const installation = await house(t, servers, 7, { partitions: 1, client });
+  const proxy = await KafkaProxy.start(t, servers.kafka);
+  installation.environment['CDRHOUSE_KAFKA_BROKERS'] = proxy.brokers;
+  const load = new Load(1).calls(callLines(19, 20), 10);
+  const sender = await Sender.connect(t, servers.kafka);
+  await sender.send(installation.database, load.messages);
+  const ingest = startIngest(t, installation);
+  const isStored = async (): Promise<boolean> => (await ledgerStored(installation)) === load.accepted;
+  await until('it reads', isStored);
+  await until('that is committed', () => proxy.commits > 0);
+  const observer = await Observer.connect(t, servers.kafka, installation.database);
+  const committed = async (): Promise<number | undefined> =>
+    (await observer.committed(installation.database, [0])).get(0);
+  await until('all of it', async () => (await committed()) === load.messages.length);
+  proxy.swallowCommit();
+  for (const seed of [20, 21]) {
+    const from = load.messages.length;
+    load.calls(callLines(seed, 10), 10);
+    await sender.send(installation.database, load.since(from));
+    await until('it is stored', isStored);
+  }
+  // Until then the first one is sent again.
+  await sleep(8000);
+  await until('lag returns to 0', async () => (await committed()) === load.messages.length);
+  ingest.child.kill('SIGTERM');
+  t.equal((await ingest.ended).code, 0);
   await judge(t, installation, load);
 });

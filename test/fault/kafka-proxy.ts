@@ -2,6 +2,9 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Test } from 'tap';
 
+/** The protocol's number of the request by which a member of a group commits offsets. */
+const OFFSET_COMMIT = 8;
+
 /** Frames above this size are records, which name no broker. */
 const FRAME_BYTES_MAX_WITH_ADDRESSES = 65_536;
 
@@ -22,6 +25,9 @@ export class KafkaProxy {
   refused = 0;
   /** Answers of the broker that were passed on. */
   answers = 0;
+  /** Commits of offsets that were passed on. */
+  commits = 0;
+  #swallows = false;
 
   private constructor(server: Server, targetPort: number) {
     this.#targetPort = targetPort;
@@ -59,6 +65,19 @@ export class KafkaProxy {
     this.#pass();
   }
 
+  /** Has the next commit of offsets come to nothing: the broker never hears of it. */
+  swallowCommit(): void {
+    this.#swallows = true;
+  }
+
+  #isSwallowed(request: Buffer): boolean {
+    if (request.readInt16BE(4) !== OFFSET_COMMIT) return false;
+    const isSwallowed = this.#swallows;
+    this.#swallows = false;
+    if (!isSwallowed) this.commits++;
+    return isSwallowed;
+  }
+
   #pass(): void {
     while (this.#allowed > 0) {
       const [first, ...others] = this.#waiting.splice(0);
@@ -90,8 +109,10 @@ export class KafkaProxy {
       socket.on('error', end);
       socket.on('close', end);
     }
+    const requests = new Frames();
     client.on('data', (chunk: Buffer) => {
-      this.#waiting.push([broker, chunk]);
+      for (const request of requests.add(chunk))
+        if (!this.#isSwallowed(request)) this.#waiting.push([broker, request]);
       this.#pass();
     });
     const frames = new Frames();
