@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util';
 import { CALL_CODECS } from '../schemas/migrations.ts';
 import { CALL_TABLES, SORTING_KEYS, type CallTable } from '../schemas/tables.ts';
+import { storedSizes } from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse } from './cdrhouse-run.ts';
-import { captureBlocks, insertFile, type CapturedBatch } from './floor.ts';
+import { captureBlocks, insertTable, type CapturedBatch } from './floor.ts';
 import { benchHost, finishPart, OURS, type Figure } from './result.ts';
 import { groupBy, medianAndRange, textTable } from './table.ts';
 import { wholeNumber } from './whole-number.ts';
@@ -85,10 +86,7 @@ async function measureTable(
 ): Promise<void> {
   const { database } = bench;
   const target = `${DATABASE}.${table}`;
-  const inserting = await cpuOf(bench, async () => {
-    for (const { cdr, cdrByNumber } of batches)
-      await insertFile(database, DATABASE, table, table === 'cdr' ? cdr : cdrByNumber);
-  });
+  const inserting = await cpuOf(bench, () => insertTable(database, DATABASE, table, batches));
   note('CPU of inserting, a record', 'us', table, candidate, (inserting / RECORDS) * 1e6);
   const key = SORTING_KEYS[table].split(',', 1)[0]!;
   const keys = await database.rows<{ key: string }>(
@@ -104,9 +102,7 @@ async function measureTable(
   await database.statement(`SYSTEM START MERGES ${target}`);
   const merging = await cpuOf(bench, () => database.statement(`OPTIMIZE TABLE ${target} FINAL`));
   note('CPU of one merge, a record', 'us', table, candidate, (merging / RECORDS) * 1e6);
-  const [size] = await database.rows<{ bytes: number }>(
-    `SELECT sum(bytes_on_disk) AS bytes FROM system.parts WHERE active AND database = '${DATABASE}' AND table = '${table}'`,
-  );
+  const size = (await storedSizes(bench, DATABASE)).find((each) => each.table === table);
   note('bytes a record on disk, merged', 'bytes', table, candidate, size!.bytes / RECORDS);
 }
 

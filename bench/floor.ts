@@ -50,7 +50,7 @@ export function captureBlocks(bench: BenchServers, workload: Workload): Captured
 }
 
 /** Inserts one block as it is, constant columns left to their defaults; `settings` are laid over those of ingest. */
-export async function insertFile(
+async function insertFile(
   database: Database,
   name: string,
   table: 'cdr' | 'cdr_by_number',
@@ -60,6 +60,18 @@ export async function insertFile(
   const columns = SENT_COLUMNS[table].map((column) => column.name).join(', ');
   const query = `INSERT INTO ${name}.${table} (${columns}) FORMAT Native`;
   await database.insert(query, readFileSync(path), { ...INSERT_SETTINGS, ...settings });
+}
+
+/** The blocks of one table, one batch after the other. */
+export async function insertTable(
+  database: Database,
+  name: string,
+  table: 'cdr' | 'cdr_by_number',
+  batches: readonly CapturedBatch[],
+  settings: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  for (const { cdr, cdrByNumber } of batches)
+    await insertFile(database, name, table, table === 'cdr' ? cdr : cdrByNumber, settings);
 }
 
 /** The floor: both blocks of each batch at once, one batch after the other. Gives wall seconds. */

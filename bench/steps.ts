@@ -5,7 +5,7 @@ import { BatchParser } from '../ingest/parse/parse-batch.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse } from './cdrhouse-run.ts';
 import type { Database } from './database.ts';
-import { captureBlocks, insertBatches, insertFile, type CapturedBatch } from './floor.ts';
+import { captureBlocks, insertBatches, insertTable, type CapturedBatch } from './floor.ts';
 import { packedBatches, parseContext } from './packed-batches.ts';
 import { benchHost, finishPart, OURS, type Figure } from './result.ts';
 import { medianAndRange, textTable } from './table.ts';
@@ -31,12 +31,8 @@ const TABLES = ['cdr', 'cdr_by_number'] as const;
 
 type InsertAll = (database: Database, batches: readonly CapturedBatch[]) => Promise<unknown>;
 
-/** The blocks of one table, one after the other. */
 function into(table: (typeof TABLES)[number], settings: Readonly<Record<string, string>> = {}): InsertAll {
-  return async (database, batches) => {
-    for (const { cdr, cdrByNumber } of batches)
-      await insertFile(database, DATABASE, table, table === 'cdr' ? cdr : cdrByNumber, settings);
-  };
+  return (database, batches) => insertTable(database, DATABASE, table, batches, settings);
 }
 
 const INSERTS: Readonly<Record<string, InsertAll>> = {

@@ -5,7 +5,16 @@ import { checkSettings } from '../../schemas/settings.ts';
 import { SESSION, type Installation, type Running, until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto } from './clickhouse-proxy.ts';
-import { callLines, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
+import {
+  callLines,
+  house,
+  judge,
+  ledgerStored,
+  Load,
+  readAll,
+  startIngest,
+  type HouseOptions,
+} from './harness.ts';
 import { addPartitions, Sender, takePlace } from './topic.ts';
 
 /** Processes of a group that join, leave, die, or stop for a while and wake up. */
@@ -28,6 +37,22 @@ async function zombieKnows(zombie: Running): Promise<void> {
   }
 }
 
+/** A house whose topic of two partitions has calls, and the proxy that will hold back its third batch, or a later one. */
+async function holding(t: Test, databaseIndex: number, seed: number, options: HouseOptions = {}) {
+  const installation = await house(t, servers, databaseIndex, { client, partitions: 2, ...options });
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const load = new Load(2).calls(callLines(seed, 3000), 10, 'with bad lines');
+  const sender = await Sender.connect(t, servers.kafka);
+  await sender.send(installation.database, load.messages);
+  const hold = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const sendMore = async (more: number): Promise<void> => {
+    const from = load.messages.length;
+    load.calls(callLines(more, 500), 10);
+    await sender.send(installation.database, load.since(from));
+  };
+  return { installation, proxy, load, hold, sendMore };
+}
+
 /** Gives the topic so many partitions, and waits until the group has shared them out, whether or not its member took them. */
 async function shareOut(t: Test, { database }: Installation, partitions: number): Promise<void> {
   await addPartitions(servers.kafka, database, partitions);
@@ -45,12 +70,7 @@ async function shareOut(t: Test, { database }: Installation, partitions: number)
 const watchful = { ...client, 'topic.metadata.refresh.interval.ms': 500 };
 
 await tap.test('partitions are added while what was taken away is still being stored', async (t) => {
-  const installation = await house(t, servers, 5, { client: watchful, partitions: 2 });
-  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
-  const load = new Load(2).calls(callLines(41, 3000), 10, 'with bad lines');
-  const sender = await Sender.connect(t, servers.kafka);
-  await sender.send(installation.database, load.messages);
-  const hold = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const { installation, proxy, load, hold, sendMore } = await holding(t, 5, 41, { client: watchful });
   const ingest = startAt(t, installation, proxy.url);
   await hold.reached;
   await addPartitions(servers.kafka, installation.database, 3);
@@ -58,9 +78,7 @@ await tap.test('partitions are added while what was taken away is still being st
   await shareOut(t, installation, 4);
   t.ok((await ledgerStored(installation)) < load.accepted, 'it has work in hand');
   await hold.release();
-  const more = load.messages.length;
-  load.calls(callLines(42, 500), 10);
-  await sender.send(installation.database, load.since(more));
+  await sendMore(42);
   await until('it reads on', async () => (await ledgerStored(installation)) === load.accepted);
   ingest.child.kill('SIGTERM');
   t.equal((await ingest.ended).code, 0);
@@ -69,19 +87,10 @@ await tap.test('partitions are added while what was taken away is still being st
 });
 
 await tap.test('stopped beyond the session timeout while it holds an insert, then woken', async (t) => {
-  const installation = await house(t, servers, 0, {
-    client,
-    partitions: 2,
-    environment: { CDRHOUSE_CLICKHOUSE_REQUEST_TIMEOUT_S: '3' },
-  });
-  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
-  const load = new Load(2).calls(callLines(21, 3000), 10, 'with bad lines');
-  const sender = await Sender.connect(t, servers.kafka);
-  await sender.send(installation.database, load.messages);
-
-  const late = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const environment = { CDRHOUSE_CLICKHOUSE_REQUEST_TIMEOUT_S: '3' };
+  const { installation, proxy, load, hold, sendMore } = await holding(t, 0, 21, { environment });
   const zombie = startAt(t, installation, proxy.url);
-  await late.reached;
+  await hold.reached;
   zombie.child.kill('SIGSTOP');
   const atStop = await ledgerStored(installation);
   t.ok(atStop > 0 && atStop < load.accepted, 'stopped with work in hand');
@@ -93,7 +102,7 @@ await tap.test('stopped beyond the session timeout while it holds an insert, the
   );
   t.equal(zombie.child.exitCode, null);
   // What the zombie had sent arrives now: its deadline is over.
-  const answers = await late.release();
+  const answers = await hold.release();
   t.ok(answers.length > 0);
   for (const { headers } of answers) {
     t.equal(headers['x-clickhouse-exception-code'], '395', 'the server refuses what comes too late');
@@ -102,9 +111,7 @@ await tap.test('stopped beyond the session timeout while it holds an insert, the
   zombie.child.kill('SIGCONT');
   // It has noticed when it has been given partitions again, or the group went on without it.
   await zombieKnows(zombie);
-  const more = load.messages.length;
-  load.calls(callLines(22, 500), 10);
-  await sender.send(installation.database, load.since(more));
+  await sendMore(22);
   await until('both go on to the end', async () => (await ledgerStored(installation)) === load.accepted);
   t.comment(`ledger ranges that the zombie wrote after waking: ${proxy.ranges.length - rangesAtWaking}`);
   for (const running of [zombie, heir]) {
@@ -117,14 +124,9 @@ await tap.test('stopped beyond the session timeout while it holds an insert, the
 });
 
 await tap.test('stopped while reading is paused, then woken', async (t) => {
-  const installation = await house(t, servers, 4, { client, partitions: 2 });
-  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
-  const load = new Load(2).calls(callLines(26, 3000), 10, 'with bad lines');
-  const sender = await Sender.connect(t, servers.kafka);
-  await sender.send(installation.database, load.messages);
-  const late = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const { installation, proxy, load, hold, sendMore } = await holding(t, 4, 26);
   const zombie = startAt(t, installation, proxy.url);
-  await late.reached;
+  await hold.reached;
   await until('reading is paused', () => /reading is paused/.test(zombie.stderr()));
   zombie.child.kill('SIGSTOP');
   const heir = startAt(t, installation, servers.clickhouse);
@@ -134,14 +136,12 @@ await tap.test('stopped while reading is paused, then woken', async (t) => {
   );
   zombie.child.kill('SIGCONT');
   await zombieKnows(zombie);
-  await late.release();
+  await hold.release();
   await until(
     'it has partitions again',
     () => zombie.stderr().match(new RegExp(assigned, 'g'))?.length === 2,
   );
-  const more = load.messages.length;
-  load.calls(callLines(27, 500), 10);
-  await sender.send(installation.database, load.since(more));
+  await sendMore(27);
   await until('both go on to the end', async () => (await ledgerStored(installation)) === load.accepted);
   for (const running of [zombie, heir]) running.child.kill('SIGTERM');
   for (const running of [zombie, heir]) t.equal((await running.ended).code, 0);
@@ -238,12 +238,7 @@ await tap.test('three processes join, leave and die during flushes', async (t) =
 });
 
 await tap.test('its place in the group is taken by another with its name: it joins again', async (t) => {
-  const installation = await house(t, servers, 3, { client, partitions: 2 });
-  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
-  const load = new Load(2).calls(callLines(25, 3000), 10, 'with bad lines');
-  const sender = await Sender.connect(t, servers.kafka);
-  await sender.send(installation.database, load.messages);
-  const hold = proxy.hold('before', (exchange) => proxy.batches >= 2 && insertsInto('cdr')(exchange));
+  const { installation, proxy, load, hold } = await holding(t, 3, 25);
   const ingest = startAt(t, installation, proxy.url);
   await hold.reached;
   const [, instanceId] = /"instanceId":"([^"]+)"/.exec(ingest.stderr())!;
