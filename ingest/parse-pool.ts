@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { NO_SUPPRESSIONS, type SuppressionSet } from '../schemas/suppressions.ts';
@@ -22,6 +23,10 @@ const WORKERS_MAX = 2;
  */
 const HEAP_MIB_MAX = 256;
 
+/** How long a thread may take to load its code before it is ended all the same, and how often one looks. */
+const LOAD_MS_MAX = 10_000;
+const LOAD_LOOK_MS = 10;
+
 /** Number of parse threads that a setting of so many asks for; 0: by the number of cores. */
 export function workerCount(workers: number): number {
   return workers === 0 ? Math.max(1, Math.min(WORKERS_MAX, availableParallelism() - 1)) : workers;
@@ -40,6 +45,8 @@ export class ParsePool {
   readonly #pool: Piscina<ParseTask, undefined>;
   readonly #answerMsMax: number;
   readonly #pieces = new PieceMemory();
+  /** Ids of the threads that have loaded their code. */
+  readonly #loaded = new Set<number>();
   #suppressions = shareSuppressions(NO_SUPPRESSIONS);
 
   constructor(context: ParseContext, { workers, batchesMax, secondsMax }: ParsePoolOptions) {
@@ -56,6 +63,7 @@ export class ParsePool {
       recordTiming: true,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB_MAX },
     });
+    this.#pool.on('message', (threadId: number) => this.#loaded.add(threadId));
   }
 
   /** Begins to parse a batch, as soon as a thread is free. The thread is taken until the parsing is closed. */
@@ -78,8 +86,18 @@ export class ParsePool {
     return this.#pool.utilization;
   }
 
+  /**
+   * Ends the threads, and what they do. One that still loads its code is waited for: Node aborts the whole process where
+   * a thread is ended while it links its modules.
+   */
   async close(): Promise<void> {
+    for (let waited = 0; this.#isLoading() && waited < LOAD_MS_MAX; waited += LOAD_LOOK_MS)
+      await delay(LOAD_LOOK_MS);
     await this.#pool.destroy();
+  }
+
+  #isLoading(): boolean {
+    return this.#pool.threads.some(({ threadId }) => !this.#loaded.has(threadId));
   }
 }
 

@@ -1,4 +1,4 @@
-import { workerData } from 'node:worker_threads';
+import { parentPort, threadId, workerData } from 'node:worker_threads';
 import type { BlockTable } from '../schemas/tables.ts';
 import {
   BEGUN,
@@ -13,6 +13,10 @@ import { BatchParser } from './parse/parse-batch.ts';
 
 /** The thread of `parse-pool.ts`: one parser, whose buffers live as long as the thread. */
 const parser = new BatchParser(workerData as ParseContext);
+
+// Heard by the pool, which ends no thread before: said when who loads this module is done with it too.
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port, not a window
+queueMicrotask(() => parentPort?.postMessage(threadId));
 
 /**
  * Parses one batch and tells what it holds. Then each message names a table, and is answered when the next piece of its

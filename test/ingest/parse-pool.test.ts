@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import type { Worker } from 'node:worker_threads';
 import tap from 'tap';
 import { packedBatch, parseContext } from '../../bench/packed-batches.ts';
 import { ParsePool } from '../../ingest/parse-pool.ts';
@@ -158,3 +159,13 @@ await tap.test('a block ends when those before it are stored; its worker is free
     t.strictSame(found, expected(batch));
   }),
 );
+
+await tap.test('a thread that still loads its code is not ended: Node would abort the process', async (t) => {
+  const beginning = once(process, 'worker') as Promise<[Worker]>;
+  const pool = new ParsePool(parseContext(), { workers: 1, batchesMax: 1, secondsMax: 60 });
+  const closing = pool.close();
+  const [thread] = await beginning;
+  const { threadId } = thread;
+  t.strictSame(await Promise.race([once(thread, 'message'), once(thread, 'exit')]), [threadId]);
+  await closing;
+});

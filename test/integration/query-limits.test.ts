@@ -210,7 +210,10 @@ await tap.test(
     t.ok(sent > 700, `${sent} requests`);
     t.ok(bound > 50, `${bound} of the texts reached the database as bound values`);
     t.ok(statements.size > 5);
-    for (const statement of statements) t.notMatch(statement, MARK);
+    t.same(
+      [...statements].filter((statement) => statement.includes(MARK)),
+      [],
+    );
     t.equal((await usage(url)).status, 200, 'all tables are still there');
   },
 );
