@@ -83,11 +83,14 @@ export function testServers(fileUrl: string): TestServers {
   if (reader === undefined) throw new Error('CDRHOUSE_TEST_READER is none of the readers');
   const attempt = testTries.find((name) => name === required('CDRHOUSE_TEST_TRY'));
   if (attempt === undefined) throw new Error('CDRHOUSE_TEST_TRY is none of the tries');
-  return {
-    reader,
-    kafka: required('CDRHOUSE_TEST_KAFKA'),
-    clickhouse: required('CDRHOUSE_TEST_CLICKHOUSE'),
-    users,
-    databases: databasesOf(new URL(fileUrl).pathname, reader, attempt),
-  };
+  const clickhouse = required('CDRHOUSE_TEST_CLICKHOUSE');
+  const databases = databasesOf(new URL(fileUrl).pathname, reader, attempt);
+  process.once('beforeExit', () => void dropAll(clickhouse, databases));
+  return { reader, kafka: required('CDRHOUSE_TEST_KAFKA'), clickhouse, users, databases };
+}
+
+/** Each table costs the server something for as long as it is there. */
+async function dropAll(clickhouse: string, databases: readonly string[]): Promise<void> {
+  for (const database of databases)
+    await fetch(clickhouse, { method: 'POST', body: `DROP DATABASE IF EXISTS ${database}` });
 }
