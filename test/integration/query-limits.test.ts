@@ -194,7 +194,9 @@ await tap.test(
       for (const [place, parameter] of operation.parameters.entries()) {
         const sample = String(sampleOf(parameter));
         // Alone, or behind a value that is right; of each parameter and of each text half of the ways.
-        const values = INJECTIONS.map((text, index) => ((index + place) % 2 === 0 ? text : `${sample}${text}`));
+        const values = INJECTIONS.map((text, index) =>
+          (index + place) % 2 === 0 ? text : `${sample}${text}`,
+        );
         // At once, so that they share the writes of the journal.
         const answers = values.map(async (value) => {
           const given = withValue(base, parameter, value);
