@@ -280,16 +280,14 @@ export class Pipeline implements ConsumerListener {
    */
   async #waitForPlace(): Promise<void> {
     const began = performance.now();
-    while (
-      !this.#stop.aborted &&
-      !this.#batches.hasPlace &&
-      this.#epochs.failure === undefined &&
-      !this.#epochs.current.controller.signal.aborted
-    ) {
+    while (!this.#batches.hasPlace) {
       await this.#batches.placeOrTimeout(POLL_MS_MAX);
       if (!this.#paused && performance.now() - began > PAUSE_AFTER_MS) this.#setPaused(true);
       // Nothing comes while all is paused, but rebalances and answers to commits do.
       if (this.#paused) this.#take(await this.#poll(1, 1, POLL_MS_MAX));
+      const { failure, current } = this.#epochs;
+      // Asked behind the waiting, so that whoever comes again at once lets others work.
+      if (this.#stop.aborted || failure !== undefined || current.controller.signal.aborted) break;
     }
     if (this.#paused) this.#setPaused(false);
   }
