@@ -242,17 +242,6 @@
     (i64.store (i32.const 0)
       (i64.xor (i64.xor (local.get $v0) (local.get $v1)) (i64.xor (local.get $v2) (local.get $v3)))))
 
-  ;; special(base, separators, others): a bit for each of the 16 bytes from base on that is the separator, the other byte or a line
-  ;; feed
-  (func $special (param $base i32) (param $separators v128) (param $others v128) (result i32)
-    (local $bytes v128)
-    (local.set $bytes (v128.load align=1 (local.get $base)))
-    (i8x16.bitmask (v128.or
-      (i8x16.eq (local.get $bytes) (local.get $separators))
-      (v128.or
-        (i8x16.eq (local.get $bytes) (local.get $others))
-        (i8x16.eq (local.get $bytes) (v128.const i8x16 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10 10))))))
-
   ;; past_blanks(at, end, separator): the first address from at on that is no space and no tab, or separates
   (func $past_blanks (param $at i32) (param $end i32) (param $separator i32) (result i32)
     (local $byte i32)
@@ -266,6 +255,13 @@
         (local.set $at (i32.add (local.get $at) (i32.const 1)))
         (br $blank)))
     (local.get $at))
+
+  ;; line_end(from, at): where the bytes end of the line from `from` on whose line feed stands at `at`: a carriage return before
+  ;; that belongs to the line's end
+  (func $line_end (param $from i32) (param $at i32) (result i32)
+    (if (i32.le_u (local.get $at) (local.get $from)) (then (return (local.get $at))))
+    (i32.sub (local.get $at)
+      (i32.eq (i32.load8_u (i32.sub (local.get $at) (i32.const 1))) (i32.const 13))))
 
   ;; ends_line(at, end): 1 where nothing stands at at, or a line feed, also behind a carriage return
   (func $ends_line (param $at i32) (param $end i32) (result i32)
@@ -283,34 +279,43 @@
     (if (call $ends_line (local.get $at) (local.get $end)) (then (return (i32.const 1))))
     (i32.eq (i32.load8_u (local.get $at)) (local.get $separator)))
 
-  ;; unescape(from, end, out): copies a quoted field, each pair of quotes as one; gives the address behind the copy
+  ;; unescape(from, end, out): copies a quoted field, each pair of quotes as one; gives the address behind the copy. Up to 16
+  ;; bytes behind the copy are overwritten.
   (func $unescape (param $from i32) (param $end i32) (param $out i32) (result i32)
-    (local $byte i32)
-    (block $done
-      (loop $copy
-        (br_if $done (i32.ge_u (local.get $from) (local.get $end)))
-        (local.set $byte (i32.load8_u (local.get $from)))
-        (i32.store8 (local.get $out) (local.get $byte))
-        (local.set $out (i32.add (local.get $out) (i32.const 1)))
-        (local.set $from (i32.add (local.get $from)
-          (select (i32.const 2) (i32.const 1) (i32.eq (local.get $byte) (i32.const 34)))))
-        (br $copy)))
-    (local.get $out))
+    (local $bytes v128) (local $length i32)
+    (loop $copy
+      (local.set $bytes (v128.load align=1 (local.get $from)))
+      (v128.store align=1 (local.get $out) (local.get $bytes))
+      ;; bytes before the next quote; 16 where there is none
+      (local.set $length (i32.ctz (i32.or (i32.const 0x10000)
+        (i8x16.bitmask (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 34)))))))
+      (local.set $from (i32.add (local.get $from) (local.get $length)))
+      (local.set $out (i32.add (local.get $out) (local.get $length)))
+      (if (i32.lt_u (local.get $from) (local.get $end))
+        (then
+          (if (i32.lt_u (local.get $length) (i32.const 16))
+            (then
+              (local.set $from (i32.add (local.get $from) (i32.const 2)))
+              (local.set $out (i32.add (local.get $out) (i32.const 1)))))
+          (br $copy))))
+    ;; the last bytes may have been beyond the end
+    (i32.sub (local.get $out) (i32.sub (local.get $from) (local.get $end))))
 
   ;; split(from, end, separator, top, lenient): splits the line that begins at from into fields; the text ends at end, which may be in
   ;; mid-line. Field i is [starts[i], ends[i]), 32-bit addresses from 320 and from 4424 on; fields beyond 1024 are counted only.
   ;; At 264: the number of fields, the end of the line's bytes, where the next line begins, the address of a quote that
   ;; breaks the rules, or -1. Fields with doubled quotes are copied to top; gives the address behind them.
   ;; The rules are in line-splitter.ts.
+  ;;
+  ;; Only separators, quotes and line feeds are looked at, each once: 16 bytes give a mask of them. Nothing is called on
+  ;; the way of plain fields, in quotes or without.
   (func (export "split")
     (param $from i32) (param $end i32) (param $separator i32) (param $top i32) (param $lenient i32) (result i32)
-    (local $separators v128) (local $quotes v128) (local $base i32) (local $mask i32) (local $at i32) (local $byte i32)
-    (local $field i32) (local $open i32) (local $doubled i32) (local $slot i32) (local $count i32) (local $fault i32)
-    (local $behind i32)
+    (local $separators v128) (local $bytes v128) (local $base i32) (local $mask i32) (local $at i32) (local $byte i32)
+    (local $field i32) (local $field_end i32) (local $open i32) (local $close i32) (local $doubled i32) (local $slot i32)
+    (local $count i32) (local $fault i32)
     (local.set $separators (i8x16.splat (local.get $separator)))
-    (local.set $quotes (i8x16.splat (i32.const 34)))
-    (local.set $base (local.get $from))
-    (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $quotes)))
+    (local.set $base (i32.sub (local.get $from) (i32.const 16)))
     (local.set $field (local.get $from))
     (local.set $slot (i32.const 320))
     (local.set $fault (i32.const -1))
@@ -323,102 +328,91 @@
             (local.set $base (i32.add (local.get $base) (i32.const 16)))
             (if (i32.ge_u (local.get $base) (local.get $end))
               (then (local.set $mask (i32.const 1)) (br $found)))
-            (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $quotes)))
+            (local.set $bytes (v128.load align=1 (local.get $base)))
+            (local.set $mask (i8x16.bitmask (v128.or
+              (i8x16.eq (local.get $bytes) (local.get $separators))
+              (v128.or
+                (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 34)))
+                (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 10)))))))
             (br $chunk)))
         (local.set $at (i32.add (local.get $base) (i32.ctz (local.get $mask))))
         (local.set $mask (i32.and (local.get $mask) (i32.sub (local.get $mask) (i32.const 1))))
         (if (i32.ge_u (local.get $at) (local.get $end))
           (then (local.set $at (local.get $end)) (local.set $byte (i32.const 10)))
           (else (local.set $byte (i32.load8_u (local.get $at)))))
-        (if (i32.eqz (local.get $open))
+        (if (i32.eq (local.get $byte) (i32.const 34))
           (then
-            (if (i32.eq (local.get $byte) (i32.const 34))
+            (if (i32.eqz (local.get $open))
               (then
-                ;; a quote opens a field where only blanks stand before it; elsewhere it is a character
-                (if (i32.eq (call $past_blanks (local.get $field) (local.get $at) (local.get $separator)) (local.get $at))
-                  (then (local.set $open (i32.add (local.get $at) (i32.const 1))) (local.set $doubled (i32.const 0))))
+                ;; it opens a field where only blanks stand before it; elsewhere it is a character
+                (if (i32.ne (local.get $at) (local.get $field))
+                  (then (br_if $next (i32.ne (local.get $at)
+                    (call $past_blanks (local.get $field) (local.get $at) (local.get $separator))))))
+                (local.set $open (i32.add (local.get $at) (i32.const 1)))
+                (local.set $close (i32.const 0))
+                (local.set $doubled (i32.const 0))
                 (br $next)))
-            (if (i32.lt_u (local.get $count) (i32.const 1024))
+            (if (i32.eqz (local.get $close))
               (then
-                (i32.store (local.get $slot) (local.get $field))
-                (i32.store offset=4104 (local.get $slot) (local.get $at))))
-            (local.set $slot (i32.add (local.get $slot) (i32.const 4)))
-            (local.set $count (i32.add (local.get $count) (i32.const 1)))
-            (br_if $stop (i32.eq (local.get $byte) (i32.const 10)))
-            (local.set $field (i32.add (local.get $at) (i32.const 1)))
-            (br $next)))
-        ;; in quotes
+                (if (local.get $lenient)
+                  (then (br_if $next (i32.eqz (call $ends_field
+                    (i32.add (local.get $at) (i32.const 1)) (local.get $end) (local.get $separator))))))
+                (local.set $close (local.get $at))
+                (br $next)))
+            ;; behind a quote that seemed to close: they are a pair
+            (if (i32.eq (local.get $at) (i32.add (local.get $close) (i32.const 1)))
+              (then
+                (local.set $doubled (i32.const 1))
+                (local.set $close (i32.const 0))
+                (br $next)))
+            (local.set $fault (call $past_blanks
+              (i32.add (local.get $close) (i32.const 1)) (local.get $at) (local.get $separator)))
+            (br $stop)))
+        (local.set $field_end (local.get $at))
         (if (i32.eq (local.get $byte) (i32.const 10))
-          (then (local.set $fault (i32.sub (local.get $open) (i32.const 1))) (br $stop)))
-        (br_if $next (i32.ne (local.get $byte) (i32.const 34)))
-        (local.set $behind (i32.add (local.get $at) (i32.const 1)))
-        (if (local.get $lenient)
-          (then (br_if $next (i32.eqz
-            (call $ends_field (local.get $behind) (local.get $end) (local.get $separator)))))
-          (else (if (i32.lt_u (local.get $behind) (local.get $end))
-          (then (if (i32.eq (i32.load8_u (local.get $behind)) (i32.const 34))
-            (then
-              ;; a pair: the second one is passed over
-              (local.set $doubled (i32.const 1))
-              (if (local.get $mask)
-                (then (local.set $mask (i32.and (local.get $mask) (i32.sub (local.get $mask) (i32.const 1)))))
-                (else
-                  (local.set $base (i32.add (local.get $base) (i32.const 16)))
-                  (local.set $mask (i32.and (call $special (local.get $base) (local.get $separators) (local.get $quotes)) (i32.const -2)))))
-              (br $next)))))))
+          (then (local.set $field_end (call $line_end (local.get $from) (local.get $at)))))
+        (if (local.get $open)
+          (then
+            (if (i32.eqz (local.get $close))
+              (then
+                ;; in quotes
+                (br_if $next (i32.ne (local.get $byte) (i32.const 10)))
+                (local.set $fault (i32.sub (local.get $open) (i32.const 1)))
+                (br $stop)))
+            ;; only blanks may stand behind the closing quote
+            (local.set $field (i32.add (local.get $close) (i32.const 1)))
+            (if (i32.ne (local.get $field) (local.get $field_end))
+              (then
+                (local.set $field (call $past_blanks (local.get $field) (local.get $field_end) (local.get $separator)))
+                (if (i32.ne (local.get $field) (local.get $field_end))
+                  (then (local.set $fault (local.get $field)) (br $stop)))))
+            (local.set $field (local.get $open))
+            (local.set $field_end (local.get $close))
+            (if (local.get $doubled)
+              (then (if (i32.lt_u (local.get $count) (i32.const 1024))
+                (then
+                  (local.set $field (local.get $top))
+                  (local.set $top (call $unescape (local.get $open) (local.get $close) (local.get $top)))
+                  (local.set $field_end (local.get $top))))))
+            (local.set $open (i32.const 0))))
         (if (i32.lt_u (local.get $count) (i32.const 1024))
           (then
-            (if (local.get $doubled)
-              (then
-                (i32.store (local.get $slot) (local.get $top))
-                (local.set $top (call $unescape (local.get $open) (local.get $at) (local.get $top)))
-                (i32.store offset=4104 (local.get $slot) (local.get $top)))
-              (else
-                (i32.store (local.get $slot) (local.get $open))
-                (i32.store offset=4104 (local.get $slot) (local.get $at))))))
+            (i32.store (local.get $slot) (local.get $field))
+            (i32.store offset=4104 (local.get $slot) (local.get $field_end))))
         (local.set $slot (i32.add (local.get $slot) (i32.const 4)))
         (local.set $count (i32.add (local.get $count) (i32.const 1)))
-        (local.set $open (i32.const 0))
-        ;; behind a closing quote only blanks, and then a separator or the line's end may stand
-        (local.set $at (call $past_blanks (local.get $behind) (local.get $end) (local.get $separator)))
-        (br_if $stop (i32.ge_u (local.get $at) (local.get $end)))
-        (local.set $byte (i32.load8_u (local.get $at)))
-        (br_if $stop (i32.eq (local.get $byte) (i32.const 10)))
-        (if (i32.eq (local.get $byte) (local.get $separator))
-          (then
-            ;; the next special byte is this one
-            (local.set $field (i32.add (local.get $at) (i32.const 1)))
-            (local.set $base (local.get $field))
-            (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $quotes)))
-            (br $next)))
-        (local.set $behind (i32.add (local.get $at) (i32.const 1)))
-        (if (i32.eq (local.get $byte) (i32.const 13))
-          (then
-            (br_if $stop (i32.ge_u (local.get $behind) (local.get $end)))
-            (br_if $stop (i32.eq (i32.load8_u (local.get $behind)) (i32.const 10)))))
-        (local.set $fault (local.get $at))))
-    ;; the line's end
+        (local.set $field (i32.add (local.get $at) (i32.const 1)))
+        (br_if $next (i32.ne (local.get $byte) (i32.const 10)))))
+    ;; behind a fault the line goes on
     (block $ended
       (loop $rest
         (br_if $ended (i32.ge_u (local.get $at) (local.get $end)))
         (br_if $ended (i32.eq (i32.load8_u (local.get $at)) (i32.const 10)))
         (local.set $at (i32.add (local.get $at) (i32.const 1)))
         (br $rest)))
-    (i32.store (i32.const 272) (i32.add (local.get $at) (i32.const 1)))
-    (if (i32.gt_u (local.get $at) (local.get $from))
-      (then
-        (local.set $behind (i32.sub (local.get $at) (i32.const 1)))
-        (if (i32.eq (i32.load8_u (local.get $behind)) (i32.const 13))
-          (then
-            (if (i32.and (i32.lt_s (local.get $fault) (i32.const 0))
-                  (i32.and (i32.gt_u (local.get $count) (i32.const 0)) (i32.le_u (local.get $count) (i32.const 1024))))
-              (then
-                (local.set $slot (i32.sub (local.get $slot) (i32.const 4)))
-                (if (i32.eq (i32.load offset=4104 (local.get $slot)) (local.get $at))
-                  (then (i32.store offset=4104 (local.get $slot) (local.get $behind))))))
-            (local.set $at (local.get $behind))))))
     (i32.store (i32.const 264) (local.get $count))
-    (i32.store (i32.const 268) (local.get $at))
+    (i32.store (i32.const 268) (call $line_end (local.get $from) (local.get $at)))
+    (i32.store (i32.const 272) (i32.add (local.get $at) (i32.const 1)))
     (i32.store (i32.const 276) (local.get $fault))
     (local.get $top))
 
@@ -443,13 +437,12 @@
   ;; with escapes are copied to top; gives the address behind them.
   (func (export "split_unquoted")
     (param $from i32) (param $end i32) (param $separator i32) (param $top i32) (param $escape i32) (result i32)
-    (local $separators v128) (local $escapes v128) (local $base i32) (local $mask i32)
+    (local $separators v128) (local $escapes v128) (local $bytes v128) (local $base i32) (local $mask i32)
     (local $at i32) (local $byte i32) (local $field i32) (local $field_end i32) (local $slot i32) (local $count i32)
     (local $escaped i32) (local $passed i32)
     (local.set $separators (i8x16.splat (local.get $separator)))
     (local.set $escapes (i8x16.splat (local.get $escape)))
-    (local.set $base (local.get $from))
-    (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $escapes)))
+    (local.set $base (i32.sub (local.get $from) (i32.const 16)))
     (local.set $field (local.get $from))
     (local.set $slot (i32.const 320))
     (block $ended
@@ -461,7 +454,12 @@
             (local.set $base (i32.add (local.get $base) (i32.const 16)))
             (if (i32.ge_u (local.get $base) (local.get $end))
               (then (local.set $mask (i32.const 1)) (br $found)))
-            (local.set $mask (call $special (local.get $base) (local.get $separators) (local.get $escapes)))
+            (local.set $bytes (v128.load align=1 (local.get $base)))
+            (local.set $mask (i8x16.bitmask (v128.or
+              (i8x16.eq (local.get $bytes) (local.get $separators))
+              (v128.or
+                (i8x16.eq (local.get $bytes) (local.get $escapes))
+                (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 10)))))))
             (br $chunk)))
         (local.set $at (i32.add (local.get $base) (i32.ctz (local.get $mask))))
         (local.set $mask (i32.and (local.get $mask) (i32.sub (local.get $mask) (i32.const 1))))
@@ -470,11 +468,7 @@
           (else (local.set $byte (i32.load8_u (local.get $at)))))
         (local.set $field_end (local.get $at))
         (if (i32.eq (local.get $byte) (i32.const 10))
-          (then
-            ;; a carriage return before it belongs to the line's end
-            (if (i32.gt_u (local.get $at) (local.get $from))
-              (then (if (i32.eq (i32.load8_u (i32.sub (local.get $at) (i32.const 1))) (i32.const 13))
-                (then (local.set $field_end (i32.sub (local.get $at) (i32.const 1))))))))
+          (then (local.set $field_end (call $line_end (local.get $from) (local.get $at))))
           (else
             (if (i32.eq (local.get $byte) (local.get $escape))
               (then
