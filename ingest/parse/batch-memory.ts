@@ -23,7 +23,7 @@ const STATE = {
   fieldEnds: 4424,
 } as const;
 /** Address of the first byte behind them. */
-const LOAD_AT = 8528;
+const STATE_END = 8528;
 const PAGE_BYTES = 65_536;
 /** Bytes behind what is asked for that the module may read or overwrite. */
 const OVERRUN = 32;
@@ -111,7 +111,7 @@ export type RowsBy = 'calling' | 'dialed and displayed';
 
 /**
  * The memory in which a batch is parsed, that of a WebAssembly module which works in place. In it are, in this order: the call
- * that is being read; the messages at hand, and behind them an arena for the few texts that are not stored as they were
+ * that is being read; what is kept for all batches; the messages at hand, and behind them an arena for the few texts that are not stored as they were
  * sent (unescaped quotes, E.164 forms, converted encodings); the records of all accepted calls; and behind them what
  * encoding needs.
  *
@@ -126,7 +126,7 @@ export class BatchMemory {
   fieldStarts!: Int32Array;
   fieldEnds!: Int32Array;
   /** End of the arena. */
-  top = LOAD_AT;
+  top = STATE_END;
   /** The last hash, as two unsigned 32-bit halves. */
   hashLow = 0;
   hashHigh = 0;
@@ -135,8 +135,10 @@ export class BatchMemory {
   readonly #module: Exports;
   readonly #viewers: (() => void)[] = [];
   #key: SipKey | undefined;
+  /** Where messages are loaded to. */
+  #loadAt = STATE_END;
   /** Where the records begin: behind the arena. */
-  #records = LOAD_AT;
+  #records = STATE_END;
 
   constructor() {
     const source = readFileSync(new URL('./batch-memory.wasm', import.meta.url));
@@ -157,28 +159,39 @@ export class BatchMemory {
   }
 
   /**
+   * Gives the address of so many bytes, a multiple of 8, which are kept from now on. What is loaded is lost: to be called
+   * between batches.
+   */
+  keep(length: number): number {
+    const at = this.#loadAt;
+    this.#loadAt = aligned(at + length);
+    this.#grow(this.#loadAt + OVERRUN);
+    return at;
+  }
+
+  /**
    * Empties the memory for a batch.
    * @param loadBytes most bytes of messages that will be loaded at once, with what the arena takes for them
    */
   prepare(loadBytes: number): void {
     this.calls = 0;
-    this.#records = aligned(LOAD_AT + loadBytes + OVERRUN);
+    this.#records = aligned(this.#loadAt + loadBytes + OVERRUN);
     this.#grow(this.#records + RECORD_BYTES_MAX);
     this.words.fill(0, STATE.numberRows >> 2, STATE.fieldCount >> 2);
     this.words[STATE.recordsEnd >> 2] = this.#records;
     // The largest and the smallest 64-bit integer.
     this.words.set([0xffff_ffff, 0x7fff_ffff], STATE.earliestStart >> 2);
     this.words.set([0, 0x8000_0000], STATE.latestStart >> 2);
-    this.top = LOAD_AT;
+    this.top = this.#loadAt;
   }
 
   /** Copies messages in, over those before, and gives the address of their first byte; the arena begins behind them. */
   load(messages: Uint8Array): number {
-    this.top = LOAD_AT;
+    this.top = this.#loadAt;
     this.reserve(messages.length);
-    this.bytes.set(messages, LOAD_AT);
-    this.top = LOAD_AT + messages.length;
-    return LOAD_AT;
+    this.bytes.set(messages, this.#loadAt);
+    this.top = this.#loadAt + messages.length;
+    return this.#loadAt;
   }
 
   /** Writes a text behind the arena, and gives its address. */

@@ -1,3 +1,5 @@
+import { COLUMNS_MAX } from '../../schemas/record.ts';
+
 /**
  * Which values of a JSON document a feed wants. A path is written as in JavaScript: `duration`,
  * `variables.start_epoch`, `core-uuid` (a key may hold anything but `.`, `[`, `]` and `"`),
@@ -24,24 +26,17 @@ export interface JsonPlace {
   /** Columns that have their value here or further in. */
   readonly within: readonly number[];
   readonly keys: readonly JsonKey[];
-  /** The slots (`keySlot`) of the keys, a bit each: slots 0 to 31, and 32 to 63. */
-  readonly slotsLow: number;
-  readonly slotsHigh: number;
-  /** By the first byte of what stands behind a key's quote, which key (its index plus 1; 0: none) to compare first. */
-  readonly firstKeys: Uint8Array;
-  /** Wanted entries by their number, and what any further one is. */
-  readonly entries: readonly JsonPlace[];
-  readonly furtherEntry: JsonPlace;
-  /** Whether something is wanted here or further in, in an object here, in an array here. */
-  readonly wanted: boolean;
+  /** Wanted entries by their number, and what any further one is; undefined where nothing is wanted of it. */
+  readonly entries: readonly (JsonPlace | undefined)[];
+  readonly furtherEntry: JsonPlace | undefined;
+  /** Whether an object that stands here is followed further in, and an array. */
   readonly wantsKeys: boolean;
   readonly wantsEntries: boolean;
 }
 
-/** A wanted key, and which one to compare next (its index plus 1; 0: none). */
+/** A wanted key. */
 export interface JsonKey {
   readonly bytes: Uint8Array;
-  readonly next: number;
   readonly place: JsonPlace;
 }
 
@@ -56,24 +51,20 @@ export interface JsonPaths {
   readonly spares: readonly { readonly column: number; readonly spare: number }[];
 }
 
-const SPACE = 0x20;
 const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 /** Steps of a path at most. */
-export const JSON_STEPS_MAX = 16;
+const JSON_STEPS_MAX = 16;
 /** So that the tables of `[n]` and the tree of places stay small. */
 const ENTRY_MAX = 15;
 const PLACES_MAX = 4096;
-/** What a byte of `firstKeys` holds. */
-const KEYS_MAX = 255;
 const LAST = -1;
 
-/** Where nothing is wanted. */
-export const NOTHING_WANTED: JsonPlace = nothingWanted();
+/** So many slots are there for the keys of an object. */
+export const KEY_SLOTS = 64;
 
-/** One of 64 slots that keys fall into: `pass_members` of `json-skip.wat` looks only at keys whose slot is wanted. */
+/** The slot of a key: `json-document.wat` compares a key of a document with those of its slot only. */
 export function keySlot(key: Uint8Array): number {
-  return ((key.length + 1) * 5 + (key[0] ?? QUOTE) * 3 + (key.at(-1) ?? QUOTE)) & 63;
+  return ((key.length + 1) * 5 + (key[0] ?? QUOTE) * 3 + (key.at(-1) ?? QUOTE)) % KEY_SLOTS;
 }
 
 /**
@@ -92,6 +83,7 @@ export function compileJsonPaths(columns: readonly (JsonPath | JsonColumn)[]): J
       wishes.push({ column: i === 0 ? column : spare++, percentDecoded, steps: readPath(path) });
     }
   }
+  if (spare > COLUMNS_MAX) throw new Error(`these JSON paths are more than ${COLUMNS_MAX}`);
   const budget = { places: 0 };
   return { root: placeOf(wishes, budget), count: columns.length, countWithSpares: spare, spares };
 }
@@ -106,34 +98,18 @@ interface Wish {
 }
 
 function placeOf(wishes: readonly Wish[], budget: { places: number }): JsonPlace {
-  if (wishes.length === 0) return NOTHING_WANTED;
   if (++budget.places > PLACES_MAX) throw new Error('these JSON paths name too many entries of arrays');
   const here = wishes.filter(({ steps }) => steps.length === 0);
-  const further = (fits: (step: Step) => boolean): JsonPlace =>
-    placeOf(
-      wishes
-        .filter(({ steps }) => steps.length > 0 && fits(steps[0]!))
-        .map((wish) => ({ ...wish, steps: wish.steps.slice(1) })),
-      budget,
-    );
+  const further = (fits: (step: Step) => boolean): JsonPlace | undefined => {
+    const left = wishes
+      .filter(({ steps }) => steps.length > 0 && fits(steps[0]!))
+      .map((wish) => ({ ...wish, steps: wish.steps.slice(1) }));
+    return left.length === 0 ? undefined : placeOf(left, budget);
+  };
   const steps = new Set(wishes.flatMap((wish) => wish.steps.slice(0, 1)));
   const names = [...steps].filter((step) => typeof step === 'string');
   const numbers = [...steps].filter((step) => typeof step === 'number');
-  if (names.length > KEYS_MAX)
-    throw new Error(`these JSON paths name more than ${KEYS_MAX} keys of one object`);
-  const firstKeys = new Uint8Array(256);
-  const slots = [0, 0];
-  const keys = names.map((name, i) => {
-    const bytes = new TextEncoder().encode(name);
-    const slot = keySlot(bytes);
-    slots[slot >> 5]! |= 1 << (slot & 31);
-    const first = bytes[0] ?? QUOTE;
-    const next = firstKeys[first]!;
-    // A key with one of these is never sent as it is, but with escapes; a newline in it would be taken for the line's end.
-    const hasEscapes = bytes.some((byte) => byte === QUOTE || byte === BACKSLASH || byte < SPACE);
-    if (!hasEscapes) firstKeys[first] = i + 1;
-    return { bytes, next, place: further((step) => step === name) };
-  });
+  const encoder = new TextEncoder();
   const entries = Array.from({ length: Math.max(LAST, ...numbers) + 1 }, (_, i) =>
     // Each entry may be the last one.
     further((step) => step === i || step === LAST),
@@ -142,33 +118,15 @@ function placeOf(wishes: readonly Wish[], budget: { places: number }): JsonPlace
     columns: here.filter((wish) => !wish.percentDecoded).map(({ column }) => column),
     percentDecoded: here.filter((wish) => wish.percentDecoded).map(({ column }) => column),
     within: wishes.map(({ column }) => column),
-    keys,
-    slotsLow: slots[0]!,
-    slotsHigh: slots[1]!,
-    firstKeys,
+    keys: names.map((name) => ({
+      bytes: encoder.encode(name),
+      place: further((step) => step === name)!,
+    })),
     entries,
     furtherEntry: further((step) => step === LAST),
-    wanted: true,
-    wantsKeys: keys.length > 0,
+    wantsKeys: names.length > 0,
     wantsEntries: numbers.length > 0,
   };
-}
-
-function nothingWanted(): JsonPlace {
-  const nothing = {
-    columns: [],
-    percentDecoded: [],
-    within: [],
-    keys: [],
-    slotsLow: 0,
-    slotsHigh: 0,
-    firstKeys: new Uint8Array(256),
-    entries: [],
-    wanted: false,
-    wantsKeys: false,
-    wantsEntries: false,
-  };
-  return Object.assign(nothing, { furtherEntry: nothing as unknown as JsonPlace });
 }
 
 function readPath(path: JsonPath): Step[] {

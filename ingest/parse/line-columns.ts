@@ -31,8 +31,6 @@ export class LineColumns {
   readonly #splitter: LineSplitter | JsonSplitter;
   /** Of each column of the plan, the one of the line; undefined where they are the same. */
   readonly #mapping: Int32Array | undefined;
-  /** True where the columns are others than those of the splitter, which has none for ABSENT or counts them otherwise. */
-  readonly #apart: boolean;
   readonly #columnsUsed: number;
   readonly #recognises: boolean;
   readonly #needsHead: boolean;
@@ -51,10 +49,9 @@ export class LineColumns {
     const hasEncodingLine = syntax.kind === 'delimited' && syntax.encodingLine !== undefined;
     this.#needsHead = byHeader || (hasEncodingLine && encoding === undefined);
     this.#mapping = byHeader ? new Int32Array(plan.names.length) : undefined;
-    this.#apart = byHeader || syntax.kind === 'json';
     this.#columnsUsed = plan.columnsUsed;
     this.#recognises = plan.recognises;
-    if (this.#apart) {
+    if (byHeader) {
       this.starts = new Int32Array(COLUMNS_MAX + 1);
       this.ends = new Int32Array(COLUMNS_MAX + 1);
     } else
@@ -77,12 +74,7 @@ export class LineColumns {
   split(from: number, end: number): SkipReason | undefined {
     const { line } = this;
     this.#splitter.split(from, end);
-    if (this.#apart) {
-      if (this.#mapping === undefined) {
-        this.starts.set(line.starts);
-        this.ends.set(line.ends);
-      }
-    } else {
+    if (this.#mapping === undefined) {
       for (let column = line.count; column < this.#columnsUsed; column++) {
         this.starts[column] = 0;
         this.ends[column] = 0;
