@@ -47,7 +47,7 @@ interface WebAssemblyApi {
 
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
-  set_key(k0Low: number, k0High: number, k1Low: number, k1High: number): void;
+  set_key(k0: bigint, k1: bigint): void;
   hash(at: number, length: number): void;
   split(from: number, end: number, separator: number, top: number, lenient: number): number;
   split_unquoted(from: number, end: number, separator: number, top: number, escape: number): number;
@@ -235,12 +235,7 @@ export class BatchMemory {
   /** SipHash-2-4 of `length` bytes at `at`, into `hashLow` and `hashHigh`. */
   hash(key: SipKey, at: number, length: number): void {
     if (key !== this.#key) {
-      this.#module.set_key(
-        Number(key.k0 & 0xffff_ffffn),
-        Number(key.k0 >> 32n),
-        Number(key.k1 & 0xffff_ffffn),
-        Number(key.k1 >> 32n),
-      );
+      this.#module.set_key(key.k0, key.k1);
       this.#key = key;
     }
     this.#module.hash(at, length);

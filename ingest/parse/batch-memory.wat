@@ -10,12 +10,10 @@
   (global $k0 (mut i64) (i64.const 0))
   (global $k1 (mut i64) (i64.const 0))
 
-  ;; set_key(k0, k1 as four 32-bit halves, low first)
-  (func (export "set_key") (param $k0_low i32) (param $k0_high i32) (param $k1_low i32) (param $k1_high i32)
-    (global.set $k0 (i64.or (i64.extend_i32_u (local.get $k0_low))
-      (i64.shl (i64.extend_i32_u (local.get $k0_high)) (i64.const 32))))
-    (global.set $k1 (i64.or (i64.extend_i32_u (local.get $k1_low))
-      (i64.shl (i64.extend_i32_u (local.get $k1_high)) (i64.const 32)))))
+  ;; set_key(k0, k1): the key of the next hashes
+  (func (export "set_key") (param $key_0 i64) (param $key_1 i64)
+    (global.set $k0 (local.get $key_0))
+    (global.set $k1 (local.get $key_1)))
 
   ;; e164_key(at, end): the number key (schemas/number-key.ts) of the text in [at, end), or -1 where it is not `+` and 1 to 15
   ;; digits. Sixteen places at once: `+` and what stands behind the text count 0, a digit d counts d + 1; pairs of places
