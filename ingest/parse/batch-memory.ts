@@ -52,7 +52,7 @@ interface Exports {
   split(from: number, end: number, separator: number, top: number, lenient: number): number;
   split_unquoted(from: number, end: number, separator: number, top: number, escape: number): number;
   e164_key(at: number, end: number): number;
-  read_e164(from: number, end: number, text: number, key: number): number;
+  read_fields(plan: number): number;
   read_ascii(from: number, end: number, text: number): number;
   date_time(from: number, end: number, forms: number): number;
   append_field(from: number, end: number, to: number): number;
@@ -111,9 +111,9 @@ export type RowsBy = 'calling' | 'dialed and displayed';
 
 /**
  * The memory in which a batch is parsed, that of a WebAssembly module which works in place. In it are, in this order: the call
- * that is being read; what is kept for all batches; the messages at hand, and behind them an arena for the few texts that are not stored as they were
- * sent (unescaped quotes, E.164 forms, converted encodings); the records of all accepted calls; and behind them what
- * encoding needs.
+ * that is being read; what is kept for all batches; the messages at hand, and behind them an arena for the few texts that are
+ * not stored as they were sent (unescaped quotes, E.164 forms, converted encodings); the records of all accepted calls; and
+ * behind them what encoding needs.
  *
  * The views change their identity when the memory grows, as it may in `prepare`, `accept` and the first `gather` of a batch:
  * see `whenViewed`.
@@ -153,19 +153,51 @@ export class BatchMemory {
     look();
   }
 
-  /** The memory itself, for other modules that work in it. */
+  /** The memory itself and functions that work in it, for other modules. */
   get shared(): object {
-    return this.#module.memory;
+    return this.#module;
   }
 
   /**
-   * Gives the address of so many bytes, a multiple of 8, which are kept from now on. What is loaded is lost: to be called
-   * between batches.
+   * Gives the address, a multiple of 8, of so many bytes, all 0, that are kept from now on. What is loaded is lost: to be
+   * called between batches.
    */
   keep(length: number): number {
     const at = this.#loadAt;
     this.#loadAt = aligned(at + length);
     this.#grow(this.#loadAt + OVERRUN);
+    this.bytes.fill(0, at, this.#loadAt);
+    return at;
+  }
+
+  /** Keeps places for the fields of a line beside those of `split`, all empty; gives the address of the starts. */
+  keepColumns(): number {
+    return this.keep(2 * (STATE.fieldEnds - STATE.fieldStarts));
+  }
+
+  /** Views of starts and ends of the columns at an address, `COLUMNS_MAX` and one that no line has. */
+  columnsAt(starts: number): { readonly starts: Int32Array; readonly ends: Int32Array } {
+    const { buffer } = this.bytes;
+    const ends = starts + (STATE.fieldEnds - STATE.fieldStarts);
+    return {
+      starts: new Int32Array(buffer, starts, COLUMNS_MAX + 1),
+      ends: new Int32Array(buffer, ends, COLUMNS_MAX + 1),
+    };
+  }
+
+  /** Keeps 32-bit integers. */
+  keepIntegers(integers: readonly number[]): number {
+    const at = this.keep(integers.length * 4);
+    this.words.set(integers, at >> 2);
+    return at;
+  }
+
+  /** Keeps a text of a list in which `find_text` of the module looks for the value; `next` is the address of another one, or 0. */
+  keepText(text: Uint8Array, value: number, next: number): number {
+    const head = [next, text.length, value];
+    const at = this.keep(head.length * 4 + text.length);
+    this.words.set(head, at >> 2);
+    this.bytes.set(text, at + head.length * 4);
     return at;
   }
 
@@ -257,11 +289,12 @@ export class BatchMemory {
   }
 
   /**
-   * Reads an E.164 number of the call without a value of JavaScript: its text's place to the address `text`, its key to the
-   * address `key`. False, and nothing read, where it is none.
+   * Reads the fields of the call that stand in the plainest notation, and gives a bit (`READ_FIELD`) for each of them; a start
+   * that is local is written as if it were UTC.
+   * @param fields what `keepPlainFields` has given
    */
-  readE164(start: number, end: number, text: number, key: number): boolean {
-    return this.#module.read_e164(start, end, text, key) === 1;
+  readFields(fields: number): number {
+    return this.#module.read_fields(fields);
   }
 
   /** Writes the place of a text to the address `text`; false, and nothing written, where it is not ASCII. */
@@ -390,9 +423,7 @@ export class BatchMemory {
     this.bytes = new Uint8Array(buffer);
     this.words = new Uint32Array(buffer);
     this.doubles = new Float64Array(buffer);
-    // One more than the module writes: a column that no line has.
-    this.fieldStarts = new Int32Array(buffer, STATE.fieldStarts, COLUMNS_MAX + 1);
-    this.fieldEnds = new Int32Array(buffer, STATE.fieldEnds, COLUMNS_MAX + 1);
+    ({ starts: this.fieldStarts, ends: this.fieldEnds } = this.columnsAt(STATE.fieldStarts));
     for (const look of this.#viewers) look();
   }
 }

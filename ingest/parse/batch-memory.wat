@@ -1,6 +1,6 @@
-;; What JavaScript is slow at, over the memory in which a batch is parsed: finding separators sixteen bytes at a time,
-;; SipHash-2-4, for its 64-bit arithmetic (the twin for reading is schemas/siphash.ts; tests hold both and ClickHouse
-;; together), sorting rows by 64-bit keys, and writing the columns of rows that lie scattered in memory.
+;; What JavaScript is slow at, over the memory in which a batch is parsed: finding separators sixteen bytes at a time, reading
+;; fields in the plainest notation, SipHash-2-4, for its 64-bit arithmetic (the twin for reading is schemas/siphash.ts; tests
+;; hold both and ClickHouse together), sorting rows by 64-bit keys, and writing the columns of rows that lie scattered in memory.
 ;;
 ;; Accepted calls are records (see accept_call). A row of a table is an entry of 16 bytes: its number key (64 bits), and the
 ;; address of its call's record (a multiple of 8), plus one for a displayed number's row (32 bits), and its start (32
@@ -46,7 +46,7 @@
 
   ;; read_e164(from, end, text, key): where the text in [from, end) has a number key, writes its place to text and its key to
   ;; the address key, and gives 1; else 0
-  (func (export "read_e164") (param $from i32) (param $end i32) (param $text i32) (param $key i32) (result i32)
+  (func $read_e164 (param $from i32) (param $end i32) (param $text i32) (param $key i32) (result i32)
     (local $value f64)
     (local.set $value (call $e164_key (local.get $from) (local.get $end)))
     (if (f64.lt (local.get $value) (f64.const 0)) (then (return (i32.const 0))))
@@ -57,7 +57,7 @@
 
   ;; read_ascii(from, end, text): where the text in [from, end) is ASCII, writes its place to text and gives 1; else 0. Up to 16
   ;; bytes behind the text are read.
-  (func (export "read_ascii") (param $from i32) (param $end i32) (param $text i32) (result i32)
+  (func $read_ascii (export "read_ascii") (param $from i32) (param $end i32) (param $text i32) (result i32)
     (local $at i32) (local $mask i32)
     (local.set $at (local.get $from))
     (block $done
@@ -77,7 +77,7 @@
   ;; has 1) or T (2), `hh:mm:ss`, and maybe `.mmm` (4), and maybe Z (8). NaN for all else: other notations, and times that
   ;; do not exist, are left to start-time.ts. Sixteen places at once: digits are put side by side in pairs, and each pair
   ;; becomes a number.
-  (func (export "date_time") (param $from i32) (param $end i32) (param $forms i32) (result f64)
+  (func $date_time (export "date_time") (param $from i32) (param $end i32) (param $forms i32) (result f64)
     (local $text v128) (local $digits v128) (local $tail i32) (local $length i32) (local $milliseconds i32)
     (local $year i32) (local $month i32) (local $day i32) (local $hour i32) (local $minute i32) (local $second i32)
     (local $leap i32) (local $days i32) (local $digit i32)
@@ -168,6 +168,124 @@
       (f64.mul (f64.convert_i32_s (local.get $days)) (f64.const 86400000))
       (f64.convert_i32_s (i32.add (local.get $milliseconds) (i32.mul (i32.const 1000)
         (i32.add (local.get $second) (i32.mul (i32.const 60) (i32.add (local.get $minute) (i32.mul (i32.const 60) (local.get $hour))))))))))
+
+  ;; read_seconds(from, end): ms of the text in [from, end), which is one to six digits, and maybe a point and one digit or more, of
+  ;; which those beyond the millisecond are cut; -1 for all else, which is left to seconds.ts
+  (func $read_seconds (param $at i32) (param $end i32) (result i32)
+    (local $value i32) (local $digit i32) (local $unit i32) (local $from i32)
+    (local.set $from (local.get $at))
+    (block $done
+      (loop $digits
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (local.set $digit (i32.sub (i32.load8_u (local.get $at)) (i32.const 48)))
+        (br_if $done (i32.gt_u (local.get $digit) (i32.const 9)))
+        (local.set $value (i32.add (i32.mul (local.get $value) (i32.const 10)) (local.get $digit)))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $digits)))
+    ;; one less than 1 to 6, unsigned
+    (if (i32.gt_u (i32.sub (i32.sub (local.get $at) (local.get $from)) (i32.const 1)) (i32.const 5))
+      (then (return (i32.const -1))))
+    (local.set $value (i32.mul (local.get $value) (i32.const 1000)))
+    (if (i32.eq (local.get $at) (local.get $end)) (then (return (local.get $value))))
+    (if (i32.ne (i32.load8_u (local.get $at)) (i32.const 46)) (then (return (i32.const -1))))
+    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+    (if (i32.eq (local.get $at) (local.get $end)) (then (return (i32.const -1))))
+    (local.set $unit (i32.const 100))
+    (loop $fraction
+      (local.set $digit (i32.sub (i32.load8_u (local.get $at)) (i32.const 48)))
+      (if (i32.gt_u (local.get $digit) (i32.const 9)) (then (return (i32.const -1))))
+      (local.set $value (i32.add (local.get $value) (i32.mul (local.get $digit) (local.get $unit))))
+      (local.set $unit (i32.div_u (local.get $unit) (i32.const 10)))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $fraction (i32.lt_u (local.get $at) (local.get $end))))
+    (local.get $value))
+
+  ;; find_text(first, from, end): the value of the text in [from, end) in a list of texts, or 0. A text of a list: address of the
+  ;; next one or 0, length, value, bytes. Up to 15 bytes behind both texts are read.
+  (func $find_text (export "find_text") (param $text i32) (param $from i32) (param $end i32) (result i32)
+    (local $length i32) (local $at i32) (local $different i32)
+    (local.set $length (i32.sub (local.get $end) (local.get $from)))
+    (loop $texts
+      (if (i32.eqz (local.get $text)) (then (return (i32.const 0))))
+      (block $differs
+        (br_if $differs (i32.ne (i32.load offset=4 (local.get $text)) (local.get $length)))
+        (local.set $at (i32.const 0))
+        (loop $bytes
+          (local.set $different (i8x16.bitmask (i8x16.ne
+            (v128.load align=1 (i32.add (local.get $from) (local.get $at)))
+            (v128.load offset=12 align=1 (i32.add (local.get $text) (local.get $at))))))
+          (if (local.get $different)
+            (then (br_if $differs (i32.lt_u
+              (i32.add (local.get $at) (i32.ctz (local.get $different))) (local.get $length)))))
+          (local.set $at (i32.add (local.get $at) (i32.const 16)))
+          (br_if $bytes (i32.lt_u (local.get $at) (local.get $length))))
+        (return (i32.load offset=8 (local.get $text))))
+      (local.set $text (i32.load (local.get $text)))
+      (br $texts))
+    (unreachable))
+
+  ;; find_word(words, from, end): the same among words, of which there is a list for each length from 0 to 31
+  (func $find_word (param $words i32) (param $from i32) (param $end i32) (result i32)
+    (local $length i32)
+    (local.set $length (i32.sub (local.get $end) (local.get $from)))
+    (if (i32.gt_u (local.get $length) (i32.const 31)) (then (return (i32.const 0))))
+    (call $find_text
+      (i32.load (i32.add (local.get $words) (i32.shl (local.get $length) (i32.const 2))))
+      (local.get $from) (local.get $end)))
+
+  ;; read_fields(plan): reads the fields of the call that stand in the plainest notation, as most do, from the columns of the line
+  ;; that was split, and gives a bit (READ_FIELD of plain-fields.ts) for each that it has read. The others are left to
+  ;; line-reader.ts. The plan: words, one behind the other, of which those that name a column are the address of its start.
+  (func (export "read_fields") (param $plan i32) (result i32)
+    (local $column i32) (local $from i32) (local $end i32) (local $read i32) (local $value i32) (local $ms f64)
+    ;; start: column, forms of date_time
+    (local.set $column (i32.load (local.get $plan)))
+    (local.set $ms (call $date_time (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column))
+      (i32.load offset=4 (local.get $plan))))
+    (if (f64.eq (local.get $ms) (local.get $ms))
+      (then
+        (f64.store (i32.const 64) (local.get $ms))
+        (local.set $read (i32.const 1))))
+    ;; duration: column
+    (local.set $column (i32.load offset=8 (local.get $plan)))
+    (local.set $value (call $read_seconds (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column))))
+    (if (i32.ge_s (local.get $value) (i32.const 0))
+      (then
+        (i32.store (i32.const 88) (local.get $value))
+        (local.set $read (i32.or (local.get $read) (i32.const 2)))))
+    ;; talk: column
+    (local.set $column (i32.load offset=12 (local.get $plan)))
+    (local.set $value (call $read_seconds (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column))))
+    (if (i32.ge_s (local.get $value) (i32.const 0))
+      (then
+        (i32.store (i32.const 92) (local.get $value))
+        (i32.store8 (i32.const 108) (i32.const 0))
+        (local.set $read (i32.or (local.get $read) (i32.const 4)))))
+    ;; outcome: column, words, whose values are one more than what they say
+    (local.set $column (i32.load offset=16 (local.get $plan)))
+    (local.set $value (call $find_word (i32.load offset=20 (local.get $plan))
+      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column))))
+    (if (local.get $value)
+      (then
+        (i32.store8 (i32.const 106) (i32.sub (local.get $value) (i32.const 1)))
+        (local.set $read (i32.or (local.get $read) (i32.const 8)))))
+    ;; calling, dialed and displayed number: column each
+    (local.set $column (i32.load offset=24 (local.get $plan)))
+    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_e164
+      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 136) (i32.const 112)) (i32.const 4))))
+    (local.set $column (i32.load offset=28 (local.get $plan)))
+    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_e164
+      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 152) (i32.const 120)) (i32.const 5))))
+    (local.set $column (i32.load offset=32 (local.get $plan)))
+    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_e164
+      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 144) (i32.const 128)) (i32.const 6))))
+    ;; account and id of the call: column each
+    (local.set $column (i32.load offset=36 (local.get $plan)))
+    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_ascii
+      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 160)) (i32.const 7))))
+    (local.set $column (i32.load offset=40 (local.get $plan)))
+    (i32.or (local.get $read) (i32.shl (call $read_ascii
+      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 168)) (i32.const 8))))
 
   ;; append_field(from, end, to): copies a field behind its length (16 bits), and gives the address behind the copy
   (func (export "append_field") (param $from i32) (param $end i32) (param $to i32) (result i32)

@@ -51,7 +51,7 @@ export function jsonDocument(memory: BatchMemory, root: JsonPlace, rewriting: Js
   };
   const source = readFileSync(new URL('./json-document.wasm', import.meta.url));
   const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
-  const imports = { batch: { memory: memory.shared }, splitter };
+  const imports = { batch: memory.shared, splitter };
   const module = new Instance(new Module(source), imports).exports as Exports;
   return { fault: module.fault, read: (from) => module.read_document(from, rootAddress) };
 }
@@ -78,7 +78,7 @@ class WrittenPlaces {
   write(place: JsonPlace | undefined): number {
     if (place === undefined) return 0;
     const { columns, percentDecoded, within, entries, wantsEntries } = place;
-    const address = this.#words([
+    const address = this.#memory.keepIntegers([
       this.#writeKeys(place),
       wantsEntries ? this.#writeList(entries.map((entry) => this.write(entry))) : 0,
       this.write(place.furtherEntry),
@@ -96,27 +96,17 @@ class WrittenPlaces {
     const slots = Array.from({ length: KEY_SLOTS }, () => 0);
     for (const { bytes, place } of keys) {
       const slot = keySlot(bytes);
-      const text = new Uint32Array(Math.ceil(bytes.length / 4));
-      new Uint8Array(text.buffer).set(bytes);
-      slots[slot] = this.#words([slots[slot]!, bytes.length, this.write(place), ...text]);
+      slots[slot] = this.#memory.keepText(bytes, this.write(place), slots[slot]!);
     }
-    return this.#words(slots);
+    return this.#memory.keepIntegers(slots);
   }
 
   #writeColumns(columns: readonly number[]): number {
-    const { fieldStarts } = this.#memory;
-    return this.#writeList(
-      columns.map((column) => fieldStarts.byteOffset + column * fieldStarts.BYTES_PER_ELEMENT),
-    );
+    const { byteOffset, BYTES_PER_ELEMENT } = this.#memory.fieldStarts;
+    return this.#writeList(columns.map((column) => byteOffset + column * BYTES_PER_ELEMENT));
   }
 
   #writeList(list: readonly number[]): number {
-    return this.#words([list.length, ...list]);
-  }
-
-  #words(words: readonly number[]): number {
-    const address = this.#memory.keep(words.length * 4);
-    this.#memory.words.set(words, address >> 2);
-    return address;
+    return this.#memory.keepIntegers([list.length, ...list]);
   }
 }

@@ -6,8 +6,7 @@
 ;;
 ;; What is wanted is a tree of places (JsonPlace), written by json-document.ts. A place is six words, the first five addresses; 0
 ;; stands for nothing:
-;;    0 of the keys that are wanted: by slot (keySlot) the address of the first key. A key: address of the next one in its slot,
-;;      length, place of its value, text
+;;    0 of the keys that are wanted: by slot (keySlot) the address of a list of texts, for find_text, whose values are places
 ;;    4 of the list of entries that are wanted: their number, and the place of each
 ;;    8 of the place of any further entry
 ;;   12 of the list of columns that have their value here: their number, and for each the address where the value's start is
@@ -16,6 +15,7 @@
 ;;   20 1 where a % in a text is no character but an escape
 (module
   (import "batch" "memory" (memory 2))
+  (import "batch" "find_text" (func $find_text (param i32 i32 i32) (result i32)))
   ;; wanted_key(place, from, end): place of the value of the key in [from, end), which has escapes, or 0
   (import "splitter" "wanted_key" (func $wanted_key (param i32 i32 i32) (result i32)))
   ;; rewrite(place, from, end): takes the text in [from, end), which is not as it is to be read, as the value of a place
@@ -249,29 +249,6 @@
         (i32.store offset=4104 (local.get $slot) (local.get $end))
         (br $column))))
 
-  ;; The place of the value of the key [from, end), which has no escapes, where it is `key` or one behind it; else 0.
-  (func $find_key (param $key i32) (param $from i32) (param $end i32) (result i32)
-    (local $length i32) (local $at i32) (local $different i32)
-    (local.set $length (i32.sub (local.get $end) (local.get $from)))
-    (loop $keys
-      (if (i32.eqz (local.get $key)) (then (return (i32.const 0))))
-      (block $differs
-        (br_if $differs (i32.ne (i32.load offset=4 (local.get $key)) (local.get $length)))
-        (local.set $at (i32.const 0))
-        (loop $bytes
-          (local.set $different (i8x16.bitmask (i8x16.ne
-            (v128.load align=1 (i32.add (local.get $from) (local.get $at)))
-            (v128.load offset=12 align=1 (i32.add (local.get $key) (local.get $at))))))
-          (if (local.get $different)
-            (then (br_if $differs (i32.lt_u
-              (i32.add (local.get $at) (i32.ctz (local.get $different))) (local.get $length)))))
-          (local.set $at (i32.add (local.get $at) (i32.const 16)))
-          (br_if $bytes (i32.lt_u (local.get $at) (local.get $length))))
-        (return (i32.load offset=8 (local.get $key))))
-      (local.set $key (i32.load (local.get $key)))
-      (br $keys))
-    (unreachable))
-
   ;; The value at `at`, which or something in which is wanted.
   (func $read_value (param $at i32) (param $place i32) (param $levels i32) (result i32)
     (local $byte i32) (local $end i32) (local $columns i32)
@@ -334,7 +311,7 @@
         (i32.const 2)))))
       (if (local.get $value)
         (then (local.set $value
-          (call $find_key (local.get $value) (i32.add (local.get $key) (i32.const 1)) (local.get $at)))))
+          (call $find_text (local.get $value) (i32.add (local.get $key) (i32.const 1)) (local.get $at)))))
       (if (global.get $escaped)
         (then (local.set $value
           (call $wanted_key (local.get $place) (i32.add (local.get $key) (i32.const 1)) (local.get $at)))))

@@ -51,14 +51,10 @@ export class LineColumns {
     this.#mapping = byHeader ? new Int32Array(plan.names.length) : undefined;
     this.#columnsUsed = plan.columnsUsed;
     this.#recognises = plan.recognises;
-    if (byHeader) {
-      this.starts = new Int32Array(COLUMNS_MAX + 1);
-      this.ends = new Int32Array(COLUMNS_MAX + 1);
-    } else
-      memory.whenViewed(() => {
-        this.starts = this.line.starts;
-        this.ends = this.line.ends;
-      });
+    const kept = byHeader ? memory.keepColumns() : memory.fieldStarts.byteOffset;
+    memory.whenViewed(() => {
+      ({ starts: this.starts, ends: this.ends } = memory.columnsAt(kept));
+    });
   }
 
   /** Forgets what the head of the message before said. */

@@ -3,16 +3,16 @@ import type { Feed } from '../../schemas/feed.ts';
 import { COLUMNS_MAX, DIRECTIONS, DURATION_MS_MAX, FIELD_BYTES_MAX, OUTCOMES } from '../../schemas/record.ts';
 import type { DurationUnit } from '../../schemas/formats/duration-unit.ts';
 import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
-import { TIME_KIND } from '../../schemas/formats/time-pattern.ts';
 import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
-import { DATE_TIME_FORM, type BatchMemory } from './batch-memory.ts';
+import type { BatchMemory } from './batch-memory.ts';
 import { CALL, sameText, TEXT } from './call-records.ts';
 import { LineColumns } from './line-columns.ts';
 import { ABSENT, type SplitLine } from './line-splitter.ts';
 import { LocalClock } from './local-clock.ts';
 import { AddressReader } from './number-address.ts';
 import { NumberReader } from './number-text.ts';
+import { keepPlainFields, PLAIN_FORMS, READ_FIELD } from './plain-fields.ts';
 import {
   compileFormat,
   type DurationPlan,
@@ -22,7 +22,7 @@ import {
   type TimePlan,
   type WordPlan,
 } from './reading-plan.ts';
-import { readDuration, readSeconds, SECONDS_OUT_OF_RANGE, SECONDS_UNREADABLE } from './seconds.ts';
+import { readDuration, SECONDS_OUT_OF_RANGE, SECONDS_UNREADABLE } from './seconds.ts';
 import { sentFields } from './sent-fields.ts';
 import { NO_TIME, StartTimeReader } from './start-time.ts';
 import { converterOf, type ToUtf8 } from './utf8.ts';
@@ -51,19 +51,15 @@ export function arenaBytes(lineBytes: number): number {
 }
 
 const UPPER_Z = 0x5a;
-/** Of each kind of notation, in which forms the module reads it (`DATE_TIME_FORM`); nearly all times are in one of them. */
-const PLAIN_FORMS = Int32Array.from({ length: Object.keys(TIME_KIND).length }, (_, kind) => formsOf(kind));
-
-function formsOf(kind: number): number {
-  const { space, letterT, milliseconds, zulu } = DATE_TIME_FORM;
-  if (kind === TIME_KIND.plain) return space;
-  if (kind === TIME_KIND.local) return space | letterT | milliseconds;
-  return kind === TIME_KIND.iso || kind === TIME_KIND.isoOrEpoch ? space | letterT | milliseconds | zulu : 0;
-}
 
 const UNKNOWN_DIRECTION = DIRECTIONS.indexOf('unknown');
 const UNKNOWN_OUTCOME = OUTCOMES.indexOf('unknown');
 const ANSWERED = OUTCOMES.indexOf('answered');
+
+/** A shape of records, and how the module reads what is plain in them: see `keepPlainFields`. */
+interface KeptShape extends ShapePlan {
+  readonly plainFields: number;
+}
 
 /**
  * Reads the lines of one feed into the fields of a call: the step between columns and typed values. Where a
@@ -78,6 +74,7 @@ export class LineReader {
   readonly line: SplitLine;
   readonly #feed: Feed;
   readonly #plan: ReadingPlan;
+  readonly #shapes: readonly KeptShape[];
   readonly #memory: BatchMemory;
   readonly #columns: LineColumns;
   #starts!: Int32Array;
@@ -104,6 +101,10 @@ export class LineReader {
       this.#starts = this.#columns.starts;
       this.#ends = this.#columns.ends;
     });
+    this.#shapes = this.#plan.shapes.map((shape) => ({
+      ...shape,
+      plainFields: keepPlainFields(memory, shape, this.#starts.byteOffset),
+    }));
     this.clock = new LocalClock(feed.timeZone);
     this.#addresses = new AddressReader(memory);
     const numberKey = deriveKey(identityKey, 'number', feed.name);
@@ -152,28 +153,30 @@ export class LineReader {
     if (!this.#isCount(this.line.count, shape)) return this.#fault('COLUMN_COUNT_WRONG', '', lineStart);
     // A field is no longer than its line.
     const long = this.line.lineEnd - lineStart > FIELD_BYTES_MAX ? this.#checkLengths() : undefined;
+    const read = this.#memory.readFields(shape.plainFields);
     const wrong =
       long ??
-      this.#readStart(shape) ??
-      this.#readDuration(shape) ??
-      this.#readTalk(shape) ??
-      this.#readOutcome(shape);
+      this.#readStart(shape, (read & READ_FIELD.start) !== 0) ??
+      ((read & READ_FIELD.duration) === 0 ? this.#readDuration(shape) : undefined) ??
+      ((read & READ_FIELD.talk) === 0 ? this.#readTalk(shape) : undefined) ??
+      ((read & READ_FIELD.outcome) === 0 ? this.#readOutcome(shape) : undefined);
     if (wrong !== undefined) return wrong;
-    this.#readNumbers(shape);
-    const { direction } = shape;
+    this.#readNumbers(shape, read);
+    const { direction, callIdColumnsMin } = shape;
     this.#setByte(
       CALL.direction,
       direction.length === 0 ? UNKNOWN_DIRECTION : this.#wordOf(direction, UNKNOWN_DIRECTION),
     );
-    this.#readText(TEXT.account, shape.account);
-    this.#readText(TEXT.callId, this.line.count >= shape.callIdColumnsMin ? shape.callId : ABSENT);
+    if ((read & READ_FIELD.account) === 0) this.#readText(TEXT.account, shape.account);
+    if (this.line.count < callIdColumnsMin) this.#readText(TEXT.callId, ABSENT);
+    else if ((read & READ_FIELD.callId) === 0) this.#readText(TEXT.callId, shape.callId);
     this.#hashIdentity(shape, lineStart, position);
     return undefined;
   }
 
   /** Time sanity of the line just read, judged by its Kafka timestamp, so that reading again gives the same answer. */
   judgeStart(messageAtMs: number, futureMsMax: number): RejectCode | undefined {
-    const startMs = this.#memory.doubles[CALL.startMs >> 3]!;
+    const startMs = this.#startMs;
     if (startMs > messageAtMs + futureMsMax) return this.#fault('START_IN_FUTURE', 'start', this.#startAt);
     if (startMs < this.#feed.earliestStartMs) return this.#fault('START_IMPLAUSIBLE', 'start', this.#startAt);
     return undefined;
@@ -191,11 +194,10 @@ export class LineReader {
     };
   }
 
-  #shape(): ShapePlan | undefined {
-    const { shapes } = this.#plan;
-    const first = shapes[0]!;
+  #shape(): KeptShape | undefined {
+    const first = this.#shapes[0]!;
     if (first.when === undefined) return first;
-    return shapes.find(({ when }) => when === undefined || this.#columns.fits(when));
+    return this.#shapes.find(({ when }) => when === undefined || this.#columns.fits(when));
   }
 
   #isCount(count: number, shape: ShapePlan): boolean {
@@ -215,11 +217,16 @@ export class LineReader {
     return undefined;
   }
 
-  #readStart(shape: ShapePlan): RejectCode | undefined {
+  /** @param read whether it was the plain notation: then it may be local still */
+  #readStart(shape: ShapePlan, read: boolean): RejectCode | undefined {
     let plan = shape.start;
     if (this.#isEmpty(plan.column))
       plan = shape.otherStarts.find(({ column }) => !this.#isEmpty(column)) ?? plan;
     this.#startAt = this.#starts[plan.column]!;
+    if (read) {
+      if (!this.#isAbsolute(plan)) this.#setDouble(CALL.startMs, this.clock.toUtc(this.#startMs));
+      return undefined;
+    }
     if (this.#isEmpty(plan.column)) return this.#fault('FIELD_MISSING', 'start', this.#startAt);
     const ms = this.#readTime(plan);
     if (Number.isNaN(ms)) return this.#fault('START_UNREADABLE', 'start', this.#startAt);
@@ -227,14 +234,24 @@ export class LineReader {
     return undefined;
   }
 
+  get #startMs(): number {
+    return this.#memory.doubles[CALL.startMs >> 3]!;
+  }
+
+  /** Whether a time in a plain notation is UTC. */
+  #isAbsolute({ column, program }: TimePlan): boolean {
+    return program.bareIsUtc || this.#memory.bytes[this.#ends[column]! - 1] === UPPER_Z;
+  }
+
   /** UTC ms of a time; NaN where it is none of its notation. */
-  #readTime({ column, program, timeColumn, timeProgram }: TimePlan): number {
+  #readTime(plan: TimePlan): number {
+    const { column, program, timeColumn, timeProgram } = plan;
     const { bytes } = this.#memory;
     const start = this.#starts[column]!;
     const end = this.#ends[column]!;
     const forms = PLAIN_FORMS[program.kind]!;
     let ms = forms === 0 ? Number.NaN : this.#memory.dateTime(start, end, forms);
-    let absolute = program.bareIsUtc || bytes[end - 1] === UPPER_Z;
+    let absolute = this.#isAbsolute(plan);
     if (Number.isNaN(ms)) {
       ms = this.#times.read(bytes, start, end, program);
       absolute = this.#times.absolute;
@@ -245,19 +262,6 @@ export class LineReader {
   }
 
   #readDuration(shape: ShapePlan): RejectCode | undefined {
-    const { duration } = shape;
-    const start = this.#starts[duration.seconds]!;
-    const end = this.#ends[duration.seconds]!;
-    if (start < end) {
-      const ms = readSeconds(this.#memory.bytes, start, end);
-      this.#setWord(CALL.durationMs, ms);
-      return ms >= 0 ? undefined : this.#secondsFault(ms, 'duration', start);
-    }
-    return this.#readOtherDuration(shape);
-  }
-
-  /** A duration that is no field of seconds, or an empty one. */
-  #readOtherDuration(shape: ShapePlan): RejectCode | undefined {
     const { duration } = shape;
     const at = this.#addressOf(duration);
     if (this.#lacks(duration)) {
@@ -272,18 +276,6 @@ export class LineReader {
   }
 
   #readTalk({ talk }: ShapePlan): RejectCode | undefined {
-    const start = this.#starts[talk.seconds]!;
-    const end = this.#ends[talk.seconds]!;
-    if (start < end) {
-      const ms = readSeconds(this.#memory.bytes, start, end);
-      this.#setByte(CALL.talkUnknown, 0);
-      this.#setWord(CALL.talkMs, ms);
-      return ms >= 0 ? undefined : this.#secondsFault(ms, 'talk_duration', start);
-    }
-    return this.#readOtherTalk(talk);
-  }
-
-  #readOtherTalk(talk: DurationPlan): RejectCode | undefined {
     const known = !this.#lacks(talk);
     this.#setByte(CALL.talkUnknown, known ? 0 : 1);
     this.#setWord(CALL.talkMs, 0);
@@ -380,11 +372,14 @@ export class LineReader {
     return empty ? UNKNOWN_OUTCOME : otherwise;
   }
 
-  #readNumbers({ callingNumber, displayedCallerId, dialedNumber }: ShapePlan): void {
+  #readNumbers({ callingNumber, displayedCallerId, dialedNumber }: ShapePlan, read: number): void {
     const { calling, displayed, dialed } = this.#numbers;
-    this.#readNumber(TEXT.callingNumber, CALL.callingKey, callingNumber, calling);
-    this.#readNumber(TEXT.dialedNumber, CALL.dialedKey, dialedNumber, dialed);
-    this.#readNumber(TEXT.displayedCallerId, CALL.displayedKey, displayedCallerId, displayed);
+    if ((read & READ_FIELD.callingNumber) === 0)
+      this.#readNumber(TEXT.callingNumber, CALL.callingKey, callingNumber, calling);
+    if ((read & READ_FIELD.dialedNumber) === 0)
+      this.#readNumber(TEXT.dialedNumber, CALL.dialedKey, dialedNumber, dialed);
+    if ((read & READ_FIELD.displayedCallerId) === 0)
+      this.#readNumber(TEXT.displayedCallerId, CALL.displayedKey, displayedCallerId, displayed);
     if (this.#isDisplayedElsewhere()) this.#setDouble(CALL.displayedKey, Number.NaN);
   }
 
@@ -407,11 +402,8 @@ export class LineReader {
     for (let i = 0; i < plan.others.length && this.#isEmpty(column); i++) column = plan.others[i]!;
     const memory = this.#memory;
     const place = placeOf(text);
-    if (plan.reading === 'plain') {
-      // Most numbers are stored as they were sent.
-      if (memory.readE164(this.#starts[column]!, this.#ends[column]!, place << 2, key)) return;
-      this.#readText(text, column);
-    } else this.#readAddress(text, column, plan.reading);
+    if (plan.reading === 'plain') this.#readText(text, column);
+    else this.#readAddress(text, column, plan.reading);
     const { words } = memory;
     reader.read(words[place]!, words[place + 1]!);
     words[place] = reader.start;

@@ -19,12 +19,16 @@ export class NumberReader {
   readonly #textKey: SipKey;
   readonly #table: DialTable | undefined;
   readonly #strip: readonly Uint8Array[];
+  /** The key of the empty text, which many formats send for one of the numbers. */
+  readonly #emptyKey: number;
 
   constructor(memory: BatchMemory, textKey: SipKey, rules: NumberRules | undefined) {
     this.#memory = memory;
     this.#textKey = textKey;
     this.#table = rules === undefined ? undefined : DialTable.of(rules);
     this.#strip = (rules?.strip ?? []).map((prefix) => Buffer.from(prefix));
+    memory.hash(textKey, 0, 0);
+    this.#emptyKey = memory.hashedTextKey;
   }
 
   /** Reads the number in `[start, end)` into `start`, `end` and `key`. The memory must have room for 40 bytes more. */
@@ -40,6 +44,7 @@ export class NumberReader {
   }
 
   #keyOf(start: number, end: number): number {
+    if (start === end) return this.#emptyKey;
     const memory = this.#memory;
     if (memory.bytes[start] === PLUS) {
       const key = memory.e164Key(start, end);
