@@ -44,10 +44,24 @@
         (i64.extend_i32_u (i32.add (i32.mul (i32x4.extract_lane 2 (local.get $digits)) (i32.const 14641))
           (i32x4.extract_lane 3 (local.get $digits)))))))
 
-  ;; read_e164(from, end, text, key): where the text in [from, end) has a number key, writes its place to text and its key to
-  ;; the address key, and gives 1; else 0
-  (func $read_e164 (param $from i32) (param $end i32) (param $text i32) (param $key i32) (result i32)
-    (local $value f64)
+  ;; read_number(column, bracketed, text, key): where the field of a column has a number key, or (bracketed) what stands in the angle
+  ;; brackets at its end, as in `"Name" <+33199000001>`, writes its place to text and its key to the address key, and
+  ;; gives 1; else 0
+  (func $read_number (param $column i32) (param $bracketed i32) (param $text i32) (param $key i32) (result i32)
+    (local $from i32) (local $end i32) (local $opening i32) (local $value f64)
+    (local.set $from (i32.load (local.get $column)))
+    (local.set $end (i32.load offset=4104 (local.get $column)))
+    (if (i32.and (local.get $bracketed) (i32.lt_u (local.get $from) (local.get $end)))
+      (then (if (i32.eq (i32.load8_u (i32.sub (local.get $end) (i32.const 1))) (i32.const 62))
+        (then
+          ;; the last opening one among the 16 bytes before
+          (local.set $opening (i8x16.bitmask (i8x16.eq (i8x16.splat (i32.const 60))
+            (v128.load align=1 (i32.sub (local.get $end) (i32.const 17))))))
+          (if (i32.eqz (local.get $opening)) (then (return (i32.const 0))))
+          (local.set $opening (i32.add (local.get $end) (i32.sub (i32.const 14) (i32.clz (local.get $opening)))))
+          (if (i32.lt_u (local.get $opening) (local.get $from)) (then (return (i32.const 0))))
+          (local.set $from (i32.add (local.get $opening) (i32.const 1)))
+          (local.set $end (i32.sub (local.get $end) (i32.const 1)))))))
     (local.set $value (call $e164_key (local.get $from) (local.get $end)))
     (if (f64.lt (local.get $value) (f64.const 0)) (then (return (i32.const 0))))
     (f64.store (local.get $key) (local.get $value))
@@ -269,21 +283,24 @@
       (then
         (i32.store8 (i32.const 106) (i32.sub (local.get $value) (i32.const 1)))
         (local.set $read (i32.or (local.get $read) (i32.const 8)))))
-    ;; calling, dialed and displayed number: column each
-    (local.set $column (i32.load offset=24 (local.get $plan)))
-    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_e164
-      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 136) (i32.const 112)) (i32.const 4))))
-    (local.set $column (i32.load offset=28 (local.get $plan)))
-    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_e164
-      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 152) (i32.const 120)) (i32.const 5))))
-    (local.set $column (i32.load offset=32 (local.get $plan)))
-    (local.set $read (i32.or (local.get $read) (i32.shl (call $read_e164
-      (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 144) (i32.const 128)) (i32.const 6))))
+    ;; calling, dialed and displayed number: column, and whether its number may stand in angle brackets
+    (local.set $read (i32.or (local.get $read) (i32.shl
+      (call $read_number (i32.load offset=24 (local.get $plan)) (i32.load offset=28 (local.get $plan))
+        (i32.const 136) (i32.const 112))
+      (i32.const 4))))
+    (local.set $read (i32.or (local.get $read) (i32.shl
+      (call $read_number (i32.load offset=32 (local.get $plan)) (i32.load offset=36 (local.get $plan))
+        (i32.const 152) (i32.const 120))
+      (i32.const 5))))
+    (local.set $read (i32.or (local.get $read) (i32.shl
+      (call $read_number (i32.load offset=40 (local.get $plan)) (i32.load offset=44 (local.get $plan))
+        (i32.const 144) (i32.const 128))
+      (i32.const 6))))
     ;; account and id of the call: column each
-    (local.set $column (i32.load offset=36 (local.get $plan)))
+    (local.set $column (i32.load offset=48 (local.get $plan)))
     (local.set $read (i32.or (local.get $read) (i32.shl (call $read_ascii
       (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 160)) (i32.const 7))))
-    (local.set $column (i32.load offset=40 (local.get $plan)))
+    (local.set $column (i32.load offset=52 (local.get $plan)))
     (i32.or (local.get $read) (i32.shl (call $read_ascii
       (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 168)) (i32.const 8))))
 

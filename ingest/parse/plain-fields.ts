@@ -1,7 +1,7 @@
 import { TIME_KIND } from '../../schemas/formats/time-pattern.ts';
 import { DATE_TIME_FORM, type BatchMemory } from './batch-memory.ts';
 import { ABSENT } from './line-splitter.ts';
-import type { NumberPlan, ShapePlan, WordPlan } from './reading-plan.ts';
+import type { ShapePlan, WordPlan } from './reading-plan.ts';
 
 /** What `BatchMemory.readFields` has read of a call: a bit each. */
 export const READ_FIELD = {
@@ -32,8 +32,8 @@ function formsOf(kind: number): number {
 const WORD_LISTS = 32;
 
 /**
- * Writes into the memory which columns `BatchMemory.readFields` reads, and gives the address for it. Fields that are never in
- * the plainest notation are named as absent, which it does not read.
+ * Writes into the memory which columns `BatchMemory.readFields` reads, and gives the address for it. A field that is
+ * never in the plainest notation is named as absent, which is never read.
  * @param startsAt address of the columns' starts
  */
 export function keepPlainFields(memory: BatchMemory, shape: ShapePlan, startsAt: number): number {
@@ -47,16 +47,14 @@ export function keepPlainFields(memory: BatchMemory, shape: ShapePlan, startsAt:
     columnAt(talk.seconds),
     columnAt(words?.column ?? ABSENT),
     keepWordLists(memory, words),
-    columnAt(plainColumn(shape.callingNumber)),
-    columnAt(plainColumn(shape.dialedNumber)),
-    columnAt(plainColumn(shape.displayedCallerId)),
+    ...[shape.callingNumber, shape.dialedNumber, shape.displayedCallerId].flatMap(({ column, reading }) => [
+      columnAt(column),
+      // In any other address only a number that stands alone is plain.
+      reading === 'name-addr' ? 1 : 0,
+    ]),
     columnAt(shape.account),
     columnAt(shape.callId),
   ]);
-}
-
-function plainColumn({ column, reading }: NumberPlan): number {
-  return reading === 'plain' ? column : ABSENT;
 }
 
 /** The words of a column by their length, with values that are one more than what they say: 0 is none of them. */

@@ -90,11 +90,6 @@ await tap.test('a field that is not plain is left to the general reader, and onl
     [8, '\xe9', 'account'],
   ] as const)
     t.equal(read(withField(index, text)), all & ~READ_FIELD[field], `${field} ${text}`);
-  t.equal(
-    reader({ callingNumber: { at: 0, reading: 'uri' } })(FIELDS),
-    all & ~READ_FIELD.callingNumber,
-    'an address is never plain',
-  );
   const local = { at: 3, notation: 'local' } as const;
   t.equal(reader({ start: local })(FIELDS), all & ~READ_FIELD.start);
   t.equal(reader({ start: local })(withField(3, '2026-03-01 08:00:00')), all);
@@ -141,4 +136,32 @@ await tap.test('words of any length and in the usual spellings', async (t) => {
     t.ok(anyCase(withField(7, word)) & READ_FIELD.outcome, word);
   for (const word of ['aNSWERED', 'NI\xc3\x89', ''])
     t.notOk(anyCase(withField(7, word)) & READ_FIELD.outcome, `${word} is left to the general reader`);
+});
+
+await tap.test('a number that stands alone, or in brackets behind a name', async (t) => {
+  const address = reader({ callingNumber: { at: 0, reading: 'name-addr' } });
+  const uri = reader({ callingNumber: { at: 0, reading: 'uri' } });
+  const number = '+33199000009';
+  const isRead = (read: typeof uri, text: string): boolean =>
+    (read(withField(0, text)) & READ_FIELD.callingNumber) !== 0 && textOf(TEXT.callingNumber) === number;
+  t.ok(isRead(uri, number));
+  t.ok(isRead(address, number));
+  for (const text of [`<${number}>`, `Name <${number}>`, `"""A <b>"" <${number}>"`, `<<${number}>`])
+    t.ok(isRead(address, text), text);
+  for (const text of [`<${number}>`, `Name <${number}>`, `sip:${number}@pbx`])
+    t.notOk(isRead(uri, text), text);
+  const { callingNumber } = READ_FIELD;
+  for (const text of [
+    '',
+    '>',
+    `${number}>`,
+    `<${number}`,
+    '<1002>',
+    '<+3319900x>',
+    '<>',
+    'x+331990000091234>',
+  ])
+    t.equal(address(withField(0, text)) & callingNumber, 0, text);
+  const second = reader({ callingNumber: { at: 1, reading: 'name-addr' } });
+  t.equal(second(['<', '+331>', '', '']) & callingNumber, 0, 'a bracket of the field before');
 });
