@@ -46,12 +46,13 @@
     (local $bytes v128) (local $ends i32) (local $byte i32) (local $digits_end i32)
     (loop $next
       (local.set $bytes (v128.load align=1 (local.get $at)))
-      ;; a quote, a backslash, or a control character
+      ;; a backslash, or a control character or quote: with one bit turned over the quote stands right behind those, and with
+      ;; another one processors can compare them
       (local.set $ends (i8x16.bitmask (v128.or
-        (v128.or
-          (i8x16.eq (local.get $bytes) (v128.const i32x4 0x22222222 0x22222222 0x22222222 0x22222222))
-          (i8x16.eq (local.get $bytes) (v128.const i32x4 0x5c5c5c5c 0x5c5c5c5c 0x5c5c5c5c 0x5c5c5c5c)))
-        (i8x16.lt_u (local.get $bytes) (v128.const i32x4 0x20202020 0x20202020 0x20202020 0x20202020)))))
+        (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 0x5c)))
+        (i8x16.lt_s
+          (v128.xor (local.get $bytes) (i8x16.splat (i32.const 0x82)))
+          (i8x16.splat (i32.const 0xa1))))))
       (if (i32.eqz (local.get $ends))
         (then
           (local.set $at (i32.add (local.get $at) (i32.const 16)))
@@ -315,12 +316,27 @@
       (if (global.get $escaped)
         (then (local.set $value
           (call $wanted_key (local.get $place) (i32.add (local.get $key) (i32.const 1)) (local.get $at)))))
-      (local.set $at (call $pass_colon (i32.add (local.get $at) (i32.const 1))))
-      (if (i32.lt_s (local.get $at) (i32.const 0)) (then (return (local.get $at))))
+      ;; `:"`, what most keys are followed by
+      (if (i32.eq (i32.load16_u offset=1 align=1 (local.get $at)) (i32.const 0x223a))
+        (then (local.set $at (i32.add (local.get $at) (i32.const 2))))
+        (else
+          (local.set $at (call $pass_colon (i32.add (local.get $at) (i32.const 1))))
+          (if (i32.lt_s (local.get $at) (i32.const 0)) (then (return (local.get $at))))))
       (if (local.get $value)
         (then (local.set $at (call $read_value (local.get $at) (local.get $value) (local.get $levels))))
-        (else (local.set $at (call $pass_value (local.get $at) (local.get $levels)))))
+        (else
+          (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 0x22))
+            (then
+              (local.set $at (call $pass_string (i32.add (local.get $at) (i32.const 1))))
+              (if (i32.lt_s (local.get $at) (i32.const 0)) (then (return (local.get $at))))
+              (local.set $at (i32.add (local.get $at) (i32.const 1))))
+            (else (local.set $at (call $pass_value (local.get $at) (local.get $levels)))))))
       (if (i32.lt_s (local.get $at) (i32.const 0)) (then (return (local.get $at))))
+      ;; `,"`, what most values are followed by
+      (if (i32.eq (i32.load16_u align=1 (local.get $at)) (i32.const 0x222c))
+        (then
+          (local.set $at (i32.add (local.get $at) (i32.const 1)))
+          (br $member)))
       (if (i32.le_u (i32.load8_u (local.get $at)) (i32.const 0x20))
         (then (local.set $at (call $pass_blanks (local.get $at)))))
       (local.set $byte (i32.load8_u (local.get $at)))
