@@ -412,26 +412,31 @@
     (if (call $ends_line (local.get $at) (local.get $end)) (then (return (i32.const 1))))
     (i32.eq (i32.load8_u (local.get $at)) (local.get $separator)))
 
-  ;; unescape(from, end, out): copies a quoted field, each pair of quotes as one; gives the address behind the copy. Up to 16
-  ;; bytes behind the copy are overwritten.
-  (func $unescape (param $from i32) (param $end i32) (param $out i32) (result i32)
-    (local $bytes v128) (local $length i32)
+  ;; unescape(from, end, out, escape): copies a field, each byte escape left out, but not the byte behind it; gives the address behind
+  ;; the copy. Of doubled quotes the first one is an escape. Up to 16 bytes behind the copy are overwritten.
+  (func $unescape (param $from i32) (param $end i32) (param $out i32) (param $escape i32) (result i32)
+    (local $escapes v128) (local $bytes v128) (local $length i32)
+    (local.set $escapes (i8x16.splat (local.get $escape)))
     (loop $copy
       (local.set $bytes (v128.load align=1 (local.get $from)))
       (v128.store align=1 (local.get $out) (local.get $bytes))
-      ;; bytes before the next quote; 16 where there is none
+      ;; bytes before the next escape; 16 where there is none
       (local.set $length (i32.ctz (i32.or (i32.const 0x10000)
-        (i8x16.bitmask (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 34)))))))
+        (i8x16.bitmask (i8x16.eq (local.get $bytes) (local.get $escapes))))))
       (local.set $from (i32.add (local.get $from) (local.get $length)))
       (local.set $out (i32.add (local.get $out) (local.get $length)))
       (if (i32.lt_u (local.get $from) (local.get $end))
         (then
           (if (i32.lt_u (local.get $length) (i32.const 16))
             (then
-              (local.set $from (i32.add (local.get $from) (i32.const 2)))
+              ;; the last byte escapes nothing
+              (local.set $from (i32.add (local.get $from)
+                (i32.lt_u (i32.add (local.get $from) (i32.const 1)) (local.get $end))))
+              (i32.store8 (local.get $out) (i32.load8_u (local.get $from)))
+              (local.set $from (i32.add (local.get $from) (i32.const 1)))
               (local.set $out (i32.add (local.get $out) (i32.const 1)))))
           (br $copy))))
-    ;; the last bytes may have been beyond the end
+    ;; bytes behind the end were copied too
     (i32.sub (local.get $out) (i32.sub (local.get $from) (local.get $end))))
 
   ;; split(from, end, separator, top, lenient): splits the line that begins at from into fields; the text ends at end, which may be in
@@ -525,7 +530,7 @@
               (then (if (i32.lt_u (local.get $count) (i32.const 1024))
                 (then
                   (local.set $field (local.get $top))
-                  (local.set $top (call $unescape (local.get $open) (local.get $close) (local.get $top)))
+                  (local.set $top (call $unescape (local.get $open) (local.get $close) (local.get $top) (i32.const 34)))
                   (local.set $field_end (local.get $top))))))
             (local.set $open (i32.const 0))))
         (if (i32.lt_u (local.get $count) (i32.const 1024))
@@ -548,22 +553,6 @@
     (i32.store (i32.const 272) (i32.add (local.get $at) (i32.const 1)))
     (i32.store (i32.const 276) (local.get $fault))
     (local.get $top))
-
-  ;; drop_backslashes(from, end, out): copies a field, each backslash left out, but not the byte behind it; gives the address
-  ;; behind the copy
-  (func $drop_backslashes (param $from i32) (param $end i32) (param $out i32) (result i32)
-    (block $done
-      (loop $copy
-        (br_if $done (i32.ge_u (local.get $from) (local.get $end)))
-        (if (i32.and
-              (i32.eq (i32.load8_u (local.get $from)) (i32.const 92))
-              (i32.lt_u (i32.add (local.get $from) (i32.const 1)) (local.get $end)))
-          (then (local.set $from (i32.add (local.get $from) (i32.const 1)))))
-        (i32.store8 (local.get $out) (i32.load8_u (local.get $from)))
-        (local.set $out (i32.add (local.get $out) (i32.const 1)))
-        (local.set $from (i32.add (local.get $from) (i32.const 1)))
-        (br $copy)))
-    (local.get $out))
 
   ;; split_unquoted(from, end, separator, top, escape): the same for a line in which quotes are bytes like others, and the byte
   ;; escape makes the next one, where the line does not end, part of its field; a line feed: there is no such byte. Fields
@@ -619,7 +608,8 @@
             (if (local.get $escaped)
               (then
                 (i32.store (local.get $slot) (local.get $top))
-                (local.set $top (call $drop_backslashes (local.get $field) (local.get $field_end) (local.get $top)))
+                (local.set $top (call $unescape
+                  (local.get $field) (local.get $field_end) (local.get $top) (local.get $escape)))
                 (i32.store offset=4104 (local.get $slot) (local.get $top))))))
         (local.set $escaped (i32.const 0))
         (local.set $slot (i32.add (local.get $slot) (i32.const 4)))
