@@ -249,7 +249,8 @@
 
   ;; read_fields(plan): reads the fields of the call that stand in the plainest notation, as most do, from the columns of the line
   ;; that was split, and gives a bit (READ_FIELD of plain-fields.ts) for each that it has read. The others are left to
-  ;; line-reader.ts. The plan: words, one behind the other, of which those that name a column are the address of its start.
+  ;; line-reader.ts. The plan: words, one behind the other, of which those that name a column are the address of its start; 4104 bytes
+  ;; behind it is its end. What is read goes to the places of the call: CALL and TEXT of call-records.ts.
   (func (export "read_fields") (param $plan i32) (result i32)
     (local $column i32) (local $from i32) (local $end i32) (local $read i32) (local $value i32) (local $ms f64)
     ;; start: column, forms of date_time

@@ -118,7 +118,7 @@ export class BatchParser {
     return this.#memory.gather('calling').columns;
   }
 
-  /** The last line of the first feed, as sent: see `LineReader`. */
+  /** The last line as sent, of a parser of a single feed: see `LineReader`. */
   lastLine(): ReturnType<LineReader['sent']> {
     return this.#readers[0]!.sent();
   }
