@@ -176,6 +176,8 @@ async function runServerTests(
       dataDir: join(folder, 'servers'),
       kafkaPort: 0,
       clickhousePort: 0,
+      // Few rows: threads cost more than they share.
+      clickhouseThreadsMax: 1,
       databases: readers.flatMap((reader) =>
         files[reader].flatMap((file) => testTries.flatMap((attempt) => databasesOf(file, reader, attempt))),
       ),

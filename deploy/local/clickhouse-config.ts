@@ -19,6 +19,8 @@ export interface UsersConfig {
   /** Give the users what `migrate --print-grants` prints for these databases, instead of any database. */
   printedGrants?: boolean | undefined;
   memoryBytesMax: number;
+  /** Threads of a statement. @default ClickHouse's: as many as there are cores */
+  threadsMax?: number | undefined;
 }
 
 /** The only table into which the HTTP API writes: who looked what up. */
@@ -121,13 +123,15 @@ export function usersConfigXml(config: UsersConfig): string {
     grants(userNames.query, ['GRANT SELECT ON *.*', ...journals]),
     grants(userNames.retention, ['GRANT ALL ON *.*']),
   ];
+  const threads =
+    config.threadsMax === undefined ? '' : `\n      <max_threads>${config.threadsMax}</max_threads>`;
   return `<clickhouse>
   <profiles>
     <default>
-      <log_queries>0</log_queries>
+      <log_queries>0</log_queries>${threads}
     </default>
     <cdrhouse_query>
-      <log_queries>0</log_queries>
+      <log_queries>0</log_queries>${threads}
       <allow_ddl>0</allow_ddl>
       <max_execution_time>60</max_execution_time>
       <max_memory_usage>${Math.floor(config.memoryBytesMax / 2)}</max_memory_usage>

@@ -23,6 +23,8 @@ export interface ClickhouseOptions {
   printedGrants?: boolean | undefined;
   /** Memory of the whole server, in bytes. @default 6 GiB */
   memoryBytesMax?: number | undefined;
+  /** Threads of a statement. @default as many as there are cores */
+  threadsMax?: number | undefined;
   /** Where the compiled launcher is kept. @default `.cache` beside package.json */
   cacheDir?: string | undefined;
   report?: Report | undefined;
@@ -113,8 +115,8 @@ async function writeConfig(
   const usersPath = join(folder, 'users.xml');
   const backupsPath = join(folder, 'backups');
   for (const path of [join(folder, 'data'), backupsPath]) await mkdir(path, { recursive: true });
-  const { databases = ['cdrhouse'], printedGrants } = options;
-  const usersXml = usersConfigXml({ users, databases, printedGrants, memoryBytesMax });
+  const { databases = ['cdrhouse'], printedGrants, threadsMax } = options;
+  const usersXml = usersConfigXml({ users, databases, printedGrants, memoryBytesMax, threadsMax });
   await writeFile(usersPath, usersXml, { mode: 0o600 });
   const configXml = serverConfigXml({ usersPath, logPath, backupsPath, memoryBytesMax });
   await writeFile(join(folder, 'config.xml'), configXml, { mode: 0o600 });

@@ -28,6 +28,8 @@ export interface LocalServersOptions {
   printedGrants?: boolean | undefined;
   /** Memory of ClickHouse, in bytes. @default 6 GiB */
   clickhouseMemoryBytesMax?: number | undefined;
+  /** Threads of a statement of ClickHouse. @default as many as there are cores */
+  clickhouseThreadsMax?: number | undefined;
   /** Where what is compiled or downloaded once is kept. @default `.cache` beside package.json */
   cacheDir?: string | undefined;
   /** Takes lines of progress; only a first start has any. */
@@ -65,6 +67,7 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
       databases: options.databases,
       printedGrants: options.printedGrants,
       memoryBytesMax: options.clickhouseMemoryBytesMax,
+      threadsMax: options.clickhouseThreadsMax,
       cacheDir,
       report,
     }),

@@ -35,6 +35,12 @@ await tap.test('with the printed grants each has what an operator gives, and no 
   t.ok(grants.every((grant) => !grant.includes('*.*') || grant.startsWith('GRANT SYSTEM ')));
 });
 
+await tap.test('threads of a statement are those of the server, or as many as asked for', async (t) => {
+  const config = { users, databases: [], memoryBytesMax: 2 ** 30 };
+  t.notMatch(usersConfigXml(config), 'max_threads');
+  t.equal(usersConfigXml({ ...config, threadsMax: 3 }).split('<max_threads>3</max_threads>').length, 3);
+});
+
 await tap.test('passwords are stored as hashes', async (t) => {
   const xml = usersConfigXml({ users, databases: [], memoryBytesMax: 2 ** 30 });
   t.notMatch(xml, />(one|two|three)</);
