@@ -16,8 +16,9 @@ const LATEST_MS = Date.UTC(2290, 0, 1);
 const TIME =
   /^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,3})?)?)(Z|[+\- ]\d{2}(?::?\d{2})?)?)?$/i;
 
-/** True for an IANA zone that both this program and the database know; the name's case counts. Made once, unlike a check. */
+/** True for an IANA zone that both this program and the database know; the name's case counts. */
 export function isTimeZone(name: string, known: ReadonlySet<string>): boolean {
+  // luxon keeps the zones that it made, where its isValidZone would make a formatter each time.
   return known.has(name) && IANAZone.create(name).isValid;
 }
 

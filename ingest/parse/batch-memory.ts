@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import type { Quotes } from '../../schemas/formats/format.ts';
 import { COLUMNS_MAX } from '../../schemas/record.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
+import { instantiate } from './web-assembly.ts';
 
 const LINE_FEED = 0x0a;
 const BACKSLASH = 0x5c;
@@ -38,12 +38,6 @@ const RECORD_BYTES_MAX = 32_768;
 
 /** Words of a record that rows are sorted by. */
 const RECORD = { start: 6, key: 10 } as const;
-
-/** The part of the WebAssembly API that is used here; Node's own types have none of it without the DOM's. */
-interface WebAssemblyApi {
-  readonly Module: new (source: Uint8Array) => object;
-  readonly Instance: new (module: object) => { readonly exports: unknown };
-}
 
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
@@ -141,9 +135,7 @@ export class BatchMemory {
   #records = STATE_END;
 
   constructor() {
-    const source = readFileSync(new URL('./batch-memory.wasm', import.meta.url));
-    const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
-    this.#module = new Instance(new Module(source)).exports as Exports;
+    this.#module = instantiate('./batch-memory.wasm') as Exports;
     this.#view();
   }
 

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import type { BatchMemory } from './batch-memory.ts';
 import { keySlot, KEY_SLOTS, type JsonPlace } from './json-paths.ts';
+import { instantiate } from './web-assembly.ts';
 
 /** What `read_document` does not do itself: see `json-document.wat`. */
 export interface JsonRewriting {
@@ -27,12 +27,6 @@ export const JSON_DOCUMENT_FAULT = { malformed: 1, noObject: 2, tooDeep: 3 } as 
 /** End of a column's range where an object or array stands. */
 export const JSON_NESTED = -1;
 
-/** The part of the WebAssembly API that is used here; Node's own types have none of it without the DOM's. */
-interface WebAssemblyApi {
-  readonly Module: new (source: Uint8Array) => object;
-  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown };
-}
-
 interface Exports {
   readonly fault: { readonly value: number };
   read_document(from: number, place: number): number;
@@ -49,10 +43,8 @@ export function jsonDocument(memory: BatchMemory, root: JsonPlace, rewriting: Js
       rewriting.rewrite(places.at(place), from, end);
     },
   };
-  const source = readFileSync(new URL('./json-document.wasm', import.meta.url));
-  const { Module, Instance } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
   const imports = { batch: memory.shared, splitter };
-  const module = new Instance(new Module(source), imports).exports as Exports;
+  const module = instantiate('./json-document.wasm', imports) as Exports;
   return { fault: module.fault, read: (from) => module.read_document(from, rootAddress) };
 }
 

@@ -191,12 +191,9 @@ await tap.test(
     let sent = 0;
     for (const operation of operationsOf(document)) {
       const base = samplesOf(operation);
-      for (const [place, parameter] of operation.parameters.entries()) {
+      for (const parameter of operation.parameters) {
         const sample = String(sampleOf(parameter));
-        // Alone, or behind a value that is right; of each parameter and of each text half of the ways.
-        const values = INJECTIONS.map((text, index) =>
-          (index + place) % 2 === 0 ? text : `${sample}${text}`,
-        );
+        const values = INJECTIONS.flatMap((text) => [text, `${sample}${text}`]);
         // At once, so that they share the writes of the journal.
         const answers = values.map(async (value) => {
           const given = withValue(base, parameter, value);
@@ -210,7 +207,7 @@ await tap.test(
         }
       }
     }
-    t.ok(sent > 400, `${sent} requests`);
+    t.ok(sent > 700, `${sent} requests`);
     t.ok(bound > 50, `${bound} of the texts reached the database as bound values`);
     t.ok(statements.size > 5);
     t.same(
