@@ -3,7 +3,6 @@ import type { CallPlace, CallsFilter, NumberFilter } from './calls-sql.ts';
 import { pageRows, rangeDaysMax, zoneOf, type QueryContext } from './context.ts';
 import type { Range } from './cursor.ts';
 import { readNumber, type NumberReading } from './number-reading.ts';
-import type { Restrictions } from './privacy.ts';
 import { Problem } from './problem.ts';
 import { readRange } from './times.ts';
 
@@ -92,7 +91,7 @@ function readSeconds(name: string, seconds: number | undefined): number | undefi
 }
 
 /**
- * The search as its statements need it.
+ * The search as its statements need it, for who sees all calls.
  * @param known all feeds; throws a Problem where one is asked for that is none of them, since a misspelt one would
  *   look like a feed without calls
  */
@@ -100,7 +99,6 @@ export function filterOf(
   { numberKeys, retentionMonths }: QueryContext,
   search: CallsSearch,
   known: Iterable<string>,
-  restrictions: Restrictions | undefined,
   withHeld: boolean,
 ): CallsFilter {
   const all = [...known];
@@ -122,7 +120,7 @@ export function filterOf(
     feeds,
     range,
     term: { months: retentionMonths, nowMs: Date.now() },
-    visibility: restrictions && { ...restrictions, calls: 'shown' },
+    visibility: undefined,
     withHeld,
   };
 }

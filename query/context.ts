@@ -16,6 +16,7 @@ import type { AskedTogether } from './asked-together.ts';
 import { ApiKeys, type Caller } from './auth.ts';
 import { CallIds } from '../schemas/call-id.ts';
 import type { CallsCursorPlace } from './calls-search.ts';
+import { CallsTogether } from './calls-together.ts';
 import type { QueryDatabase } from './clickhouse.ts';
 import { findFaults } from './completeness.ts';
 import { Cursors } from './cursor.ts';
@@ -74,6 +75,7 @@ export interface QueryContext {
   readonly wrongKeys: WrongKeys;
   readonly feeds: Feeds;
   readonly rights: AskedTogether<boolean>;
+  readonly calls: CallsTogether;
   readonly journal: Journal;
   /** The HMAC key of the journal, and those that it had before. */
   readonly journalKeys: readonly Uint8Array[];
@@ -107,6 +109,7 @@ export function createContext(
       { progress: () => database.feedProgress(), faultsSince: (ms) => findFaults(database, ms) },
     ),
     rights: anyRights(database),
+    calls: new CallsTogether(database),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
     journalKeys,
     journalCursors: new Cursors(identityKey, 'journal'),

@@ -92,13 +92,16 @@ export class Journal {
   }
 
   /**
-   * Looks up between the two entries. Of what fails nothing was given; it is what the client must hear of, and the entry that
-   * began shows the look-up in any case.
+   * Looks up what is given whole, while the first entry is written, and resolves when both are: nothing is given before. Of what
+   * fails nothing was given; it is what the client must hear of, and the entry that began shows the look-up in any case.
    * @param rowsOf how many rows are given
    */
   async around<T>(lookup: Lookup, lookUp: () => Promise<T>, rowsOf: (given: T) => number): Promise<T> {
-    await this.started(lookup);
-    const given = await this.unlessFailed(lookup, lookUp);
+    const started = this.started(lookup);
+    const found = this.unlessFailed(lookup, lookUp);
+    await Promise.allSettled([started, found]);
+    await started;
+    const given = await found;
     await this.finished(lookup, rowsOf(given), true);
     return given;
   }

@@ -37,11 +37,13 @@ const NO_RIGHTS: Rights = { restrictions: undefined, isObjected: false };
 
 /** Whether persons asked for anything at all: in most installations nobody does, and one question serves many look-ups. */
 export function anyRights(database: SelectSource): AskedTogether<boolean> {
-  const text = `SELECT (SELECT count() FROM ${database.database}.restrictions) + (SELECT count() FROM ${database.database}.objections) > 0 AS some`;
+  const text = ['restrictions', 'objections']
+    .map((table) => `SELECT 1 FROM ${database.database}.${table} LIMIT 1`)
+    .join('\nUNION ALL\n');
   return new AskedTogether(async () => {
     const never = new AbortController().signal;
-    const [row] = await database.select<{ some: number }>('rights', { text, parameters: {} }, never);
-    return row?.some === 1;
+    const rows = await database.select('rights', { text, parameters: {} }, never);
+    return rows.length > 0;
   });
 }
 

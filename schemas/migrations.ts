@@ -539,6 +539,21 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
         `ALTER TABLE ${database}.${table} MODIFY SETTING min_compress_block_size = ${BLOCK_BYTES_MIN}`,
       ]),
   },
+  {
+    number: 11,
+    title: 'no statistics of columns, fewer merges of what comes in rows',
+    statements: ({ database }) => [
+      // ClickHouse 26.4 and newer make them by default: merges cost a tenth more, no statement here is planned by them, and
+      // they would repeat numbers (decision 0025).
+      ...[...CALL_TABLES, 'dead_letters', 'lookup_journal', 'ingest_ledger'].map(
+        (table) => `ALTER TABLE ${database}.${table} MODIFY SETTING auto_statistics_types = ''`,
+      ),
+      // An insert brings a few rows: by default every third one has all that is there merged again, up to some MB.
+      ...['lookup_journal', 'ingest_ledger'].map(
+        (table) => `ALTER TABLE ${database}.${table} MODIFY SETTING merge_selector_base = 20`,
+      ),
+    ],
+  },
 ];
 
 /** The schema version that this program was written for. */

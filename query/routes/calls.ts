@@ -119,42 +119,30 @@ async function lookUp(
   query: CallsQuery,
   asking: Asking,
 ): Promise<CallsAnswer | undefined> {
-  const { caller, format, headers, reply } = asking;
+  const { caller, format, reply } = asking;
   if (format !== 'json') refusePaging(query);
   const search = readSearch(context, query);
   if (search.reading.kind === 'prefix') requireRole(caller, 'disputes:prefix');
-  // Before the calls are read: the answer must not claim more than it can hold.
   const { database, journal, metrics } = context;
   const gone = goneSignal(reply);
-  // Of a prefix nobody knows whose numbers it will find: there those who object are hidden.
-  const restricting = { purpose: search.reading.kind === 'prefix' ? headers.purpose : undefined };
-  const asked = { purpose: headers.purpose, ...objectable(search) };
-  const [feeds, rights] = await Promise.all([
-    context.feeds.known(),
-    rightsOf(context, caller, restricting, asked, gone),
-  ]);
-  const filter = filterOf(context, search, feeds.keys(), rights.restrictions, caller.roles.has('legal'));
+  // Before the calls are read: the answer must not claim more than it can hold.
+  const feeds = await context.feeds.known();
+  const all = filterOf(context, search, feeds.keys(), caller.roles.has('legal'));
   const lookup = lookupOf(asking, search);
   if (format === 'json')
     return journal.around(
       lookup,
       async () => {
-        refuseObjected(rights, headers.purpose);
-        return answerOf(
-          context,
-          search,
-          filter,
-          await findPage(context, search, filter, gone),
-          feeds,
-          caller,
-        );
+        const filter = await permitted(context, search, all, asking, gone);
+        const found = await findPage(context, search, filter, gone);
+        return answerOf(context, search, filter, found, feeds, caller);
       },
       ({ data }) => data.length,
     );
   await journal.started(lookup);
-  const found = await journal.unlessFailed(lookup, async () => {
-    refuseObjected(rights, headers.purpose);
-    return findSums(context, search, filter, gone);
+  const { filter, found } = await journal.unlessFailed(lookup, async () => {
+    const shownOnly = await permitted(context, search, all, asking, gone);
+    return { filter: shownOnly, found: await findSums(context, search, shownOnly, gone) };
   });
   const {
     data: _data,
@@ -172,6 +160,22 @@ async function lookUp(
     finished: (count, complete) => journal.finished(lookup, count, complete),
   });
   return undefined;
+}
+
+/** Of the calls those that this caller may see. Throws the Problem PURPOSE_REFUSED where a holder objected to the look-up. */
+async function permitted(
+  context: QueryContext,
+  search: CallsSearch,
+  all: CallsFilter,
+  { caller, headers: { purpose } }: Asking,
+  gone: AbortSignal,
+): Promise<CallsFilter> {
+  // Of a prefix nobody knows whose numbers it will find: there those who object are hidden.
+  const restricting = { purpose: search.reading.kind === 'prefix' ? purpose : undefined };
+  const rights = await rightsOf(context, caller, restricting, { purpose, ...objectable(search) }, gone);
+  refuseObjected(rights, purpose);
+  const { restrictions } = rights;
+  return restrictions === undefined ? all : { ...all, visibility: { ...restrictions, calls: 'shown' } };
 }
 
 function lookupOf({ requestId, route, caller, headers }: Asking, search: CallsSearch): Lookup {
@@ -219,12 +223,10 @@ async function findPage(
   filter: CallsFilter,
   gone: AbortSignal,
 ): Promise<Found> {
-  const { database } = context;
   const { page, limit, range } = search;
   const faults = await context.feeds.faultsSince(range.fromMs);
-  const statement = callsSql(database.database, filter, { after: page?.after, rows: limit + 1 });
   const [rows, withheld] = await Promise.all([
-    database.calls(statement, filter.number.kind === 'exact', gone),
+    context.calls.find(filter, { after: page?.after, rows: limit + 1 }, gone),
     page?.withheld ?? countWithheld(context, filter, gone),
   ]);
   const isWhole = rows.length <= limit;

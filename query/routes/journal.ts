@@ -49,7 +49,7 @@ interface Found {
 
 /**
  * `GET /v1/journal`, and the same as a JSON body, so that a number need not stand in a URL: who looked what up. Each
- * look into the journal is written there too, before anything is read.
+ * look into the journal is written there too, before anything is given.
  */
 export function journalRoutes(app: ApiServer, context: QueryContext): void {
   const { limit_max: limitMax } = context.settings.query;

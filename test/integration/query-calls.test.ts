@@ -1,11 +1,11 @@
 import tap from 'tap';
 import { Installation, until } from '../cdrhouse-program.ts';
-import { callsSql, matchedSql, type CallsFilter } from '../../query/calls-sql.ts';
+import { callsOfManySql, callsSql, matchedSql, type CallsFilter } from '../../query/calls-sql.ts';
 import { readSettings } from '../../query/clickhouse.ts';
 import { liveRowSql, relatedRowsSql, rowsOfPlaceSql, type StoredRow } from '../../query/evidence-sql.ts';
 import { CallStore, numberKey, seeded, someCalls } from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
-import { addKey, CallsClient, serve, type CallsTold } from './calls-client.ts';
+import { addKey, CallsClient, serve, type CallsTold, type Told } from './calls-client.ts';
 
 /**
  * Searches over HTTP for calls that were shipped to Kafka and ingested, compared with what this file reckons from the
@@ -264,6 +264,35 @@ await tap.test(
     t.ok(found > 300, 'the filters are not too narrow to say anything');
   },
 );
+
+await tap.test('searches at the same time give what each gives alone', async (t) => {
+  let found = 0;
+  for (let round = 0; round < 6; round++) {
+    // Some alike, since only those share a statement.
+    const shapes = Array.from({ length: 3 }, someFilter);
+    const questions = Array.from({ length: 30 }, () => {
+      const from = FROM + Math.floor(random() * 20) * DAY_MS;
+      const to = from + Math.ceil(random() * 20) * DAY_MS;
+      return asTexts({
+        ...parametersOf({ ...pick(shapes), number: pick(NUMBERS) }),
+        from: new Date(from).toISOString(),
+        to: new Date(to).toISOString(),
+        limit: pick([3, 500]),
+      });
+    });
+    const alone: object[] = [];
+    for (const question of questions) alone.push(answered(await client.get('/v1/calls', question)));
+    const together = await Promise.all(questions.map(async (question) => client.get('/v1/calls', question)));
+    t.strictSame(together.map(answered), alone);
+    found += together.reduce((sum, { body }) => sum + body.data.length, 0);
+  }
+  t.ok(found > 300, 'the questions are not too narrow to say anything');
+});
+
+/** What does not depend on when it was asked, but for the time in the seal of a cursor. */
+function answered({ status, body }: Told<CallsTold>): object {
+  return { status, body: { ...body, next_cursor: body.next_cursor !== null, complete: undefined } };
+}
 
 await tap.test('did A call B', async (t) => {
   const a = '01 99 00 00 01';
@@ -576,6 +605,13 @@ await tap.test('every statement reads ranges of the key, or the months around on
       t.equal(plan.match(/ReadFromMergeTree \(/g)?.length, 2);
     }
   }
+  const many = await explain(
+    callsOfManySql(store.database, filter, [{ keys: [numberKey('alpha', number)], range: filter.range }], 11),
+  );
+  t.match(many, /calling_key in (1-element set|\[)/);
+  t.match(many, /number_key in (1-element set|\[)/);
+  t.equal([...many.matchAll(/Min-Max[\s\S]*?Parts: 1\/11/g)].length, 2, 'one month of both tables');
+  t.equal(many.match(/ReadFromMergeTree \(/g)?.length, 2);
   const key = {
     callingKey: numberKey('alpha', number),
     startMs: Date.UTC(year, 5, 15),

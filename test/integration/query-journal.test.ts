@@ -313,13 +313,7 @@ await tap.test(
     const officer = new Client(through, (await store.key(['privacy'])).token);
     const headers = { 'case-id': 'F-1', purpose: 'dispute' };
     const ask = (): Promise<Asked> => client.get('/v1/calls', { number: NUMBER }, headers);
-    const reads = proxy.on(
-      ({ body }) => body.includes(`${store.database}.cdr`) || body.includes("phase = 'started'"),
-      async (exchange) => exchange.answer(await proxy.forward(exchange)),
-    );
     t.equal((await ask()).status, 200);
-    const before = reads.count();
-    t.ok(before > 0, 'the proxy sees the reads');
 
     for (const [name, fail] of [
       ['cut off', async (exchange) => exchange.cut()],
@@ -335,10 +329,11 @@ await tap.test(
       ],
     ] as [string, Parameters<ClickhouseProxy['on']>[1]][]) {
       const rule = proxy.on(insertsInto('lookup_journal'), fail);
-      t.match(await ask(), { status: 503, body: { code: 'JOURNAL_UNAVAILABLE' } }, name);
-      t.match(await officer.get('/v1/journal'), { status: 503, body: { code: 'JOURNAL_UNAVAILABLE' } }, name);
+      for (const told of [await ask(), await officer.get('/v1/journal')]) {
+        t.match(told, { status: 503, body: { code: 'JOURNAL_UNAVAILABLE' } }, name);
+        t.notOk('data' in told.body, `${name}: nothing is given`);
+      }
       rule.remove();
-      t.equal(reads.count(), before, `${name}: nothing was even read`);
     }
 
     const held = proxy.hold('after', insertsInto('lookup_journal'));
@@ -350,8 +345,7 @@ await tap.test(
     await held.reached;
     // A round trip of another request: time enough for an answer that does not wait.
     t.equal((await fetch(`${through}/readyz`)).status, 200);
-    t.equal(answered, false);
-    t.equal(reads.count(), before, 'nothing is read while the entry is not acknowledged');
+    t.equal(answered, false, 'nothing is given while the entry is not acknowledged');
     await held.release();
     t.equal((await waiting).status, 200);
 

@@ -66,6 +66,58 @@ await tap.test('without the journal there is no answer', async (t) => {
   await t.resolves(journal.started(lookup), 'and it goes on when it can be written again');
 });
 
+await tap.test(
+  'what is given whole is looked up while the first entry is written, and given behind both',
+  async (t) => {
+    const writes: { phases: string[]; written: () => void }[] = [];
+    const journal = new Journal(journalKey, async (rows) => {
+      const phases = rows.map(({ phase, rows: given, complete }) => `${phase} ${given} ${complete}`);
+      await new Promise<void>((written) => writes.push({ phases, written }));
+    });
+    const one = { ...lookup, numbers: ['1'] };
+    const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    const steps: string[] = [];
+    const given = journal
+      .around(
+        one,
+        async () => (steps.push('read'), ['a', 'b']),
+        ({ length }) => length,
+      )
+      .then((rows) => (steps.push('given'), rows));
+    await settle();
+    t.strictSame([steps, writes.map(({ phases }) => phases)], [['read'], [['started 0 0']]]);
+    writes[0]!.written();
+    await settle();
+    t.strictSame([steps, writes[1]!.phases], [['read'], ['finished 2 1']]);
+    writes[1]!.written();
+    t.strictSame(await given, ['a', 'b']);
+
+    const refused = t.rejects(
+      journal.around(
+        one,
+        () => Promise.reject(new Error('away')),
+        () => 0,
+      ),
+      { message: 'away' },
+    );
+    for (const phases of [['started 0 0'], ['finished 0 0']]) {
+      await settle();
+      t.strictSame(writes.at(-1)!.phases, phases, 'what failed stands there too');
+      writes.at(-1)!.written();
+    }
+    await refused;
+  },
+);
+
+await tap.test('without its first entry nothing is given, nor told why a look-up failed', async (t) => {
+  const journal = new Journal(journalKey, () => Promise.reject(new Error('disk full')));
+  for (const lookUp of [async () => 7, () => Promise.reject(new Error('refused'))])
+    await t.rejects(
+      journal.around(lookup, lookUp, () => 1),
+      { code: 'JOURNAL_UNAVAILABLE' },
+    );
+});
+
 await tap.test('look-ups that wait are bounded', async (t) => {
   const journal = new Journal(journalKey, () => new Promise(() => undefined));
   const many = { ...lookup, numbers: Array.from({ length: 6000 }, () => '1') };
