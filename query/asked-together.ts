@@ -1,6 +1,9 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 /**
  * A question to the database whose answer is the same for all requests. One is asked at a time; those who come
- * meanwhile share the next one, so that nobody gets an answer that is older than his request.
+ * meanwhile, or in the same turn of the event loop, share the next one, so that nobody gets an answer that is older than his
+ * request.
  */
 export class AskedTogether<Answer> {
   readonly #question: () => Promise<Answer>;
@@ -13,9 +16,8 @@ export class AskedTogether<Answer> {
 
   /** The answer to the question, asked after this call. Rejects as the question does. */
   ask(): Promise<Answer> {
-    if (this.#running === undefined) return this.#start();
     const start = (): Promise<Answer> => this.#start();
-    this.#next ??= this.#running.then(start, start);
+    this.#next ??= (this.#running ?? nextTurn()).then(start, start);
     return this.#next;
   }
 

@@ -47,7 +47,8 @@ export class CallsTogether {
       const { rows } = page;
       const waiting = { filter, rows, shape: shapeOf(filter, rows), gone, found, failed };
       this.#waiting.push(waiting);
-      if (this.#running === 0) this.#next();
+      // Who comes in the same turn of the event loop goes along.
+      if (this.#running === 0) setImmediate(() => this.#running === 0 && this.#next());
       else setTimeout(() => this.#waiting.includes(waiting) && this.#next(), WAIT_MS).unref();
     });
   }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { hmacKeyId, numberHmac } from '../schemas/number-hmac.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import type { Caller } from './auth.ts';
@@ -158,6 +159,8 @@ export class Journal {
   async #writeWaiting(): Promise<void> {
     if (this.#writing) return;
     this.#writing = true;
+    // Who comes in the same turn of the event loop goes along.
+    await nextTurn();
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];
