@@ -2,6 +2,8 @@ import autocannon from 'autocannon';
 import type { BenchServers } from './bench-servers.ts';
 import { runCdrhouse, serveCdrhouse, type RunOptions, type Served } from './cdrhouse-run.ts';
 import { blockPrefix, lastMonths, storeCalls, subscriberNumber, type StoredCalls } from './stored-calls.ts';
+import type { Database } from './database.ts';
+import { cpuSeconds } from './process-usage.ts';
 import { median, percentile } from './table.ts';
 
 /** The API over stored calls, and the questions that a bench asks it. */
@@ -13,6 +15,7 @@ const ROLES = ['disputes', 'disputes:unmasked', 'disputes:prefix', 'billing'];
 export interface Asked {
   readonly name: string;
   readonly stored: StoredCalls;
+  readonly database: Database;
   readonly served: Served;
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -72,7 +75,7 @@ export async function serve(bench: BenchServers, name: string, stored: StoredCal
   const { stdout } = await runCdrhouse(bench, run, 'keys', 'add', '--role', ...ROLES);
   const served = await serveCdrhouse(bench, run);
   const headers = { authorization: `Bearer ${stdout.trim()}`, 'case-id': 'bench', purpose: 'support' };
-  return { name, stored, served, headers };
+  return { name, stored, database: bench.database, served, headers };
 }
 
 /** One of the numbers, another one each time. */
@@ -104,13 +107,23 @@ export function usagePath({ from, to }: Month, number?: string): string {
   return `/v1/usage?${new URLSearchParams(parameters).toString()}`;
 }
 
-/** Milliseconds of the answers of one round, in order. Rejects where one is no 2xx. */
+/** The answers of one round. */
+export interface Answers {
+  /** How long each took, in order. */
+  readonly milliseconds: readonly number[];
+  /** CPU ms an answer, of ClickHouse and of `serve`. */
+  readonly databaseMs: number;
+  readonly serveMs: number;
+}
+
+/** Asks for some seconds. Rejects where an answer is no 2xx. */
 export async function ask(
-  { served, headers, stored }: Asked,
+  { database, served, headers, stored }: Asked,
   question: Question,
   { connections, seconds }: { readonly connections: number; readonly seconds: number },
-): Promise<number[]> {
+): Promise<Answers> {
   const milliseconds: number[] = [];
+  const before = { database: database.cpuSeconds, serve: cpuSeconds(served.pid) };
   const run = autocannon({
     url: served.url,
     connections,
@@ -122,19 +135,26 @@ export async function ask(
   const { errors, timeouts, non2xx } = await run;
   if (errors + timeouts + non2xx > 0)
     throw new Error(`${errors} errors, ${timeouts} timeouts, ${non2xx} answers that are no 2xx`);
-  return milliseconds.sort((a, b) => a - b);
+  const msEach = (cpu: number): number => (cpu / milliseconds.length) * 1000;
+  return {
+    milliseconds: milliseconds.sort((a, b) => a - b),
+    databaseMs: msEach(database.cpuSeconds - before.database),
+    serveMs: msEach(cpuSeconds(served.pid) - before.serve),
+  };
 }
 
-/** What the rounds of one question took, in ms: the median over the rounds of each percentile. */
+/** What the rounds of one question took, in ms: the median over the rounds of each. */
 export interface Latency {
   readonly p50: number;
   readonly p95: number;
   readonly p99: number;
   readonly perSecond: number;
+  readonly databaseMs: number;
+  readonly serveMs: number;
 }
 
 export class Rounds {
-  readonly #rounds: (readonly number[])[] = [];
+  readonly #rounds: Answers[] = [];
   readonly #seconds: number;
 
   /** @param seconds of a round */
@@ -142,19 +162,26 @@ export class Rounds {
     this.#seconds = seconds;
   }
 
-  add(sorted: readonly number[]): void {
-    this.#rounds.push(sorted);
+  add(answers: Answers): void {
+    this.#rounds.push(answers);
   }
 
   /** A percentile of each round. */
   percentiles(share: number): number[] {
-    return this.#rounds.map((sorted) => percentile(sorted, share));
+    return this.#rounds.map(({ milliseconds }) => percentile(milliseconds, share));
   }
 
   latency(): Latency {
     const of = (share: number): number => median(this.percentiles(share));
-    const perSecond = median(this.#rounds.map(({ length }) => length / this.#seconds));
-    return { p50: of(0.5), p95: of(0.95), p99: of(0.99), perSecond };
+    const ofRounds = (each: (answers: Answers) => number): number => median(this.#rounds.map(each));
+    return {
+      p50: of(0.5),
+      p95: of(0.95),
+      p99: of(0.99),
+      perSecond: ofRounds(({ milliseconds }) => milliseconds.length / this.#seconds),
+      databaseMs: ofRounds(({ databaseMs }) => databaseMs),
+      serveMs: ofRounds(({ serveMs }) => serveMs),
+    };
   }
 }
 

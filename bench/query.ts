@@ -178,13 +178,14 @@ interface Answered {
 
 const ms = (value: number): string => value.toFixed(1);
 
-function latencyRow(what: string, { p50, p95, p99, perSecond }: Latency, wanted: string): string[] {
-  return [what, ms(p50), ms(p95), ms(p99), perSecond.toFixed(0), wanted];
+function latencyRow(what: string, latency: Latency, wanted: string): string[] {
+  const { p50, p95, p99, perSecond, databaseMs, serveMs } = latency;
+  return [what, ms(p50), ms(p95), ms(p99), wanted, perSecond.toFixed(0), ms(databaseMs), ms(serveMs)];
 }
 
 function latencyTable(answered: readonly Answered[]): string {
   return textTable(
-    ['ms', 'p50', 'p95', 'p99', 'answers/s', 'wanted p99'],
+    ['ms', 'p50', 'p95', 'p99', 'wanted p99', 'answers/s', 'CPU an answer: database', 'serve'],
     answered.flatMap(({ what, both, wanted }) => [
       latencyRow(what, both.whole.latency(), wanted),
       ...(both.tenth === undefined

@@ -12,7 +12,6 @@ import type { ApiRole } from '../schemas/api-key.ts';
 import type { RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { StoredSettings } from '../schemas/stored-settings.ts';
-import type { AskedTogether } from './asked-together.ts';
 import { ApiKeys, type Caller } from './auth.ts';
 import { CallIds } from '../schemas/call-id.ts';
 import type { CallsCursorPlace } from './calls-search.ts';
@@ -26,7 +25,7 @@ import { Journal } from './journal.ts';
 import type { JournalPlace } from './journal-sql.ts';
 import { QueryMetrics } from './metrics.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
-import { anyRights } from './privacy.ts';
+import { AnyRights } from './privacy.ts';
 import { Problem } from './problem.ts';
 import type { RecordsPlace } from './records-sql.ts';
 import { isTimeZone } from './times.ts';
@@ -74,7 +73,7 @@ export interface QueryContext {
   readonly tokens: JwtCallers | undefined;
   readonly wrongKeys: WrongKeys;
   readonly feeds: Feeds;
-  readonly rights: AskedTogether<boolean>;
+  readonly rights: AnyRights;
   readonly calls: CallsTogether;
   readonly journal: Journal;
   /** The HMAC key of the journal, and those that it had before. */
@@ -108,7 +107,7 @@ export function createContext(
       settings.feeds.map(({ name }) => name),
       { progress: () => database.feedProgress(), faultsSince: (ms) => findFaults(database, ms) },
     ),
-    rights: anyRights(database),
+    rights: new AnyRights(database),
     calls: new CallsTogether(database),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),
     journalKeys,

@@ -36,15 +36,26 @@ export interface Rights {
 const NO_RIGHTS: Rights = { restrictions: undefined, isObjected: false };
 
 /** Whether persons asked for anything at all: in most installations nobody does, and one question serves many look-ups. */
-export function anyRights(database: SelectSource): AskedTogether<boolean> {
-  const text = ['restrictions', 'objections']
-    .map((table) => `SELECT 1 FROM ${database.database}.${table} LIMIT 1`)
-    .join('\nUNION ALL\n');
-  return new AskedTogether(async () => {
-    const never = new AbortController().signal;
-    const rows = await database.select('rights', { text, parameters: {} }, never);
-    return rows.length > 0;
-  });
+export class AnyRights {
+  readonly #together: AskedTogether<boolean>;
+  /** The last answer: what to reckon with until the next one is there. */
+  expected = false;
+
+  constructor(database: SelectSource) {
+    const text = ['restrictions', 'objections']
+      .map((table) => `SELECT 1 FROM ${database.database}.${table} LIMIT 1`)
+      .join('\nUNION ALL\n');
+    this.#together = new AskedTogether(async () => {
+      const never = new AbortController().signal;
+      const rows = await database.select('rights', { text, parameters: {} }, never);
+      this.expected = rows.length > 0;
+      return this.expected;
+    });
+  }
+
+  ask(): Promise<boolean> {
+    return this.#together.ask();
+  }
 }
 
 /**

@@ -133,8 +133,7 @@ async function lookUp(
     return journal.around(
       lookup,
       async () => {
-        const filter = await permitted(context, search, all, asking, gone);
-        const found = await findPage(context, search, filter, gone);
+        const { filter, found } = await findPermitted(context, search, all, asking, gone);
         return answerOf(context, search, filter, found, feeds, caller);
       },
       ({ data }) => data.length,
@@ -160,6 +159,23 @@ async function lookUp(
     finished: (count, complete) => journal.finished(lookup, count, complete),
   });
   return undefined;
+}
+
+/** The page of what this caller may see. It is read while that is asked for, where nobody is expected to have restricted anything. */
+async function findPermitted(
+  context: QueryContext,
+  search: CallsSearch,
+  all: CallsFilter,
+  asking: Asking,
+  gone: AbortSignal,
+): Promise<{ filter: CallsFilter; found: Found }> {
+  const filter = permitted(context, search, all, asking, gone);
+  const ofAll = context.rights.expected ? undefined : findPage(context, search, all, gone);
+  // Not given where it is not permitted, whatever became of it.
+  await Promise.allSettled([filter, ofAll]);
+  const chosen = await filter;
+  const found = chosen === all && ofAll !== undefined ? ofAll : findPage(context, search, chosen, gone);
+  return { filter: chosen, found: await found };
 }
 
 /** Of the calls those that this caller may see. Throws the Problem PURPOSE_REFUSED where a holder objected to the look-up. */

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import tap from 'tap';
 import { AskedTogether } from '../../query/asked-together.ts';
 
@@ -15,22 +16,37 @@ function asked() {
   return { question, open, count: () => count };
 }
 
+await tap.test('who comes in one turn of the event loop shares a question', async (t) => {
+  const { question, open, count } = asked();
+  const both = [question.ask(), question.ask()];
+  await nextTurn();
+  t.equal(count(), 1);
+  open[0]!.answer();
+  t.strictSame(await Promise.all(both), [1, 1]);
+});
+
 await tap.test('who comes while a question is under way shares the next one', async (t) => {
   const { question, open, count } = asked();
   const first = question.ask();
+  await nextTurn();
   const second = question.ask();
+  await nextTurn();
   const third = question.ask();
+  await nextTurn();
   t.equal(count(), 1);
   open[0]!.answer();
   t.equal(await first, 1);
+  await nextTurn();
   t.equal(count(), 2);
   const fourth = question.ask();
   open[1]!.answer();
   t.strictSame(await Promise.all([second, third]), [2, 2]);
+  await nextTurn();
   open[2]!.answer();
   t.equal(await fourth, 3);
   t.equal(count(), 3);
   const later = question.ask();
+  await nextTurn();
   t.equal(count(), 4, 'nobody is given an answer from before');
   open[3]!.answer();
   t.equal(await later, 4);
@@ -39,12 +55,15 @@ await tap.test('who comes while a question is under way shares the next one', as
 await tap.test('a question that fails fails for those who share it, and for nobody else', async (t) => {
   const { question, open } = asked();
   const first = question.ask();
+  await nextTurn();
   const second = question.ask();
   open[0]!.fail();
   await t.rejects(first, { message: 'away' });
+  await nextTurn();
   open[1]!.answer();
   t.equal(await second, 2);
   const third = question.ask();
+  await nextTurn();
   open[2]!.fail();
   await t.rejects(third, { message: 'away' });
 });

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import tap from 'tap';
 import type { CallOfManyRow, CallRow, CallsFilter, Statement } from '../../query/calls-sql.ts';
 import { CallsTogether } from '../../query/calls-together.ts';
@@ -53,9 +54,13 @@ interface Asked {
   readonly fail: () => Promise<void>;
 }
 
+/** Long enough for what needs no more than some turns of the event loop. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 5; turn++) await nextTurn();
+}
+
 function play() {
   const asked: Asked[] = [];
-  const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const ask =
     (kind: Asked['kind']) =>
     ({ parameters }: Statement, ...rest: unknown[]): Promise<never> =>
@@ -73,15 +78,32 @@ function play() {
   const never = new AbortController().signal;
   const find = (filter: CallsFilter, page: typeof PAGE = PAGE, gone: AbortSignal = never) =>
     calls.find(filter, page, gone);
-  return { asked, calls, find };
+  /** A search that is under way, so that what comes waits. */
+  const first = async (): Promise<Asked> => {
+    void find(search(1));
+    await settle();
+    return asked[0]!;
+  };
+  return { asked, find, first };
 }
+
+await tap.test('who comes in one turn of the event loop shares a statement', async (t) => {
+  const { asked, find } = play();
+  void find(search(1));
+  void find(search(2));
+  await settle();
+  t.match(asked, [{ kind: 'many', keys: [1, 2] }]);
+  t.equal(asked.length, 1);
+});
 
 await tap.test(
   'who asks alone is asked for at once; who comes meanwhile shares the next statement',
   async (t) => {
     const { asked, find } = play();
     const first = find(search(1));
+    await settle();
     const second = find(search(2));
+    await settle();
     const third = find(search(3));
     t.match(asked, [{ kind: 'one', keys: [1] }]);
     const newest = row('n1', 5);
@@ -99,8 +121,8 @@ await tap.test(
 );
 
 await tap.test('a page: each call once, the newest first, no more than asked for', async (t) => {
-  const { asked, find } = play();
-  void find(search(1));
+  const { asked, find, first } = play();
+  await first();
   const found = find(search(2), { after: undefined, rows: 3 });
   const other = find(search(3), { after: undefined, rows: 3 });
   await asked[0]!.answer([]);
@@ -127,8 +149,8 @@ await tap.test('a page: each call once, the newest first, no more than asked for
 });
 
 await tap.test('only searches that are alike share a statement', async (t) => {
-  const { asked, find } = play();
-  void find(search(1));
+  const { asked, find, first } = play();
+  await first();
   const range = { fromMs: NOW - 60 * DAY_MS, toMs: NOW - 40 * DAY_MS };
   for (const filter of [
     search(2),
@@ -162,9 +184,9 @@ await tap.test('only searches that are alike share a statement', async (t) => {
 });
 
 await tap.test('what one statement for many cannot answer is asked for by itself, at once', async (t) => {
-  const { asked, find } = play();
+  const { asked, find, first } = play();
   const term = { months: { all: 36, feeds: {} }, nowMs: NOW };
-  void find(search(1));
+  await first();
   void find(search(2, { number: { kind: 'prefix', prefix: '+3361' } }));
   void find(search(3, { visibility: { calls: 'shown', purpose: undefined } }));
   void find(search(4, { withHeld: true }));
@@ -176,8 +198,8 @@ await tap.test('what one statement for many cannot answer is asked for by itself
 });
 
 await tap.test('a slow statement holds nobody up', async (t) => {
-  const { asked, find } = play();
-  void find(search(1));
+  const { asked, find, first } = play();
+  await first();
   void find(search(2));
   void find(search(3));
   for (let wait = 0; wait < 200 && asked.length < 2; wait++)
@@ -187,8 +209,8 @@ await tap.test('a slow statement holds nobody up', async (t) => {
 });
 
 await tap.test('no more than 32 in one statement', async (t) => {
-  const { asked, find } = play();
-  void find(search(1000));
+  const { asked, find, first } = play();
+  await first();
   for (let key = 1; key <= 40; key++) void find(search(key));
   await asked[0]!.answer([]);
   t.equal(asked[1]!.keys.length, 32);
@@ -197,8 +219,8 @@ await tap.test('no more than 32 in one statement', async (t) => {
 });
 
 await tap.test('what fails together is asked for one by one, and fails for whom it fails', async (t) => {
-  const { asked, find } = play();
-  void find(search(1));
+  const { asked, find, first } = play();
+  await first();
   const [second, third] = [find(search(2)), find(search(3))];
   await asked[0]!.answer([]);
   await asked[1]!.fail();
@@ -214,8 +236,8 @@ await tap.test('what fails together is asked for one by one, and fails for whom 
 });
 
 await tap.test('a text of the same hash is no text that was asked for', async (t) => {
-  const { asked, find } = play();
-  void find(search(1));
+  const { asked, find, first } = play();
+  await first();
   const [second, third] = [find(search(2)), find(search(3))];
   await asked[0]!.answer([]);
   await asked[1]!.answer([ofKey(2, row('n3', 5)), ofKey(3, row('n3', 5))]);
@@ -226,8 +248,8 @@ await tap.test('a text of the same hash is no text that was asked for', async (t
 });
 
 await tap.test('the query ends when nobody waits for it any more', async (t) => {
-  const { asked, find } = play();
-  void find(search(1));
+  const { asked, find, first } = play();
+  await first();
   const [a, b] = [new AbortController(), new AbortController()];
   void find(search(2), PAGE, a.signal);
   void find(search(3), PAGE, b.signal);
