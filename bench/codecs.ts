@@ -41,6 +41,11 @@ const CANDIDATES: readonly Candidate[] = [
     codec: (chosen) => chosen,
     settings: 'min_compress_block_size = 65536',
   },
+  {
+    name: "in use, with ClickHouse's statistics of columns",
+    codec: (chosen) => chosen,
+    settings: "auto_statistics_types = 'basic, uniq_v2'",
+  },
   { name: 'LZ4 for all', codec: () => 'LZ4', settings: '' },
   { name: 'ZSTD(1) for all', codec: () => 'ZSTD(1)', settings: '' },
   {

@@ -184,14 +184,14 @@ export function callsOfManySql(
   ${LIMIT} BY ${key}`,
     )
     .join('\nUNION ALL\n');
-  const ofKeys = (of: (range: Range) => number): number[] =>
-    searches.flatMap(({ keys, range }) => keys.map(() => of(range)));
+  // A number can be asked for twice in one range.
+  const rangeOfKey = new Map(searches.flatMap(({ keys, range }) => keys.map((key) => [key, range] as const)));
+  const ranges = [...rangeOfKey.values()];
   const parameters = {
     ...parametersOf(filter),
-    // In the order of their moments.
-    keys: searches.flatMap(({ keys }) => keys),
-    from_of_keys: ofKeys(({ fromMs }) => fromMs),
-    to_of_keys: ofKeys(({ toMs }) => toMs),
+    keys: [...rangeOfKey.keys()],
+    from_of_keys: ranges.map(({ fromMs }) => fromMs),
+    to_of_keys: ranges.map(({ toMs }) => toMs),
     // Twice a page: a call can be found both as displayed and as dialed.
     ...limitParameters(2 * rows),
   };

@@ -49,7 +49,7 @@ export class CallsTogether {
       this.#waiting.push(waiting);
       // Who comes in the same turn of the event loop goes along.
       if (this.#running === 0) setImmediate(() => this.#running === 0 && this.#next());
-      else setTimeout(() => this.#waiting.includes(waiting) && this.#next(), WAIT_MS).unref();
+      setTimeout(() => this.#waiting.includes(waiting) && this.#next(), WAIT_MS).unref();
     });
   }
 
