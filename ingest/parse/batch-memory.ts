@@ -26,7 +26,7 @@ const STATE = {
 const STATE_END = 8528;
 const PAGE_BYTES = 65_536;
 /** Bytes behind what is asked for that the module may read or overwrite. */
-const OVERRUN = 32;
+const OVERRUN = 64;
 /** A row of a table: its number key, which call and which of its numbers it is, and its start. */
 const ENTRY_BYTES = 16;
 /** Entries behind the last one that `gather` looks at. */

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import tap from 'tap';
 import { BatchMemory } from '../../../ingest/parse/batch-memory.ts';
-import { LineSplitter } from '../../../ingest/parse/line-splitter.ts';
+import { ABSENT, LineSplitter } from '../../../ingest/parse/line-splitter.ts';
 import { QUOTES, type Quotes } from '../../../schemas/formats/format.ts';
+import { COLUMNS_MAX } from '../../../schemas/record.ts';
 import { csvFields } from './references.ts';
 
 const memory = new BatchMemory();
@@ -11,8 +12,9 @@ const memory = new BatchMemory();
 function split(text: string | Buffer, separator = ',', quotes: Quotes = 'rfc4180'): (string[] | null)[] {
   const splitter = new LineSplitter(memory, separator, quotes);
   const bytes = Buffer.from(text as string);
-  memory.prepare(2 * bytes.length);
-  const start = memory.load(bytes);
+  memory.prepare(2 * bytes.length + 1);
+  // A quote stands behind the text, and is none of it.
+  const start = memory.load(Buffer.concat([bytes, Buffer.from('"')]));
   const lines: (string[] | null)[] = [];
   for (let at = start; at < start + bytes.length; at = splitter.next) {
     splitter.split(at, start + bytes.length);
@@ -107,6 +109,75 @@ await tap.test('other separators and kinds of quotes', async (t) => {
     ['"a', 'b"', 'c\\', ''],
     ['', ''],
   ]);
+});
+
+await tap.test('a line that is split by masks and one that is not have the same fields', async (t) => {
+  const text = fc
+    .array(fc.constantFrom('a', 'bc', ',', '""', ' ', 'é', '1'.repeat(20)), { maxLength: 8 })
+    .map((list) => list.join(''));
+  const field = fc.oneof(
+    text.map((inside) => `"${inside}"`),
+    text.map((inside) => inside.replaceAll(/[",]/g, '')),
+  );
+  const stray = fc.constantFrom('"', '"a"b', ' "a"', '"a" ', 'a"', ' "a', '"a,"b"', '"""', '\r', ' ');
+  const line = fc
+    .tuple(
+      fc.array(fc.oneof({ weight: 40, arbitrary: field }, { weight: 1, arbitrary: stray }), {
+        maxLength: 30,
+      }),
+      fc.constantFrom('', '\n', '\r\n', '\r', '\n"'),
+    )
+    .map(([fields, end]) => fields.join(',') + end);
+  const shifts = fc.integer({ min: 2, max: 130 });
+  fc.assert(
+    fc.property(line, shifts, fc.constantFrom<Quotes>('rfc4180', 'lenient'), (rest, shift, quotes) => {
+      const [fields] = split(`${'x'.repeat(shift)},${rest}`, ',', quotes);
+      // A quote within an unquoted field: all of this line is looked at quote by quote.
+      const [others] = split(`${'"'.padStart(shift, 'x')},${rest}`, ',', quotes);
+      return JSON.stringify(fields?.slice(1)) === JSON.stringify(others?.slice(1));
+    }),
+    { numRuns: 10_000 },
+  );
+  t.pass();
+});
+
+await tap.test('fields with doubled quotes are copied to the arena, and no others', async (t) => {
+  const splitter = new LineSplitter(memory, ',', 'rfc4180');
+  for (const last of ['f', '"f"', 'f"', `${'f'.repeat(80)}"`]) {
+    const bytes = Buffer.from(`"a""b",c,"d""e",${last}`);
+    memory.prepare(2 * bytes.length);
+    const start = memory.load(bytes);
+    const { top } = memory;
+    splitter.split(start, start + bytes.length);
+    t.strictSame(Array.from(splitter.starts.subarray(0, 3)), [top, start + 7, top + 3], last);
+    t.ok(splitter.starts[3]! < top, 'what stands behind them is not copied');
+    t.equal(memory.top, top + 6);
+  }
+});
+
+await tap.test('an empty field at the end of a text is empty, whatever stands behind it', async (t) => {
+  const splitter = new LineSplitter(memory, ',', 'rfc4180');
+  memory.prepare(3);
+  const start = memory.load(Buffer.from('a,"'));
+  splitter.split(start, start + 2);
+  t.strictSame([splitter.starts[1], splitter.ends[1]], [start + 2, start + 2]);
+});
+
+await tap.test('fields beyond the most that are kept are only counted', async (t) => {
+  const splitter = new LineSplitter(memory, ',', 'rfc4180');
+  for (const field of ['', 'a', '""', '"a"', 'a"b']) {
+    for (const count of [COLUMNS_MAX - 1, COLUMNS_MAX, COLUMNS_MAX + 1, 2 * COLUMNS_MAX]) {
+      const bytes = Buffer.from(Array.from({ length: count }, () => field).join(','));
+      memory.prepare(2 * bytes.length);
+      const start = memory.load(bytes);
+      splitter.split(start, start + bytes.length);
+      t.equal(splitter.count, count);
+      const last = Math.min(count, COLUMNS_MAX) - 1;
+      const kept = memory.bytes.subarray(splitter.starts[last], splitter.ends[last]);
+      t.equal(Buffer.from(kept).toString(), field.replaceAll(/^"|"$/g, ''));
+      t.strictSame([splitter.starts[ABSENT], splitter.ends[ABSENT]], [0, 0], 'the absent column stays empty');
+    }
+  }
 });
 
 await tap.test('a text of many bytes is split without a crash, and lines stay where they are', async (t) => {
