@@ -49,7 +49,7 @@ interface Exports {
   read_fields(plan: number): number;
   read_ascii(from: number, end: number, text: number): number;
   date_time(from: number, end: number, forms: number): number;
-  append_field(from: number, end: number, to: number): number;
+  append_fields(columns: number, to: number): number;
   accept_call(): void;
   list_rows(records: number, end: number, entries: number, byNumbers: number): void;
   sort_entries(entries: number, spare: number, count: number, counts: number): number;
@@ -184,6 +184,11 @@ export class BatchMemory {
     return at;
   }
 
+  /** Keeps which columns are meant, among those whose starts are at `startsAt`. */
+  keepColumnList(columns: readonly number[], startsAt: number): number {
+    return this.keepIntegers([columns.length, ...columns.map((column) => startsAt + 4 * column)]);
+  }
+
   /** Keeps a text of a list in which `find_text` of the module looks for the value; `next` is the address of another one, or 0. */
   keepText(text: Uint8Array, value: number, next: number): number {
     const head = [next, text.length, value];
@@ -302,9 +307,14 @@ export class BatchMemory {
     return this.#module.date_time(start, end, forms);
   }
 
-  /** Copies `[start, end)`, behind its length in 16 bits, to the address `to`; gives the address behind it. */
-  appendField(start: number, end: number, to: number): number {
-    return this.#module.append_field(start, end, to);
+  /**
+   * Copies fields of the line behind `top`, which stays where it was, each behind its length in 16 bits; gives what they take, 0
+   * where one of them is empty.
+   * @param columns what `keepColumnList` has given
+   */
+  appendFields(columns: number): number {
+    const { top } = this;
+    return this.#module.append_fields(columns, top) - top;
   }
 
   /** Appends the call that was read (`CALL`) to the accepted ones. */

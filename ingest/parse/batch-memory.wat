@@ -305,18 +305,31 @@
     (i32.or (local.get $read) (i32.shl (call $read_ascii
       (i32.load (local.get $column)) (i32.load offset=4104 (local.get $column)) (i32.const 168)) (i32.const 8))))
 
-  ;; append_field(from, end, to): copies a field behind its length (16 bits), and gives the address behind the copy
-  (func (export "append_field") (param $from i32) (param $end i32) (param $to i32) (result i32)
-    (local $length i32)
-    (local.set $length (i32.sub (local.get $end) (local.get $from)))
-    (i32.store16 (local.get $to) (local.get $length))
-    (local.set $to (i32.add (local.get $to) (i32.const 2)))
-    (if (i32.le_u (local.get $length) (i32.const 32))
-      (then
-        (v128.store align=1 (local.get $to) (v128.load align=1 (local.get $from)))
-        (v128.store offset=16 align=1 (local.get $to) (v128.load offset=16 align=1 (local.get $from))))
-      (else (memory.copy (local.get $to) (local.get $from) (local.get $length))))
-    (i32.add (local.get $to) (local.get $length)))
+  ;; append_fields(columns, to): copies the fields of some columns one behind the other, each behind its length (16 bits), and gives
+  ;; the address behind the last one; where one of them is empty, gives to. The columns: their number, and of each the
+  ;; address of its start.
+  (func (export "append_fields") (param $columns i32) (param $to i32) (result i32)
+    (local $last i32) (local $column i32) (local $from i32) (local $length i32) (local $out i32)
+    (local.set $last (i32.add (local.get $columns) (i32.shl (i32.load (local.get $columns)) (i32.const 2))))
+    (local.set $out (local.get $to))
+    (block $done
+      (loop $fields
+        (br_if $done (i32.eq (local.get $columns) (local.get $last)))
+        (local.set $columns (i32.add (local.get $columns) (i32.const 4)))
+        (local.set $column (i32.load (local.get $columns)))
+        (local.set $from (i32.load (local.get $column)))
+        (local.set $length (i32.sub (i32.load offset=4104 (local.get $column)) (local.get $from)))
+        (if (i32.le_s (local.get $length) (i32.const 0)) (then (return (local.get $to))))
+        (i32.store16 (local.get $out) (local.get $length))
+        (local.set $out (i32.add (local.get $out) (i32.const 2)))
+        (if (i32.le_u (local.get $length) (i32.const 32))
+          (then
+            (v128.store align=1 (local.get $out) (v128.load align=1 (local.get $from)))
+            (v128.store offset=16 align=1 (local.get $out) (v128.load offset=16 align=1 (local.get $from))))
+          (else (memory.copy (local.get $out) (local.get $from) (local.get $length))))
+        (local.set $out (i32.add (local.get $out) (local.get $length)))
+        (br $fields)))
+    (local.get $out))
 
   ;; hash(at, length): writes the 8 bytes of the hash, little endian, at address 0
   (func (export "hash") (param $at i32) (param $length i32)

@@ -56,9 +56,12 @@ const UNKNOWN_DIRECTION = DIRECTIONS.indexOf('unknown');
 const UNKNOWN_OUTCOME = OUTCOMES.indexOf('unknown');
 const ANSWERED = OUTCOMES.indexOf('answered');
 
-/** A shape of records, and how the module reads what is plain in them: see `keepPlainFields`. */
+/** A shape of records, and what the module knows of it. */
 interface KeptShape extends ShapePlan {
+  /** How it reads what is plain: see `keepPlainFields`. */
   readonly plainFields: number;
+  /** The columns of `recordId`. */
+  readonly recordIdColumns: number;
 }
 
 /**
@@ -104,6 +107,7 @@ export class LineReader {
     this.#shapes = this.#plan.shapes.map((shape) => ({
       ...shape,
       plainFields: keepPlainFields(memory, shape, this.#starts.byteOffset),
+      recordIdColumns: memory.keepColumnList(shape.recordId, this.#starts.byteOffset),
     }));
     this.clock = new LocalClock(feed.timeZone);
     this.#addresses = new AddressReader(memory);
@@ -462,32 +466,22 @@ export class LineReader {
     this.#memory.bytes[field] = value;
   }
 
-  #hashIdentity({ recordId }: ShapePlan, lineStart: number, position: LinePosition): void {
+  #hashIdentity({ recordIdColumns }: KeptShape, lineStart: number, position: LinePosition): void {
     const memory = this.#memory;
     const { identity } = this.#feed;
     if (identity === 'position') this.#hashScratch(this.#keys.position, this.#writePosition(position));
-    else if (identity === 'fields' || !this.#hasRecordId(recordId)) {
-      memory.hash(this.#keys.fields, lineStart, this.line.lineEnd - lineStart);
-    } else this.#hashScratch(this.#keys.record, this.#writeRecordId(recordId));
+    else {
+      const idLength = identity === 'fields' ? 0 : memory.appendFields(recordIdColumns);
+      if (idLength > 0) this.#hashScratch(this.#keys.record, idLength);
+      else memory.hash(this.#keys.fields, lineStart, this.line.lineEnd - lineStart);
+    }
     this.#setWord(CALL.recordKeyLow, memory.hashLow);
     this.#setWord(CALL.recordKeyHigh, memory.hashHigh);
-  }
-
-  #hasRecordId(columns: readonly number[]): boolean {
-    for (const column of columns) if (this.#isEmpty(column)) return false;
-    return columns.length > 0;
   }
 
   /** Hashes the bytes that were just written behind `top`, which stays where it was. */
   #hashScratch(key: SipKey, length: number): void {
     this.#memory.hash(key, this.#memory.top, length);
-  }
-
-  #writeRecordId(columns: readonly number[]): number {
-    const memory = this.#memory;
-    let at = memory.top;
-    for (const column of columns) at = memory.appendField(this.#starts[column]!, this.#ends[column]!, at);
-    return at - memory.top;
   }
 
   #writePosition(position: LinePosition): number {
