@@ -10,7 +10,7 @@ const TOGETHER_MAX = 32;
 /** The longest time that they may have together: it is read for all keys. */
 const SPAN_MS_MAX = 93 * 86_400_000;
 /** One statement is waited for so long; a slow one holds up nobody for longer. */
-const WAIT_MS = 50;
+const WAIT_MS = 20;
 
 interface Waiting {
   readonly filter: CallsFilter;
