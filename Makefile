@@ -62,12 +62,12 @@ demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends 
 demo-picture: build ## docs/demo.svg anew from a run of the demo
 	node dist/deploy/demo-picture.js
 
-bench: build ## how fast, against whom, and whether a record is lost (20 minutes); OPTIONS="--outside '...'" for a tool of yours
+bench: build ## how fast, against whom, and whether a record is lost (15 minutes); OPTIONS="--outside '...'" for a tool of yours
 	status=0; \
-	node dist/bench/parse.js || status=1; \
-	node dist/bench/steps.js || status=1; \
-	node dist/bench/ingest.js $(OPTIONS) || status=1; \
-	node dist/bench/latency.js $(OPTIONS) || status=1; \
+	node dist/bench/parse.js --rounds 5 || status=1; \
+	node dist/bench/steps.js --rounds 1 || status=1; \
+	node dist/bench/ingest.js --rounds 1 $(OPTIONS) || status=1; \
+	node dist/bench/latency.js --seconds 10 $(OPTIONS) || status=1; \
 	node dist/bench/delivery.js $(OPTIONS) || status=1; \
 	node dist/bench/query.js --calls 2000000 --rounds 1 --seconds 3 || status=1; \
 	node dist/bench/retention.js --calls 2000000 || status=1; \
