@@ -24,9 +24,9 @@ export class CallIds {
   }
 
   idOf({ callingKey, startMs, cdrKey }: CallKey): string {
-    const bytes = Buffer.alloc(KEY_BYTES);
-    bytes.writeBigUInt64BE(BigInt(callingKey), 0);
-    bytes.writeBigInt64BE(BigInt(startMs), 8);
+    const bytes = Buffer.allocUnsafe(KEY_BYTES);
+    writeInt64(bytes, callingKey, 0);
+    writeInt64(bytes, startMs, 8);
     bytes.writeBigUInt64BE(BigInt(cdrKey), 16);
     return this.#sealer.seal(bytes);
   }
@@ -41,4 +41,11 @@ export class CallIds {
       cdrKey: bytes.readBigUInt64BE(16).toString(),
     };
   }
+}
+
+/** A whole number within 53 bits, big endian. */
+function writeInt64(bytes: Buffer, value: number, at: number): void {
+  const high = Math.floor(value / 2 ** 32);
+  bytes.writeInt32BE(high, at);
+  bytes.writeUInt32BE(value - high * 2 ** 32, at + 4);
 }

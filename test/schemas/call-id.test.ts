@@ -25,6 +25,16 @@ await tap.test('an id resolves to its call, is stable and URL-safe', async (t) =
   );
 });
 
+await tap.test('an id is the one that was given before: other systems keep it', async (t) => {
+  const ids = new CallIds(secret);
+  const key = { callingKey: 4174423620554836, startMs: 1788220800123, cdrKey: '18446744073709551615' };
+  t.equal(ids.idOf(key), 'z75LY1RjJQGDlhhd15NUkerPk8Sj2xNoVOubATZ6DzlBCQOHi-YvxA');
+  t.equal(
+    ids.idOf({ callingKey: 12, startMs: -86400001, cdrKey: '56' }),
+    'PVjvssMngfBP5VsYEulM8BEFaM3iRmpHMfDhC4e1SdBU0dyP5RNzBA',
+  );
+});
+
 await tap.test('64-bit keys beyond 2^53 are exact', async (t) => {
   const ids = new CallIds(secret);
   const key = { callingKey: 1, startMs: 0, cdrKey: '9007199254740993' };

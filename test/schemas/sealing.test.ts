@@ -1,3 +1,4 @@
+import { createCipheriv, createHmac, hkdfSync } from 'node:crypto';
 import fc from 'fast-check';
 import tap from 'tap';
 import { Sealer } from '../../schemas/sealing.ts';
@@ -22,6 +23,30 @@ await tap.test('what was sealed opens again, whichever way it was encrypted', as
     { numRuns: 3000 },
   );
 });
+
+await tap.test(
+  'the text is HMAC-SHA-256 of length, context and bytes, and AES-256-CTR from it on',
+  async () => {
+    const sealer = new Sealer(SECRET, 'test');
+    const keys = Buffer.from(hkdfSync('sha256', SECRET, '', 'cdrhouse test', 64));
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ minLength: 1, maxLength: 200 }),
+        fc.string({ maxLength: 100, unit: 'binary' }),
+        (bytes, context) => {
+          const length = Buffer.alloc(4);
+          length.writeUInt32BE(Buffer.byteLength(context));
+          const mac = createHmac('sha256', keys.subarray(0, 32)).update(length).update(context).update(bytes);
+          const tag = mac.digest().subarray(0, 16);
+          const cipher = createCipheriv('aes-256-ctr', keys.subarray(32), tag);
+          const sealed = Buffer.concat([tag, cipher.update(bytes), cipher.final()]);
+          return sealer.seal(bytes, context) === sealed.toString('base64url');
+        },
+      ),
+      { numRuns: 1000 },
+    );
+  },
+);
 
 await tap.test('nothing else opens', async (t) => {
   const sealer = new Sealer(SECRET, 'test');
