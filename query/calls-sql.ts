@@ -147,6 +147,8 @@ export interface KeysInRange {
 /** A row of `callsOfManySql`. */
 export interface CallOfManyRow extends CallRow {
   readonly number_key: string;
+  /** 1: from `cdr`, under its calling number; 0: from `cdr_by_number`. */
+  readonly of_calling: number;
 }
 
 /**
@@ -165,14 +167,14 @@ export function callsOfManySql(
   rows: number,
 ): Statement {
   const branches = [
-    ...callingBranch(database, filter).map((branch) => ({ ...branch, key: 'calling_key' })),
-    ...otherBranch(database, filter, true).map((branch) => ({ ...branch, key: 'number_key' })),
+    ...callingBranch(database, filter).map((branch) => ({ ...branch, key: 'calling_key', ofCalling: 1 })),
+    ...otherBranch(database, filter, true).map((branch) => ({ ...branch, key: 'number_key', ofCalling: 0 })),
   ];
   const text = branches
     .map(
-      ({ table, conditions, key }) =>
+      ({ table, conditions, key, ofCalling }) =>
         `${selectFrom(
-          `${key} AS number_key, toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}`,
+          `${key} AS number_key, ${ofCalling} AS of_calling, toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}`,
           table,
           [
             ...conditions,

@@ -1,12 +1,22 @@
 import type { CallRole } from '../schemas/api.ts';
-import { callsOfManySql, callsSql, type CallRow, type CallsFilter, type CallsPage } from './calls-sql.ts';
-import type { QueryDatabase } from './clickhouse.ts';
+import {
+  callsOfManySql,
+  callsSql,
+  type CallOfManyRow,
+  type CallRow,
+  type CallsFilter,
+  type CallsPage,
+} from './calls-sql.ts';
+import { DatabaseError, type QueryDatabase } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
 import type { NumberList } from '../schemas/number-keys.ts';
 import { reachesTerm } from './term-sql.ts';
 
-/** Searches in one statement at most. */
+/** Searches in one statement at most, and keys: what is read of a key that no call has is some thousand rows of each part. */
 const TOGETHER_MAX = 32;
+const KEYS_MAX = 48;
+/** Longer pages are asked for alone. */
+const PAGE_ROWS_MAX = 501;
 /** The longest time that they may have together: it is read for all keys. */
 const SPAN_MS_MAX = 93 * 86_400_000;
 /** One statement is waited for so long; a slow one holds up nobody for longer. */
@@ -42,7 +52,8 @@ export class CallsTogether {
     page: CallsPage & { readonly rows: number },
     gone: AbortSignal,
   ): Promise<CallRow[]> {
-    if (page.after !== undefined || !canShare(filter)) return this.#alone(filter, page, gone);
+    if (page.after !== undefined || page.rows > PAGE_ROWS_MAX || !canShare(filter))
+      return this.#alone(filter, page, gone);
     return new Promise((found, failed) => {
       const { rows } = page;
       const waiting = { filter, rows, shape: shapeOf(filter, rows), gone, found, failed };
@@ -73,19 +84,38 @@ export class CallsTogether {
 
   /** Never rejects: each waiting search is told for itself. */
   async #ask(group: readonly Waiting[]): Promise<void> {
-    const pages = group.length === 1 ? undefined : await this.#askMany(group).catch(() => undefined);
-    await Promise.all(
-      group.map(async ({ filter, rows, gone, found, failed }, index) => {
-        const page = pages?.[index];
-        if (page !== undefined) found(page);
-        // By itself, or where the others did not let it know: it reads no more than its page, and has its own errors.
-        else await this.#alone(filter, { after: undefined, rows }, gone).then(found, failed);
-      }),
-    );
+    const here = group.filter(({ gone }) => !gone.aborted);
+    const shared = here.length > 1 ? here : [];
+    // Who is gone is told so.
+    const apart = group.filter((each) => !shared.includes(each));
+    await Promise.all([...apart.map(async (each) => this.#askOne(each)), this.#askMany(shared)]);
+  }
+
+  async #askOne({ filter, rows, gone, found, failed }: Waiting): Promise<void> {
+    await this.#alone(filter, { after: undefined, rows }, gone).then(found, failed);
+  }
+
+  async #askMany(shared: readonly Waiting[]): Promise<void> {
+    if (shared.length === 0) return;
+    try {
+      const pages = await this.#pagesOf(shared);
+      await Promise.all(
+        shared.map(async (each, index) => {
+          const page = pages[index];
+          if (page === undefined) await this.#askOne(each);
+          else each.found(page);
+        }),
+      );
+    } catch (error) {
+      // One of them may read too much for the others: alone it reads no more than its page.
+      if (error instanceof DatabaseError && error.fault === 'limit')
+        await Promise.all(shared.map(async (each) => this.#askOne(each)));
+      else for (const { failed } of shared) failed(error);
+    }
   }
 
   /** A page for each; undefined where it is not certain. */
-  async #askMany(group: readonly Waiting[]): Promise<(CallRow[] | undefined)[]> {
+  async #pagesOf(group: readonly Waiting[]): Promise<(CallRow[] | undefined)[]> {
     const { filter, rows } = group[0]!;
     const searches = group.map(({ filter: { number, range } }) => ({ number: exact(number), range }));
     const keys = searches.flatMap(({ number }) => number.keys);
@@ -104,9 +134,11 @@ export class CallsTogether {
       rows,
     );
     const found = await this.#database.callsOfMany(statement, allGone(group.map(({ gone }) => gone)));
-    return searches.map(({ number: { keys: own, texts } }) => {
-      const ofKeys = found.filter(({ number_key: key }) => own.includes(Number(key)));
-      return pageOf(ofKeys, texts, filter.roles, rows);
+    const byKey = new Map(keys.map((key) => [key, [] as CallOfManyRow[]]));
+    for (const row of found) byKey.get(Number(row.number_key))!.push(row);
+    return searches.map(({ number }) => {
+      const ofKeys = [...new Set(number.keys)].flatMap((key) => byKey.get(key)!);
+      return pageOf(ofKeys, number.texts, filter.roles, rows);
     });
   }
 }
@@ -123,9 +155,11 @@ function allGone(signals: readonly AbortSignal[]): AbortSignal {
 }
 
 /** Searches of whole numbers in some weeks, whose calls need no more than their own columns to be judged. */
-function canShare({ number, range, term, visibility, withHeld }: CallsFilter): boolean {
+function canShare({ number, otherNumbers, range, term, visibility, withHeld }: CallsFilter): boolean {
   return (
     number.kind === 'exact' &&
+    number.keys.length <= KEYS_MAX &&
+    otherNumbers === undefined &&
     range.toMs - range.fromMs <= SPAN_MS_MAX &&
     !reachesTerm(range, term) &&
     visibility === undefined &&
@@ -149,7 +183,13 @@ function groupOf(first: Waiting, waiting: readonly Waiting[]): Waiting[] {
       const known = rangeOfKey.get(key);
       return known !== undefined && (known.fromMs !== range.fromMs || known.toMs !== range.toMs);
     };
-    if (search.shape !== first.shape || wider.toMs - wider.fromMs > SPAN_MS_MAX || keys.some(isOther))
+    const isFull = group.length > 0 && rangeOfKey.size + keys.length > KEYS_MAX;
+    if (
+      isFull ||
+      search.shape !== first.shape ||
+      wider.toMs - wider.fromMs > SPAN_MS_MAX ||
+      keys.some(isOther)
+    )
       continue;
     whole = wider;
     for (const key of keys) rangeOfKey.set(key, range);
@@ -179,7 +219,7 @@ const COLUMN_OF_ROLE = {
 
 /** The page among what was found under the keys of its texts; undefined where another text, of the same hash, took a place. */
 function pageOf(
-  found: readonly CallRow[],
+  found: readonly CallOfManyRow[],
   texts: readonly string[],
   roles: readonly CallRole[],
   rows: number,

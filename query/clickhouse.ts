@@ -55,8 +55,9 @@ const STREAMS_MAX = 16;
 /** Beyond this a sort goes to the server's disk: exports take their time, and others need the memory. */
 const SORT_BYTES_MAX = 268_435_456;
 
-/** Rows, some tenths of a second, that searches in one statement may read: one with a long history must not hold up the others. */
-const ROWS_OF_MANY_MAX = 1_000_000;
+/** What searches in one statement may read and take, before each asks for itself: one with a long history must not hold up the others. */
+const ROWS_OF_MANY_MAX = 2_000_000;
+const SECONDS_OF_MANY_MAX = 3;
 
 /** Everything that the API says to ClickHouse. */
 export class QueryDatabase {
@@ -67,6 +68,7 @@ export class QueryDatabase {
   readonly #streamClient: ClickHouseClient;
   readonly #streamSeconds: number;
   readonly #rowsOfManyMax: number;
+  readonly #secondsMax: number;
   #streams = 0;
 
   constructor(settings: Settings) {
@@ -77,6 +79,7 @@ export class QueryDatabase {
       read_overflow_mode: 'throw',
       max_memory_usage: String(query.memory_bytes_max),
     });
+    this.#secondsMax = query.seconds_max;
     this.#rowsOfManyMax = Math.min(ROWS_OF_MANY_MAX, query.rows_read_max);
     this.#client = connect(settings, query.seconds_max, CONNECTIONS_MAX);
     this.#streamSeconds = query.export_seconds_max;
@@ -100,6 +103,7 @@ export class QueryDatabase {
     return this.#rows('calls of many', statement, signal, {
       ...NARROW_SETTINGS,
       max_rows_to_read: String(this.#rowsOfManyMax),
+      max_execution_time: Math.min(SECONDS_OF_MANY_MAX, this.#secondsMax),
     });
   }
 
@@ -244,6 +248,8 @@ FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY 
     more: ClickHouseSettings = {},
   ): Promise<Row[]> {
     return this.#run(what, async () => {
+      // The client takes no notice of a signal that was aborted before.
+      signal?.throwIfAborted();
       const result = await this.#client.query({
         query: text,
         query_params: { ...parameters },

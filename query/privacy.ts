@@ -38,8 +38,7 @@ const NO_RIGHTS: Rights = { restrictions: undefined, isObjected: false };
 /** Whether persons asked for anything at all: in most installations nobody does, and one question serves many look-ups. */
 export class AnyRights {
   readonly #together: AskedTogether<boolean>;
-  /** The last answer: what to reckon with until the next one is there. */
-  expected = false;
+  #expected = false;
 
   constructor(database: SelectSource) {
     const text = ['restrictions', 'objections']
@@ -48,9 +47,14 @@ export class AnyRights {
     this.#together = new AskedTogether(async () => {
       const never = new AbortController().signal;
       const rows = await database.select('rights', { text, parameters: {} }, never);
-      this.expected = rows.length > 0;
-      return this.expected;
+      this.#expected = rows.length > 0;
+      return this.#expected;
     });
+  }
+
+  /** The last answer: what to reckon with until the next one is there. */
+  get expected(): boolean {
+    return this.#expected;
   }
 
   ask(): Promise<boolean> {

@@ -172,7 +172,7 @@ async function findPermitted(
   const filter = permitted(context, search, all, asking, gone);
   const ofAll = context.rights.expected ? undefined : findPage(context, search, all, gone);
   // Not given where it is not permitted, whatever became of it.
-  await Promise.allSettled([filter, ofAll]);
+  ofAll?.catch(() => undefined);
   const chosen = await filter;
   const found = chosen === all && ofAll !== undefined ? ofAll : findPage(context, search, chosen, gone);
   return { filter: chosen, found: await found };

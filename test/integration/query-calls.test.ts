@@ -1,9 +1,10 @@
 import tap from 'tap';
 import { Installation, until } from '../cdrhouse-program.ts';
 import { callsOfManySql, callsSql, matchedSql, type CallsFilter } from '../../query/calls-sql.ts';
-import { readSettings } from '../../query/clickhouse.ts';
+import { CallsTogether } from '../../query/calls-together.ts';
+import { QueryDatabase, readSettings } from '../../query/clickhouse.ts';
 import { liveRowSql, relatedRowsSql, rowsOfPlaceSql, type StoredRow } from '../../query/evidence-sql.ts';
-import { CallStore, numberKey, seeded, someCalls } from '../query/stored-calls.ts';
+import { CallStore, NUMBERS as STORED_NUMBERS, numberKey, seeded, someCalls } from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
 import { addKey, CallsClient, serve, type CallsTold, type Told } from './calls-client.ts';
 
@@ -605,6 +606,53 @@ await tap.test('every statement reads ranges of the key, or the months around on
       t.equal(plan.match(/ReadFromMergeTree \(/g)?.length, 2);
     }
   }
+  const database = new QueryDatabase(store.settings());
+  t.teardown(() => database.close());
+  let shared = 0;
+  const together = new CallsTogether({
+    database: store.database,
+    calls: (...asked) => database.calls(...asked),
+    callsOfMany: async (...asked) => {
+      const found = await database.callsOfMany(...asked);
+      shared++;
+      return found;
+    },
+  });
+  const never = new AbortController().signal;
+  const page = { after: undefined, rows: 6 };
+  let found = 0;
+  for (const roles of [ROLES, ['dialed'], ['displayed'], ['calling', 'displayed']] as const) {
+    const searches = STORED_NUMBERS.map((text, index): CallsFilter => {
+      const fromMs = Date.UTC(year, 2, 1 + index);
+      return {
+        ...filter,
+        number: {
+          kind: 'exact',
+          texts: [text],
+          keys: ['alpha', 'beta'].map((feed) => numberKey(feed, text)),
+        },
+        roles,
+        otherNumbers: undefined,
+        durationMsMin: undefined,
+        durationMsMax: undefined,
+        feeds: undefined,
+        range: { fromMs, toMs: fromMs + 60 * DAY_MS },
+      };
+    });
+    const pagesTogether = await Promise.all(searches.map(async (each) => together.find(each, page, never)));
+    for (const [index, each] of searches.entries()) {
+      const alone = await database.calls(callsSql(store.database, each, page), true, never);
+      t.strictSame(
+        pagesTogether[index]!.map((row) => ({ ...row, number_key: undefined, of_calling: undefined })),
+        alone.map((row) => ({ ...row, number_key: undefined, of_calling: undefined })),
+        `${roles.join()} of ${each.number.kind}`,
+      );
+      found += alone.length;
+    }
+  }
+  t.equal(shared, 4, 'the statement for many was answered');
+  t.ok(found > 30);
+
   const many = await explain(
     callsOfManySql(store.database, filter, [{ keys: [numberKey('alpha', number)], range: filter.range }], 11),
   );

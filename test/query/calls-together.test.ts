@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import tap from 'tap';
 import type { CallOfManyRow, CallRow, CallsFilter, Statement } from '../../query/calls-sql.ts';
 import { CallsTogether } from '../../query/calls-together.ts';
+import { DatabaseError } from '../../query/clickhouse.ts';
 
 const DAY_MS = 86_400_000;
 const NOW = Date.UTC(2026, 10, 20);
@@ -42,7 +43,11 @@ function row(number: string, startMs: number, cdrKey = '1', more: Partial<CallRo
   };
 }
 
-const ofKey = (key: number, of: CallRow): CallOfManyRow => ({ ...of, number_key: String(key) });
+const ofKey = (key: number, of: CallRow): CallOfManyRow => ({
+  ...of,
+  number_key: String(key),
+  of_calling: of.calling_number === `n${key}` ? 1 : 0,
+});
 
 /** A statement that was asked, with the keys that it names, and its answer when the test gives one. */
 interface Asked {
@@ -51,7 +56,7 @@ interface Asked {
   readonly parameters: Statement['parameters'];
   readonly signal: AbortSignal;
   readonly answer: (rows: readonly CallRow[]) => Promise<void>;
-  readonly fail: () => Promise<void>;
+  readonly fail: (error: Error) => Promise<void>;
 }
 
 /** Long enough for what needs no more than some turns of the event loop. */
@@ -71,7 +76,7 @@ function play() {
           parameters,
           signal: rest.at(-1) as AbortSignal,
           answer: (rows) => (resolve(rows as never), settle()),
-          fail: () => (reject(new Error('away')), settle()),
+          fail: (error) => (reject(error), settle()),
         });
       });
   const calls = new CallsTogether({ database: 'db', calls: ask('one'), callsOfMany: ask('many') });
@@ -224,21 +229,81 @@ await tap.test('no more than 32 in one statement', async (t) => {
   t.equal(asked[2]!.keys.length, 8);
 });
 
-await tap.test('what fails together is asked for one by one, and fails for whom it fails', async (t) => {
+await tap.test(
+  'what reads too much together is asked for one by one, and fails for whom it fails',
+  async (t) => {
+    const { asked, find, first } = play();
+    await first();
+    const [second, third] = [find(search(2)), find(search(3))];
+    await asked[0]!.answer([]);
+    const tooMany = new DatabaseError('calls of many', { code: '158' });
+    await asked[1]!.fail(tooMany);
+    t.match(asked.slice(2), [
+      { kind: 'one', keys: [2] },
+      { kind: 'one', keys: [3] },
+    ]);
+    await asked[2]!.answer([row('n2', 5)]);
+    t.match(await second, [{ start_ms: '5' }]);
+    const refused = t.rejects(third, tooMany);
+    await asked[3]!.fail(tooMany);
+    await refused;
+  },
+);
+
+await tap.test('any other failure is that of all, and is not tried again', async (t) => {
   const { asked, find, first } = play();
   await first();
-  const [second, third] = [find(search(2)), find(search(3))];
+  const away = new DatabaseError('calls of many', { code: 'ECONNREFUSED' });
+  const refused = [find(search(2)), find(search(3))].map((found) => t.rejects(found, away));
   await asked[0]!.answer([]);
-  await asked[1]!.fail();
-  t.match(asked.slice(2), [
-    { kind: 'one', keys: [2] },
-    { kind: 'one', keys: [3] },
-  ]);
-  await asked[2]!.answer([row('n2', 5)]);
-  t.match(await second, [{ start_ms: '5' }]);
-  const refused = t.rejects(third, { message: 'away' });
-  await asked[3]!.fail();
-  await refused;
+  await asked[1]!.fail(away);
+  await Promise.all(refused);
+  t.equal(asked.length, 2);
+});
+
+await tap.test('who is gone when his turn comes shares nothing', async (t) => {
+  const { asked, find, first } = play();
+  await first();
+  const gone = new AbortController();
+  void find(search(2), PAGE, gone.signal);
+  void find(search(3));
+  void find(search(4));
+  gone.abort();
+  await asked[0]!.answer([]);
+  t.match(asked[1], { kind: 'one', keys: [2], signal: { aborted: true } });
+  await asked[1]!.answer([]);
+  t.match(asked[2], { kind: 'many', keys: [3, 4] });
+});
+
+/** A search of so many keys. */
+function keysFrom(from: number, count: number): CallsFilter {
+  const keys = Array.from({ length: count }, (_, index) => from + index);
+  return search(0, { number: { kind: 'exact', keys, texts: ['n'] } });
+}
+
+await tap.test('no more than 48 keys in one statement', async (t) => {
+  const { asked, find, first } = play();
+  await first();
+  void find(keysFrom(100, 49));
+  await settle();
+  t.match(asked[1], { kind: 'one' }, 'at once');
+  for (const from of [200, 300, 400]) void find(keysFrom(from, 20));
+  await asked[0]!.answer([]);
+  t.equal(asked[2]!.keys.length, 40);
+});
+
+await tap.test('a call by its own number comes from the table of calling numbers alone', async (t) => {
+  const { asked, find, first } = play();
+  await first();
+  const [found] = [find(search(2)), find(search(3))];
+  await asked[0]!.answer([]);
+  // What was corrected in one table and not yet in the other.
+  const stale = { ...row('n2', 5, '1', { dialed_number: 'n2' }), number_key: '2', of_calling: 0 };
+  await asked[1]!.answer([ofKey(2, row('n2', 6, '2')), stale]);
+  t.match(
+    (await found).map(({ start_ms: start }) => start),
+    ['6'],
+  );
 });
 
 await tap.test('a text of the same hash is no text that was asked for', async (t) => {

@@ -107,12 +107,45 @@ await tap.test(
       ),
       { message: 'away' },
     );
-    await settle();
-    t.strictSame(writes[2]!.phases, ['started 0 0', 'finished 0 0'], 'what failed stands there too');
-    writes[2]!.written();
+    for (const phases of [['started 0 0'], ['finished 0 0']]) {
+      await settle();
+      t.strictSame(writes.at(-1)!.phases, phases, 'what failed stands there too');
+      writes.at(-1)!.written();
+    }
     await refused;
   },
 );
+
+await tap.test('nothing is given where only the last entry could be written', async (t) => {
+  let writes = 0;
+  const journal = new Journal(journalKey, async () => {
+    if (++writes === 1) throw new Error('disk full');
+  });
+  await t.rejects(
+    journal.around(
+      lookup,
+      async () => 7,
+      () => 1,
+    ),
+    { code: 'JOURNAL_UNAVAILABLE' },
+  );
+  t.equal(writes, 1, 'nor does it stand there as ended');
+});
+
+await tap.test('what the journal refuses at once is not even read', async (t) => {
+  const journal = new Journal(journalKey, () => new Promise(() => undefined));
+  void journal.started({ ...lookup, numbers: Array.from({ length: 10_000 }, () => '1') });
+  let read = false;
+  await t.rejects(
+    journal.around(
+      lookup,
+      async () => (read = true),
+      () => 1,
+    ),
+    { code: 'JOURNAL_UNAVAILABLE' },
+  );
+  t.notOk(read);
+});
 
 await tap.test('without its first entry nothing is given, nor told why a look-up failed', async (t) => {
   const journal = new Journal(journalKey, () => Promise.reject(new Error('disk full')));

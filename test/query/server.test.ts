@@ -216,6 +216,57 @@ await tap.test('errors of the database', async (t) => {
   t.match((await app.inject({ url, headers })).json(), { code: 'DATABASE_UNAVAILABLE' });
 });
 
+await tap.test(
+  'what was read while restrictions were asked for is given only where there are none',
+  async (t) => {
+    const call = {
+      start_ms: '1',
+      cdr_key: '1',
+      calling_number: NUMBER,
+      displayed_caller_id: NUMBER,
+      dialed_number: NUMBER,
+      duration_ms: 1,
+      talk_ms: 1,
+      outcome: 'answered',
+      direction: 'unknown',
+      account: '',
+      feed: 'default',
+      call_id: 'hidden',
+    };
+    const rights = { held: 1, objected: 0 };
+    const statements: string[] = [];
+    const { app } = await play(t, {
+      calls: async ({ text }) => {
+        statements.push(text);
+        return text.includes('restrictions') ? [] : [call];
+      },
+      select: async (what, { text }) => {
+        if (what === 'rights') return [text.includes('LIMIT 1') ? { 1: 1 } : rights] as never;
+        return (
+          what === 'matched'
+            ? [{ calls: '1', sum_duration_ms: '1', sum_talk_ms: '1', missing_talk: '0' }]
+            : []
+        ) as never;
+      },
+    });
+    const url = `/v1/calls?number=${NUMBER}`;
+    for (const restricted of [[false, true], [true]]) {
+      const answer = await app.inject({ url, headers });
+      t.match(answer.json(), { data: [], withheld: 1 });
+      t.strictSame(
+        new Set(statements.map((text) => text.includes('restrictions'))),
+        new Set(restricted),
+        'it is known from the second time on',
+      );
+      statements.length = 0;
+    }
+    rights.objected = 1;
+    const refused = await app.inject({ url, headers });
+    t.match(refused.json(), { code: 'PURPOSE_REFUSED' });
+    t.notMatch(refused.body, 'hidden');
+  },
+);
+
 await tap.test('no journal, no data', async (t) => {
   const { app } = await play(t, {
     insertJournal: async () => {
