@@ -100,7 +100,7 @@ export class Journal {
   async around<T>(lookup: Lookup, lookUp: () => Promise<T>, rowsOf: (given: T) => number): Promise<T> {
     const started = this.started(lookup);
     // What is refused at once is not even read.
-    await Promise.race([started, Promise.resolve()]);
+    await Promise.race([started, nextTurn()]);
     const found = lookUp();
     // Nobody hears how it ended where the first entry cannot be written.
     found.catch(() => undefined);
