@@ -8,8 +8,8 @@ const HOUR_MS = 3_600_000;
 /** Calls of each day of so many months before a moment, and around the moment at which they are just due. */
 export function monthsOfCalls(nowMs: number, months: number, termMonths: number): StoredCall[] {
   const starts: number[] = [];
-  const first = Math.floor(nowMs / DAY_MS) * DAY_MS - months * 30.4 * DAY_MS;
-  for (let startMs = first; startMs < nowMs; startMs += DAY_MS) starts.push(startMs + 10 * HOUR_MS);
+  const first = Math.floor(nowMs / DAY_MS) * DAY_MS - months * 30.4 * DAY_MS + 10 * HOUR_MS;
+  for (let startMs = first; startMs < nowMs; startMs += DAY_MS) starts.push(startMs);
   const border = addMonths(nowMs, -termMonths);
   for (const away of [-60_000, -1, HOUR_MS, DAY_MS]) starts.push(border + away);
   return starts.map((startMs, index) => callAt(Math.floor(startMs), index));
