@@ -105,7 +105,8 @@ interface MeasuredInput {
 }
 
 const PACKED = 'packed';
-const ON_TOP = 'stored on top of the calls, merges included';
+/** A merge that falls into one round of it says nothing about growth. */
+const ON_TOP = 'stored on top of the calls, without merges';
 const LOOK_UP = 'a number, any role, one month';
 const USAGE_OF_ALL = 'usage of all numbers, one month';
 
@@ -124,7 +125,7 @@ const MEASURED: readonly MeasuredInput[] = [
   },
   {
     name: 'store_exponent',
-    what: 'with which storing a call grows',
+    what: 'with which storing a call grows, but for merges',
     unit: '',
     place: { part: 'growth', figure: `${EXPONENT}${FIGURES.cpu}`, case: ON_TOP },
   },

@@ -64,7 +64,7 @@ export const GROWTH = saved('growth', {
   at: '2026-11-28T10:05:00.000Z',
   settings: { months: 10 },
   figures: [
-    ...curve('CPU a record', 'us', 'stored on top of the calls, merges included', 4, 0.1),
+    ...curve('CPU a record', 'us', 'stored on top of the calls, without merges', 4, 0.1),
     ...curve('answer, p50', 'ms', 'a number, any role, one month', 5, 0),
     ...curve('answer', 'ms', 'usage of all numbers, one month', 40, 1),
     ...curve('bytes a call on disk', 'bytes', 'cdr', 30, 0),
