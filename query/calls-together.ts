@@ -226,8 +226,15 @@ function pageOf(
 ): CallRow[] | undefined {
   if (!found.every((row) => roles.some((role) => texts.includes(row[COLUMN_OF_ROLE[role]]))))
     return undefined;
+  // A call that is found by its calling number comes from `cdr`, as in `callsSql`.
+  const isOfCalling = (row: CallRow): boolean =>
+    texts.includes(row.calling_number) &&
+    (roles.includes('calling') ||
+      (roles.includes('displayed') && row.displayed_caller_id === row.calling_number));
   const once = new Map(
-    found.map((row) => [`${row.start_ms} ${row.cdr_key} ${row.calling_number}`, row] as const),
+    found
+      .filter((row) => row.of_calling === 1 || !isOfCalling(row))
+      .map((row) => [`${row.start_ms} ${row.cdr_key} ${row.calling_number}`, row] as const),
   );
   return [...once.values()].sort(newestFirst).slice(0, rows);
 }

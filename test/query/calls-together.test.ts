@@ -300,7 +300,7 @@ await tap.test('a call by its own number comes from the table of calling numbers
   // What was corrected in one table and not yet in the other.
   const stale = { ...row('n2', 5, '1', { dialed_number: 'n2' }), number_key: '2', of_calling: 0 };
   await asked[1]!.answer([ofKey(2, row('n2', 6, '2')), stale]);
-  t.match(
+  t.strictSame(
     (await found).map(({ start_ms: start }) => start),
     ['6'],
   );
