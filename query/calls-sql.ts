@@ -75,6 +75,13 @@ export interface MatchedRow {
   readonly missing_talk: string;
 }
 
+/** The column in which a number of a role stands. */
+export const COLUMN_OF_ROLE = {
+  calling: 'calling_number',
+  displayed: 'displayed_caller_id',
+  dialed: 'dialed_number',
+} as const satisfies Record<CallRole, keyof CallFields>;
+
 /** The columns of a `CallRow` but its start. */
 export const CALL_COLUMNS =
   'cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, feed, call_id';
@@ -138,12 +145,6 @@ ${branches.join('\nUNION ALL\n')}
   return { text, parameters: parametersOf(filter) };
 }
 
-/** One of several searches that are asked in one statement: its keys, each in one of them only. */
-export interface KeysInRange {
-  readonly keys: readonly number[];
-  readonly range: Range;
-}
-
 /** A row of `callsOfManySql`. */
 export interface CallOfManyRow extends CallRow {
   readonly number_key: string;
@@ -159,11 +160,12 @@ export interface CallOfManyRow extends CallRow {
  * reads all calls that the keys have in their ranges, though, where that stops with the page.
  *
  * @param filter of all searches: their numbers together, and a range that holds all of theirs
+ * @param rangeOfKey of each key the range of its search
  */
 export function callsOfManySql(
   database: string,
   filter: CallsFilter,
-  searches: readonly KeysInRange[],
+  rangeOfKey: ReadonlyMap<number, Range>,
   rows: number,
 ): Statement {
   const branches = [
@@ -186,8 +188,6 @@ export function callsOfManySql(
   ${LIMIT} BY ${key}`,
     )
     .join('\nUNION ALL\n');
-  // A number can be asked for twice in one range.
-  const rangeOfKey = new Map(searches.flatMap(({ keys, range }) => keys.map((key) => [key, range] as const)));
   const ranges = [...rangeOfKey.values()];
   const parameters = {
     ...parametersOf(filter),
@@ -219,10 +219,9 @@ function branchesOf(database: string, filter: CallsFilter): Branch[] {
 function heldBranch(database: string, filter: CallsFilter): Branch[] {
   const { number, roles, otherNumbers, range, term } = filter;
   if (!filter.withHeld || !reachesTerm(range, term)) return [];
-  const column = { calling: 'calling_number', displayed: 'displayed_caller_id', dialed: 'dialed_number' };
   const ofRoles = roles.map((role) =>
     [
-      isOfNumber(column[role], number),
+      isOfNumber(COLUMN_OF_ROLE[role], number),
       ...(otherNumbers === undefined ? [] : [role === 'dialed' ? isOtherCaller : isOtherDialed]),
     ].join(' AND '),
   );

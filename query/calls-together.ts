@@ -2,6 +2,7 @@ import type { CallRole } from '../schemas/api.ts';
 import {
   callsOfManySql,
   callsSql,
+  COLUMN_OF_ROLE,
   type CallOfManyRow,
   type CallRow,
   type CallsFilter,
@@ -117,28 +118,26 @@ export class CallsTogether {
   /** A page for each; undefined where it is not certain. */
   async #pagesOf(group: readonly Waiting[]): Promise<(CallRow[] | undefined)[]> {
     const { filter, rows } = group[0]!;
-    const searches = group.map(({ filter: { number, range } }) => ({ number: exact(number), range }));
-    const keys = searches.flatMap(({ number }) => number.keys);
+    const searches = group.map(({ filter: { number, range } }) => ({ ...exact(number), range }));
+    // A number can be asked for twice in one range.
+    const rangeOfKey = new Map(
+      searches.flatMap(({ keys, range }) => keys.map((key) => [key, range] as const)),
+    );
     const together: CallsFilter = {
       ...filter,
-      number: { kind: 'exact', keys, texts: searches.flatMap(({ number }) => number.texts) },
+      number: { kind: 'exact', keys: [...rangeOfKey.keys()], texts: searches.flatMap(({ texts }) => texts) },
       range: {
         fromMs: Math.min(...searches.map(({ range }) => range.fromMs)),
         toMs: Math.max(...searches.map(({ range }) => range.toMs)),
       },
     };
-    const statement = callsOfManySql(
-      this.#database.database,
-      together,
-      searches.map(({ number, range }) => ({ keys: number.keys, range })),
-      rows,
-    );
+    const statement = callsOfManySql(this.#database.database, together, rangeOfKey, rows);
     const found = await this.#database.callsOfMany(statement, allGone(group.map(({ gone }) => gone)));
-    const byKey = new Map(keys.map((key) => [key, [] as CallOfManyRow[]]));
+    const byKey = new Map([...rangeOfKey.keys()].map((key) => [key, [] as CallOfManyRow[]]));
     for (const row of found) byKey.get(Number(row.number_key))!.push(row);
-    return searches.map(({ number }) => {
-      const ofKeys = [...new Set(number.keys)].flatMap((key) => byKey.get(key)!);
-      return pageOf(ofKeys, number.texts, filter.roles, rows);
+    return searches.map(({ keys, texts }) => {
+      const ofKeys = keys.flatMap((key) => byKey.get(key)!);
+      return pageOf(ofKeys, texts, filter.roles, rows);
     });
   }
 }
@@ -210,12 +209,6 @@ function exact(number: CallsFilter['number']): NumberList {
   if (number.kind === 'exact') return number;
   throw new Error('no whole number');
 }
-
-const COLUMN_OF_ROLE = {
-  calling: 'calling_number',
-  displayed: 'displayed_caller_id',
-  dialed: 'dialed_number',
-} as const satisfies Record<CallRole, keyof CallRow>;
 
 /** The page among what was found under the keys of its texts; undefined where another text, of the same hash, took a place. */
 function pageOf(

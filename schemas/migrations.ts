@@ -543,8 +543,8 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
     number: 11,
     title: 'no statistics of columns, fewer merges of what comes in rows',
     statements: ({ database }) => [
-      // ClickHouse 26.4 and newer make them by default: merges cost a tenth more, no statement here is planned by them, and
-      // they would repeat numbers (decision 0025).
+      // ClickHouse 26.4 and newer make them by default: merges cost more, no statement here is planned by them, and they would
+      // repeat numbers (decision 0025).
       ...[...CALL_TABLES, 'dead_letters', 'lookup_journal', 'ingest_ledger'].map(
         (table) => `ALTER TABLE ${database}.${table} MODIFY SETTING auto_statistics_types = ''`,
       ),

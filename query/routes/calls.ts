@@ -23,7 +23,14 @@ import {
   matchedOf,
 } from '../call-answer.ts';
 import { filterOf, readSearch, type CallsSearch } from '../calls-search.ts';
-import { callsSql, matchedSql, type CallRow, type CallsFilter, type MatchedRow } from '../calls-sql.ts';
+import {
+  callsSql,
+  COLUMN_OF_ROLE,
+  matchedSql,
+  type CallRow,
+  type CallsFilter,
+  type MatchedRow,
+} from '../calls-sql.ts';
 import { completenessOf, topicsOf, type FaultRow } from '../completeness.ts';
 import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
 import type { CsvColumn } from '../../schemas/csv.ts';
@@ -332,12 +339,7 @@ function placeOf(row: CallRow) {
 }
 
 function matchedRoles(row: CallRow, reading: NumberReading, roles: readonly CallRole[]): CallRole[] {
-  const numbers = {
-    calling: row.calling_number,
-    displayed: row.displayed_caller_id,
-    dialed: row.dialed_number,
-  };
-  return CALL_ROLES.filter((role) => roles.includes(role) && matches(reading, numbers[role]));
+  return CALL_ROLES.filter((role) => roles.includes(role) && matches(reading, row[COLUMN_OF_ROLE[role]]));
 }
 
 /**

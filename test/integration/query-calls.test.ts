@@ -654,7 +654,7 @@ await tap.test('every statement reads ranges of the key, or the months around on
   t.ok(found > 30);
 
   const many = await explain(
-    callsOfManySql(store.database, filter, [{ keys: [numberKey('alpha', number)], range: filter.range }], 11),
+    callsOfManySql(store.database, filter, new Map([[numberKey('alpha', number), filter.range]]), 11),
   );
   t.match(many, /calling_key in (1-element set|\[)/);
   t.match(many, /number_key in (1-element set|\[)/);

@@ -1,5 +1,5 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import tap from 'tap';
+import { settle } from './settle.ts';
 import type { CallOfManyRow, CallRow, CallsFilter, Statement } from '../../query/calls-sql.ts';
 import { CallsTogether } from '../../query/calls-together.ts';
 import { DatabaseError } from '../../query/clickhouse.ts';
@@ -57,11 +57,6 @@ interface Asked {
   readonly signal: AbortSignal;
   readonly answer: (rows: readonly CallRow[]) => Promise<void>;
   readonly fail: (error: Error) => Promise<void>;
-}
-
-/** Long enough for what needs no more than some turns of the event loop. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn++) await nextTurn();
 }
 
 function play() {

@@ -1,14 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import tap from 'tap';
+import { settle } from './settle.ts';
 import { Journal, type JournalRow, type Lookup } from '../../query/journal.ts';
 
 const journalKey = Buffer.alloc(32, 3);
-/** Long enough for what needs no more than some turns of the event loop. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn++) await nextTurn();
-}
-
 const lookup: Lookup = {
   requestId: 'r1',
   keyId: 'k1',
