@@ -54,6 +54,10 @@ export function rangeAsked({ fromMs, toMs }: Range, zone: string) {
 
 /** Rows that wait for a write at most; beyond, look-ups are refused. */
 const WAITING_ROWS_MAX = 10_000;
+/** What nobody waits for goes along with the next rows that somebody waits for, or alone after so long. */
+const ALONE_AFTER_MS = 100;
+/** After a failed write it is tried again so often. */
+const AGAIN_AFTER_MS = 1000;
 
 interface Waiting {
   readonly rows: readonly JournalRow[];
@@ -67,7 +71,8 @@ interface Waiting {
  * no number. Without the journal there is no answer: both throw the Problem JOURNAL_UNAVAILABLE when the rows are not on disk.
  *
  * One insert runs at a time; what comes meanwhile goes together into the next one. An insert for every
- * look-up would make a part each, more than merges can follow.
+ * look-up would make a part each, more than merges can follow. How a look-up ended that is given whole is written behind its answer,
+ * with the beginnings of others: it costs no insert of its own while there are some.
  */
 export class Journal {
   readonly #key: Uint8Array;
@@ -75,7 +80,10 @@ export class Journal {
   readonly #insert: (rows: readonly JournalRow[]) => Promise<void>;
   #waiting: Waiting[] = [];
   #waitingRows = 0;
-  #writing = false;
+  /** Rows that nobody waits for. They are few: where they cannot be written, no look-up begins. */
+  #behind: JournalRow[] = [];
+  #behindTimer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> | undefined;
 
   constructor(journalKey: Uint8Array, insert: (rows: readonly JournalRow[]) => Promise<void>) {
     this.#key = journalKey;
@@ -93,8 +101,8 @@ export class Journal {
   }
 
   /**
-   * Looks up what is given whole, while the first entry is written, and resolves when both are: nothing is given before. Of what
-   * fails nothing was given; it is what the client must hear of, and the entry that began shows the look-up in any case.
+   * Looks up what is given whole, while the first entry is written, and resolves when that is on disk: nothing is given before, not
+   * even why it failed. The last entry is written behind it.
    * @param rowsOf how many rows are given
    */
   async around<T>(lookup: Lookup, lookUp: () => Promise<T>, rowsOf: (given: T) => number): Promise<T> {
@@ -106,18 +114,29 @@ export class Journal {
     found.catch(() => undefined);
     await started;
     const given = await this.unlessFailed(lookup, () => found);
-    await this.finished(lookup, rowsOf(given), true);
+    this.#writeBehind(this.#rowsOf(lookup, 'finished', rowsOf(given), true));
     return given;
   }
 
-  /** What is done behind the first entry; where it fails, the last one is written. */
+  /** What is done behind the first entry; where it fails, the last one says so. */
   async unlessFailed<T>(lookup: Lookup, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      await this.finished(lookup, 0, false).catch(() => undefined);
+      this.#writeBehind(this.#rowsOf(lookup, 'finished', 0, false));
       throw error;
     }
+  }
+
+  /**
+   * Writes what still waits to be written behind answers that were given.
+   * @returns the rows that could not be written; they are tried again
+   */
+  async writeRest(): Promise<number> {
+    // One that runs may have begun without them.
+    await this.#writing;
+    await this.#writeAll();
+    return this.#behind.length;
   }
 
   #rowsOf(lookup: Lookup, phase: JournalRow['phase'], rows: number, complete: boolean): JournalRow[] {
@@ -149,7 +168,7 @@ export class Journal {
     try {
       await new Promise<void>((written, failed) => {
         this.#waiting.push({ rows, written, failed });
-        void this.#writeWaiting();
+        void this.#writeAll();
       });
     } catch (cause) {
       throw new Problem('JOURNAL_UNAVAILABLE', '', { cause });
@@ -158,22 +177,44 @@ export class Journal {
     }
   }
 
+  #writeBehind(rows: readonly JournalRow[]): void {
+    this.#behind.push(...rows);
+    this.#writeBehindAfter(ALONE_AFTER_MS);
+  }
+
+  #writeBehindAfter(milliseconds: number): void {
+    this.#behindTimer ??= setTimeout(() => void this.#writeAll(), milliseconds).unref();
+  }
+
   /** Never rejects: each waiting look-up is told for itself. */
-  async #writeWaiting(): Promise<void> {
-    if (this.#writing) return;
-    this.#writing = true;
+  #writeAll(): Promise<void> {
+    this.#writing ??= this.#writeInTurn();
+    return this.#writing;
+  }
+
+  async #writeInTurn(): Promise<void> {
     // Who comes in the same turn of the event loop goes along.
     await nextTurn();
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting;
-      this.#waiting = [];
-      try {
-        await this.#insert(batch.flatMap(({ rows }) => rows));
-        for (const { written } of batch) written();
-      } catch (error) {
-        for (const { failed } of batch) failed(error);
-      }
+    do await this.#writeNext();
+    while (this.#waiting.length > 0);
+    this.#writing = undefined;
+  }
+
+  async #writeNext(): Promise<void> {
+    const [waiting, behind] = [this.#waiting, this.#behind];
+    this.#waiting = [];
+    this.#behind = [];
+    clearTimeout(this.#behindTimer);
+    this.#behindTimer = undefined;
+    const rows = [...behind, ...waiting.flatMap((each) => each.rows)];
+    if (rows.length === 0) return;
+    try {
+      await this.#insert(rows);
+      for (const { written } of waiting) written();
+    } catch (error) {
+      for (const { failed } of waiting) failed(error);
+      this.#behind = [...behind, ...this.#behind];
+      if (this.#behind.length > 0) this.#writeBehindAfter(AGAIN_AFTER_MS);
     }
-    this.#writing = false;
   }
 }

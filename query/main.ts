@@ -41,6 +41,8 @@ export async function runQuery({ settings, stop, onListening }: QueryOptions): P
       await aborted(stop);
     } finally {
       await app.close();
+      const unwritten = await context.journal.writeRest();
+      if (unwritten > 0) log.error({ rows: unwritten }, 'the journal does not say how some look-ups ended');
       await operations?.close();
     }
   } finally {

@@ -190,6 +190,18 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
 }
 
 /**
+ * Waits until all look-ups have their last entry in the journal, which is written behind the answer.
+ * @param rows asks the database
+ */
+export async function untilEnded(
+  rows: (query: string) => Promise<readonly unknown[]>,
+  database: string,
+): Promise<void> {
+  const open = `SELECT request_id FROM ${database}.lookup_journal GROUP BY request_id HAVING max(phase = 'finished') = 0`;
+  await until('all look-ups have their last entry', async () => (await rows(open)).length === 0);
+}
+
+/**
  * Waits for a condition, with a deadline of the caller's, and gives the ms that it took. Asks again after a pause of ten
  * times what asking took: tests that wait would otherwise keep the database busy, and the others waiting.
  */

@@ -99,7 +99,11 @@ async function answer(
   const lookup = lookupOf(request, caller, question);
   return context.journal.around(
     lookup,
-    async () => answerOf(context, question, await read(context, question, gone)),
+    async () => {
+      // How look-ups ended that were answered just now.
+      await context.journal.writeRest();
+      return answerOf(context, question, await read(context, question, gone));
+    },
     ({ data }) => data.length,
   );
 }

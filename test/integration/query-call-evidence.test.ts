@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tap from 'tap';
-import { SESSION, Installation, until } from '../cdrhouse-program.ts';
+import { SESSION, Installation, until, untilEnded } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { testServers } from '../test-servers.ts';
 import { addKey, CallsClient, serve, type ToldCall } from './calls-client.ts';
@@ -211,6 +211,7 @@ await tap.test(
     const headless = await fetch(`${url}/v1/calls/${id}`, { headers: { authorization: `Bearer ${own}` } });
     t.match(await headless.json(), { status: 400, code: 'HEADER_MISSING' });
     t.equal((await evidence(id, new CallsClient(url, own))).data.id, id);
+    await untilEnded((query) => installation.rows(query), '{db}');
     const rows = await installation.rows<{ number_hmac: string; phase: string }>(
       `SELECT * FROM {db}.lookup_journal WHERE key_id = '${own.split('_')[1]!}' ORDER BY phase, number_hmac`,
     );

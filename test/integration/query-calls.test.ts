@@ -1,5 +1,5 @@
 import tap from 'tap';
-import { Installation, until } from '../cdrhouse-program.ts';
+import { Installation, until, untilEnded } from '../cdrhouse-program.ts';
 import { callsOfManySql, callsSql, matchedSql, type CallsFilter } from '../../query/calls-sql.ts';
 import { CallsTogether } from '../../query/calls-together.ts';
 import { QueryDatabase, readSettings } from '../../query/clickhouse.ts';
@@ -468,6 +468,7 @@ await tap.test('both routes write the journal, and no number', async (t) => {
     limit: 5,
     outcome: 'busy',
   });
+  await untilEnded((query) => installation.rows(query), '{db}');
   const rows = await installation.rows<{ route: string; phase: string; filter: string; hmacs: string }>(
     `SELECT route, phase, any(filter) AS filter, uniqExact(number_hmac) AS hmacs FROM {db}.lookup_journal
      WHERE key_id = '${token.split('_')[1]!}' GROUP BY route, phase ORDER BY phase`,

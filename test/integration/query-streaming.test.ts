@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import tap from 'tap';
 import { unguardText, type CsvValue } from '../../schemas/csv.ts';
-import { Installation, until, type Running } from '../cdrhouse-program.ts';
+import { Installation, until, untilEnded, type Running } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, type Exchange } from '../fault/clickhouse-proxy.ts';
 import { CallStore, numberKey, someCalls, storeWithHistory, type StoredCall } from '../query/stored-calls.ts';
 import { readCsv } from '../read-csv.ts';
@@ -200,6 +200,7 @@ await tap.test('what fails before the first row is a problem document', async (t
     });
     t.match(await response.json(), { status: 422, code: 'QUERY_TOO_LARGE' });
   }
+  await untilEnded((query) => store.rows(query), store.database);
   const entries = await store.rows(
     `SELECT DISTINCT phase, rows, complete FROM ${store.database}.lookup_journal WHERE case_id = 'refused' ORDER BY phase`,
   );

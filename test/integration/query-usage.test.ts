@@ -9,6 +9,7 @@ import {
   storeWithHistory,
   type StoredCall,
 } from '../query/stored-calls.ts';
+import { untilEnded } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Usage over HTTP against stored rows, compared with sums that this file reckons by itself. */
@@ -240,6 +241,7 @@ await tap.test('every stored number can be a filter', async (t) => {
 
 /** What the journal has of usage for a case. */
 async function entries(caseId: string): Promise<object[]> {
+  await untilEnded((query) => store.rows(query), store.database);
   return store.rows(`SELECT phase, purpose, number_hmac, filter, rows, complete FROM ${store.database}.lookup_journal
     WHERE case_id = '${caseId}' AND route = '/v1/usage' ORDER BY phase, number_hmac`);
 }

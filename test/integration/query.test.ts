@@ -16,6 +16,7 @@ import {
   versionAt,
   type StoredCall,
 } from '../query/stored-calls.ts';
+import { untilEnded } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import type { ToldCall } from './calls-client.ts';
 
@@ -370,6 +371,7 @@ await tap.test('the journal has every look-up, and no number', async (t) => {
     { number: '06 39 98 00 02', ...whole, limit: '2' },
     headers,
   );
+  await untilEnded((query) => store.rows(query), store.database);
   const rows = await store.rows<Record<string, unknown>>(
     `SELECT * EXCEPT at FROM ${store.database}.lookup_journal WHERE key_id = '${keyId}' ORDER BY phase, number_hmac`,
   );
@@ -503,6 +505,7 @@ await tap.test('a query that fails is told so, and closed in the journal', async
   const client = new Client(await other.serve(t), token);
   await other.admin.command({ query: `DROP TABLE ${other.database}.cdr SYNC` });
   t.match((await client.get({ number: '211474' })).body, { status: 500, code: 'INTERNAL' });
+  await untilEnded((query) => other.rows(query), other.database);
   const journal = await other.rows<{ phase: string; complete: number }>(
     `SELECT phase, complete FROM ${other.database}.lookup_journal ORDER BY phase`,
   );

@@ -1,7 +1,7 @@
 import tap from 'tap';
 import { lift, object, restrict } from '../../retention/subject-restrictions.ts';
 import { loadSettings } from '../../settings-loader.ts';
-import { Installation } from '../cdrhouse-program.ts';
+import { Installation, untilEnded } from '../cdrhouse-program.ts';
 import { tokenOf } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
 import { CallsClient, serve, type ToldCall } from './calls-client.ts';
@@ -197,6 +197,7 @@ await tap.test('an objection: that purpose is refused, for that number and time 
   );
   t.equal(support.status, 200, 'another purpose');
   t.match(await officer.get('/v1/calls', { number: PERSON, ...range }), { status: 200 });
+  await untilEnded((query) => installation.rows(query), '{db}');
   const journal = await installation.rows<{ phase: string; complete: number }>(
     `SELECT phase, complete FROM {db}.lookup_journal WHERE request_id IN (
        SELECT request_id FROM {db}.lookup_journal WHERE phase = 'finished' AND complete = 0)`,

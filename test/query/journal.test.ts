@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import tap from 'tap';
 import { settle } from './settle.ts';
 import { Journal, type JournalRow, type Lookup } from '../../query/journal.ts';
@@ -70,47 +70,120 @@ await tap.test('without the journal there is no answer', async (t) => {
   await t.resolves(journal.started(lookup), 'and it goes on when it can be written again');
 });
 
+/** A journal whose writes wait to be let go, as `phase rows complete` a row. */
+function slowJournal() {
+  const writes: { rows: string[]; written: () => void; failed: (error: Error) => void }[] = [];
+  const journal = new Journal(journalKey, async (written) => {
+    const rows = written.map(({ request_id, phase, rows: given, complete }) =>
+      [request_id, phase, given, complete].join(' '),
+    );
+    await new Promise<void>((resolve, reject) => writes.push({ rows, written: resolve, failed: reject }));
+  });
+  return { journal, writes };
+}
+
+const request = (requestId: string): Lookup => ({ ...lookup, requestId, numbers: ['1'] });
+const two = async (): Promise<string[]> => ['a', 'b'];
+const lengthOf = ({ length }: readonly unknown[]): number => length;
+
 await tap.test(
-  'what is given whole is looked up while the first entry is written, and given behind both',
+  'what is given whole is read while its first entry is written, and given behind it',
   async (t) => {
-    const writes: { phases: string[]; written: () => void }[] = [];
-    const journal = new Journal(journalKey, async (rows) => {
-      const phases = rows.map(({ phase, rows: given, complete }) => `${phase} ${given} ${complete}`);
-      await new Promise<void>((written) => writes.push({ phases, written }));
-    });
-    const one = { ...lookup, numbers: ['1'] };
+    const { journal, writes } = slowJournal();
     const steps: string[] = [];
     const given = journal
-      .around(
-        one,
-        async () => (steps.push('read'), ['a', 'b']),
-        ({ length }) => length,
-      )
+      .around(request('r1'), async () => (steps.push('read'), ['a', 'b']), lengthOf)
       .then((rows) => (steps.push('given'), rows));
     await settle();
-    t.strictSame([steps, writes.map(({ phases }) => phases)], [['read'], [['started 0 0']]]);
+    t.strictSame([steps, writes.map(({ rows }) => rows)], [['read'], [['r1 started 0 0']]]);
     writes[0]!.written();
-    await settle();
-    t.strictSame([steps, writes[1]!.phases], [['read'], ['finished 2 1']]);
-    writes[1]!.written();
     t.strictSame(await given, ['a', 'b']);
 
-    const refused = t.rejects(
-      journal.around(
-        one,
-        () => Promise.reject(new Error('away')),
-        () => 0,
-      ),
-      { message: 'away' },
+    const refused = journal.around(request('r2'), () => Promise.reject(new Error('away')), lengthOf);
+    await settle();
+    t.strictSame(
+      writes[1]!.rows,
+      ['r1 finished 2 1', 'r2 started 0 0'],
+      'its last entry goes with the next first one',
     );
-    for (const phases of [['started 0 0'], ['finished 0 0']]) {
-      await settle();
-      t.strictSame(writes.at(-1)!.phases, phases, 'what failed stands there too');
-      writes.at(-1)!.written();
-    }
-    await refused;
+    writes[1]!.written();
+    await t.rejects(refused, { message: 'away' });
+
+    const rest = journal.writeRest();
+    await settle();
+    t.strictSame(writes[2]!.rows, ['r2 finished 0 0'], 'what failed stands there too');
+    writes[2]!.written();
+    t.equal(await rest, 0);
+    t.equal(await journal.writeRest(), 0);
+    t.equal(writes.length, 3, 'each once');
   },
 );
+
+await tap.test('a last entry that nobody follows is written alone', async (t) => {
+  const { journal, writes } = slowJournal();
+  const given = journal.around(request('r1'), two, lengthOf);
+  await settle();
+  writes[0]!.written();
+  await given;
+  await settle();
+  t.equal(writes.length, 1, 'not at once');
+  for (let turn = 0; writes.length === 1 && turn < 1000; turn++) await delay(5);
+  t.strictSame(writes[1]!.rows, ['r1 finished 2 1']);
+});
+
+await tap.test(
+  'a last entry that cannot be written is tried again, and no other is lost by it',
+  async (t) => {
+    const { journal, writes } = slowJournal();
+    const first = journal.around(request('r1'), two, lengthOf);
+    const second = journal.around(request('r2'), two, lengthOf);
+    await settle();
+    writes[0]!.written();
+    await first;
+    await second;
+    const third = journal.around(request('r3'), two, lengthOf);
+    await settle();
+    t.strictSame(writes[1]!.rows, ['r1 finished 2 1', 'r2 finished 2 1', 'r3 started 0 0']);
+    writes[1]!.failed(new Error('disk full'));
+    await t.rejects(third, { code: 'JOURNAL_UNAVAILABLE' });
+
+    let rest = journal.writeRest();
+    await settle();
+    t.strictSame(writes[2]!.rows, ['r1 finished 2 1', 'r2 finished 2 1']);
+    // One that begins while they are written does not take them along.
+    const fourth = journal.started(request('r4'));
+    writes[2]!.failed(new Error('disk full'));
+    await settle();
+    t.strictSame(writes[3]!.rows, ['r1 finished 2 1', 'r2 finished 2 1', 'r4 started 0 0']);
+    writes[3]!.failed(new Error('disk full'));
+    await t.rejects(fourth, { code: 'JOURNAL_UNAVAILABLE' });
+    t.equal(await rest, 2, 'it is told how many are left');
+
+    rest = journal.writeRest();
+    await settle();
+    t.strictSame(writes[4]!.rows, ['r1 finished 2 1', 'r2 finished 2 1']);
+    writes[4]!.written();
+    t.equal(await rest, 0);
+  },
+);
+
+await tap.test('what waits while a write runs is written by who asks for the rest', async (t) => {
+  const { journal, writes } = slowJournal();
+  const first = journal.around(request('r1'), two, lengthOf);
+  await settle();
+  const second = journal.started(request('r2'));
+  writes[0]!.written();
+  await settle();
+  t.strictSame(writes[1]!.rows, ['r2 started 0 0'], 'begun before the first was given');
+  await first;
+  const rest = journal.writeRest();
+  writes[1]!.written();
+  await second;
+  await settle();
+  t.strictSame(writes[2]!.rows, ['r1 finished 2 1']);
+  writes[2]!.written();
+  t.equal(await rest, 0);
+});
 
 await tap.test('nothing is given where only the last entry could be written', async (t) => {
   let writes = 0;
