@@ -4,6 +4,7 @@ import { pageRows, rangeDaysMax, zoneOf, type QueryContext } from './context.ts'
 import type { Range } from './cursor.ts';
 import { readNumber, type NumberReading } from './number-reading.ts';
 import { Problem } from './problem.ts';
+import { readSeconds } from './seconds.ts';
 import { readRange } from './times.ts';
 
 /** A search for calls as it was understood. */
@@ -78,16 +79,6 @@ function readRoles(text: string): CallRole[] {
 /** A comma-separated list in one order, each word once. */
 function readWords(text: string | undefined): string[] | undefined {
   return text === undefined ? undefined : [...new Set(text.split(','))].sort();
-}
-
-/** Seconds as whole ms. */
-function readSeconds(name: string, seconds: number | undefined): number | undefined {
-  if (seconds === undefined) return undefined;
-  const exact = seconds * 1000;
-  const ms = Math.round(exact);
-  // The product of two floating-point numbers is off by far less than what a fourth decimal changes.
-  if (Math.abs(exact - ms) < 1e-4) return ms;
-  throw new Problem('PARAMETER_INVALID', `${name}: seconds may have three decimals`);
 }
 
 /**

@@ -425,8 +425,8 @@ export const usageQuery = (limitMax: number) =>
       feed: list(1000, NUMBERS_MAX, 'only these feeds, comma separated or repeated'),
       outcome: someOf(OUTCOMES),
       direction: someOf(DIRECTIONS),
-      min_duration: duration('shortest duration, seconds, inclusive'),
-      max_duration: duration('longest duration, seconds, inclusive'),
+      min_duration: duration('shortest duration, seconds, up to three decimals, inclusive'),
+      max_duration: duration('longest duration, seconds, up to three decimals, inclusive'),
       increment: Type.Optional(
         Type.String({
           pattern: '^[1-9][0-9]{0,4}/[1-9][0-9]{0,4}$',

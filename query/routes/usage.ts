@@ -39,6 +39,7 @@ import type { NumberList } from '../../schemas/number-keys.ts';
 import { readNumberList } from '../number-list.ts';
 import { writeReading, type NumberReading } from '../number-reading.ts';
 import { Problem } from '../problem.ts';
+import { readSeconds } from '../seconds.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, writeTime } from '../times.ts';
 import {
@@ -232,7 +233,9 @@ function readQuestion(context: QueryContext, query: UsageQuery, known: KnownFeed
 }
 
 function readConditions(query: UsageQuery, known: KnownFeeds): Question['conditions'] {
-  const { account, feed, outcome, direction, min_duration: min, max_duration: max } = query;
+  const { account, feed, outcome, direction } = query;
+  const min = readSeconds('min_duration', query.min_duration);
+  const max = readSeconds('max_duration', query.max_duration);
   const feeds = feed === undefined ? undefined : listOf(feed).flatMap((names) => names.split(','));
   // A misspelt feed would otherwise look like a feed without calls.
   if (feeds?.some((name) => !known.has(name)) === true)
@@ -244,8 +247,8 @@ function readConditions(query: UsageQuery, known: KnownFeeds): Question['conditi
     feeds,
     outcomes: outcome?.split(','),
     directions: direction?.split(','),
-    minDurationMs: min === undefined ? undefined : Math.ceil(min * 1000),
-    maxDurationMs: max === undefined ? undefined : Math.floor(max * 1000),
+    minDurationMs: min,
+    maxDurationMs: max,
   };
 }
 

@@ -366,7 +366,16 @@ await tap.test('filters', async (t) => {
       { min_duration: '10.5', max_duration: '300' },
       ({ durationMs }) => durationMs >= 10_500 && durationMs <= 300_000,
     ],
+    // Seconds whose product with 1000 is less than the ms that are meant.
+    ...stored
+      .filter(({ durationMs }) => (durationMs / 1000) * 1000 < durationMs)
+      .slice(0, 3)
+      .map(({ durationMs: limit }): [Parameters, (call: StoredCall) => boolean] => [
+        { max_duration: String(limit / 1000) },
+        ({ durationMs }) => durationMs <= limit,
+      ]),
   ];
+  t.ok(cases.length > 11, 'there are such durations');
   for (const [filter, fits] of cases) {
     const entries = Array.isArray(filter) ? filter : Object.entries(filter);
     const answer = await ask([...Object.entries({ ...whole, group_by: 'outcome' }), ...entries]);
@@ -440,6 +449,7 @@ await tap.test('billing by talk is refused only where talk is missing', async (t
     [{ increment: '60/0' }, /^increment/],
     [{ increment: '60' }, /^increment/],
     [{ min_duration: '2', max_duration: '1' }, /^min_duration/],
+    [{ max_duration: '1.0005' }, /^max_duration: seconds may have three decimals/],
   ];
   for (const [parameter, detail] of parameters)
     t.match(await ask({ ...whole, ...parameter }), { status: 400, code: 'PARAMETER_INVALID', detail });
