@@ -201,7 +201,7 @@ async function permitted(
   return restrictions === undefined ? all : { ...all, visibility: { ...restrictions, calls: 'shown' } };
 }
 
-function lookupOf({ requestId, route, caller, headers }: Asking, search: CallsSearch): Lookup {
+function lookupOf({ requestId, route, caller, headers, format }: Asking, search: CallsSearch): Lookup {
   const { reading, other, roles, zone, range, page, limit } = search;
   const { durationMsMin, durationMsMax, outcomes, feeds } = search;
   const numbers =
@@ -220,8 +220,8 @@ function lookupOf({ requestId, route, caller, headers }: Asking, search: CallsSe
       ...(outcomes === undefined ? {} : { outcome: outcomes }),
       ...(feeds === undefined ? {} : { feed: feeds }),
       ...rangeAsked(range, zone),
-      limit,
-      first_page: page === undefined,
+      format,
+      ...(format === 'json' ? { limit, first_page: page === undefined } : {}),
     },
   };
 }

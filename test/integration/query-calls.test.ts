@@ -477,8 +477,21 @@ await tap.test('both routes write the journal, and no number', async (t) => {
     { route: '/v1/calls/search', phase: 'started', hmacs: '3' },
     { route: '/v1/calls/search', phase: 'finished', hmacs: '3' },
   ]);
-  t.match(JSON.parse(rows[0]!.filter), { other_number: true, outcome: ['busy'], limit: 5 });
+  t.match(JSON.parse(rows[0]!.filter), {
+    other_number: true,
+    outcome: ['busy'],
+    format: 'json',
+    limit: 5,
+    first_page: true,
+  });
   t.notMatch(rows[0]!.filter, /199000001|1002/);
+  await other.text('/v1/calls', { number: '0199000001', ...WHOLE, format: 'csv' });
+  const [exported] = await installation.rows<{ filter: string }>(
+    `SELECT any(filter) AS filter FROM {db}.lookup_journal WHERE key_id = '${token.split('_')[1]!}' AND route = '/v1/calls'`,
+  );
+  const { format, ...asked } = JSON.parse(exported!.filter) as Record<string, unknown>;
+  t.equal(format, 'csv', 'all rows were asked for');
+  t.notOk('limit' in asked || 'first_page' in asked, 'and no page');
 });
 
 await tap.test(
