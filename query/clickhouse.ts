@@ -9,6 +9,7 @@ import type { Settings } from '../schemas/settings.ts';
 import { VISIBLE_WITHIN_SECONDS } from '../schemas/tables.ts';
 import type { CallOfManyRow, CallRow, Statement } from './calls-sql.ts';
 import type { JournalRow } from './journal.ts';
+import { logProgressSql } from './ledger-sql.ts';
 import type { SumsRow, UsageSumsRow } from './usage-sql.ts';
 
 /** A row of `api_keys`. */
@@ -27,10 +28,14 @@ export interface ApiKeyRow {
   readonly addresses: readonly string[];
 }
 
-/** How far a feed is stored. */
-export interface FeedProgress {
+/** How far a log of a feed is read: a partition of a topic, which may have been made anew since. */
+export interface LogProgress {
   readonly feed: string;
-  /** Newest Kafka timestamp in the ledger, UTC ms; 0: none. */
+  readonly topic: string;
+  readonly partition: number;
+  /** Of two logs of one partition the greater is the newer one. */
+  readonly generation: number;
+  /** UTC ms of Kafka time; 0: not known. */
   readonly readUpToMs: number;
 }
 
@@ -191,12 +196,16 @@ FROM ${this.#database}.api_keys FINAL WHERE key_id = {keyId: String}`;
     return row === undefined ? undefined : { ...row, revoked: row.revoked !== 0, shared: row.shared !== 0 };
   }
 
-  /** Every feed that the ledger knows. */
-  async feedProgress(): Promise<FeedProgress[]> {
-    const text = `SELECT feed, toUnixTimestamp64Milli(max(message_at_max)) AS readUpToMs
-FROM ${this.#database}.ingest_ledger WHERE kind = 'read' GROUP BY feed ORDER BY feed`;
-    const rows = await this.#rows<{ feed: string; readUpToMs: string }>('feeds', { text, parameters: {} });
-    return rows.map(({ feed, readUpToMs }) => ({ feed, readUpToMs: Number(readUpToMs) }));
+  /** Every log of every feed that the ledger knows. */
+  async logProgress(): Promise<LogProgress[]> {
+    const rows = await this.#rows<
+      Omit<LogProgress, 'generation' | 'readUpToMs'> & { generation: string; readUpToMs: string }
+    >('feeds', { text: logProgressSql(this.#database), parameters: {} });
+    return rows.map(({ generation, readUpToMs, ...log }) => ({
+      ...log,
+      generation: Number(generation),
+      readUpToMs: Number(readUpToMs),
+    }));
   }
 
   /** Names of the zones with which the server can reckon days. */

@@ -103,10 +103,10 @@ export function createContext(
     keys: new ApiKeys((keyId) => database.apiKey(keyId)),
     tokens: tokensOf(settings),
     wrongKeys: new WrongKeys(settings.query.wrong_keys_per_minute),
-    feeds: new Feeds(
-      settings.feeds.map(({ name }) => name),
-      { progress: () => database.feedProgress(), faultsSince: (ms) => findFaults(database, ms) },
-    ),
+    feeds: new Feeds(new Map(settings.feeds.map(({ name, topic }) => [name, topic])), {
+      progress: () => database.logProgress(),
+      faultsSince: (ms) => findFaults(database, ms),
+    }),
     rights: new AnyRights(database),
     calls: new CallsTogether(database),
     journal: new Journal(journalKey, (rows) => database.insertJournal(rows)),

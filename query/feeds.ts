@@ -1,7 +1,7 @@
-import type { FeedProgress } from './clickhouse.ts';
+import type { LogProgress } from './clickhouse.ts';
 import type { FaultRow } from './completeness.ts';
 
-/** Feeds by name, and how far each is stored in UTC ms; null: nothing yet. */
+/** Feeds by name, and the Kafka time up to which each is stored whole, in UTC ms; null: not known. */
 export type KnownFeeds = ReadonlyMap<string, number | null>;
 
 const FEEDS_CACHE_MS = 5000;
@@ -9,7 +9,7 @@ const HOUR_MS = 3_600_000;
 
 /** What is read for all requests of some seconds. */
 export interface FeedsSource {
-  readonly progress: () => Promise<readonly FeedProgress[]>;
+  readonly progress: () => Promise<readonly LogProgress[]>;
   /** UTC ms. */
   readonly faultsSince: (fromMs: number) => Promise<readonly FaultRow[]>;
 }
@@ -26,12 +26,13 @@ interface Read {
  * told is at most that old, and never beyond what is stored, because it is read before the calls are.
  */
 export class Feeds {
-  readonly #configured: readonly string[];
+  /** Topics by feed. */
+  readonly #configured: ReadonlyMap<string, string>;
   readonly #source: FeedsSource;
   readonly #now: () => number;
   #read: Read | undefined;
 
-  constructor(configured: readonly string[], source: FeedsSource, now: () => number = Date.now) {
+  constructor(configured: ReadonlyMap<string, string>, source: FeedsSource, now: () => number = Date.now) {
     this.#configured = configured;
     this.#source = source;
     this.#now = now;
@@ -69,9 +70,29 @@ export class Feeds {
   }
 
   async #readKnown(): Promise<KnownFeeds> {
-    const feeds = new Map<string, number | null>(this.#configured.map((feed) => [feed, null]));
-    for (const { feed, readUpToMs } of await this.#source.progress())
-      feeds.set(feed, readUpToMs > 0 ? readUpToMs : null);
-    return feeds;
+    const logs = await this.#source.progress();
+    const names = new Set([...this.#configured.keys(), ...logs.map(({ feed }) => feed).sort()]);
+    return new Map(
+      [...names].map((feed) => [feed, readUpTo(logsOf(logs, feed, this.#configured.get(feed)))]),
+    );
   }
+}
+
+/** The logs that are read now: those of the topic of the settings, where there are some, and of each partition the newest. */
+function logsOf(all: readonly LogProgress[], feed: string, topic: string | undefined): LogProgress[] {
+  const own = all.filter((log) => log.feed === feed);
+  const ofTopic = own.filter((log) => log.topic === topic);
+  const newest = new Map<string, LogProgress>();
+  for (const log of ofTopic.length > 0 ? ofTopic : own) {
+    const name = `${log.topic}/${log.partition}`;
+    const other = newest.get(name);
+    if (other === undefined || log.generation > other.generation) newest.set(name, log);
+  }
+  return [...newest.values()];
+}
+
+/** That of the slowest: what the others have beyond it is not all that there is. */
+function readUpTo(logs: readonly LogProgress[]): number | null {
+  const slowest = logs.length === 0 ? 0 : Math.min(...logs.map(({ readUpToMs }) => readUpToMs));
+  return slowest > 0 ? slowest : null;
 }

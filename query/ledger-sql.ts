@@ -22,6 +22,22 @@ export function countedLedger(database: string): string {
 )`;
 }
 
+/**
+ * How far each log of each feed is read: up to the time of its newest stored message, or the last moment at which ingest
+ * had stored all that Kafka had. Not what a rewind took back, which `GET /v1/feeds` knows: it is asked every few seconds.
+ */
+export function logProgressSql(database: string): string {
+  return `SELECT feed, topic, partition, generation,
+  toUnixTimestamp64Milli(greatest(message_at, caught_up_at)) AS readUpToMs
+FROM (
+  SELECT feed, topic, topic_id, partition, max(generation) AS generation, max(message_at_max) AS message_at
+  FROM ${database}.ingest_ledger WHERE kind = 'read' GROUP BY feed, topic, topic_id, partition
+) AS logs
+LEFT JOIN (
+  SELECT topic, topic_id, partition, caught_up_at FROM ${database}.ingest_heartbeats FINAL
+) AS heartbeats USING (topic, topic_id, partition)`;
+}
+
 /** SQL of what the counted ledger knows of a feed since its start, for a SELECT that is grouped by feed. */
 export const FEED_COUNTS = `sumIf(records, kind = 'read') AS all_consumed,
   sumIf(stored, kind = 'read') AS all_stored,

@@ -210,7 +210,7 @@ export const NumberReadingSchema = Type.Object({
 
 /** What of a feed may be missing from an answer. */
 const CompleteFeed = Type.Object({
-  read_up_to: nullable<string>('string', 'newest Kafka timestamp that is stored, null: nothing yet'),
+  read_up_to: nullable<string>('string', 'all that Kafka had at this time is stored; null: not known'),
   gaps: Type.Integer({ description: 'partitions that do not go on, because of a gap' }),
   rejected: Type.Integer({
     description: 'records since the begin of the range that could not be read and wait for a replay',
@@ -501,7 +501,7 @@ const feedCounts = {
 /** Control totals of one feed. */
 export const ControlRow = Type.Object({
   feed: Type.String(),
-  read_up_to: nullable<string>('string', 'newest Kafka timestamp that is stored, null: nothing yet'),
+  read_up_to: nullable<string>('string', 'all that Kafka had at this time is stored; null: not known'),
   accepted: count('records of the hours that the ledger accepted, by reading and by replays'),
   live: count('calls of the hours that are read now'),
   duplicates: nullable<string>(

@@ -2,12 +2,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import tap from 'tap';
 import { Feeds } from '../../query/feeds.ts';
 
+/** How far a log is read. */
+const log = (feed: string, readUpToMs: number, more: object = {}) => ({
+  feed,
+  topic: 'cdr',
+  partition: 0,
+  generation: 1,
+  readUpToMs,
+  ...more,
+});
+
 await tap.test('feeds of the settings and of the ledger; nothing read is null', async (t) => {
-  const feeds = new Feeds(['a', 'b'], {
-    progress: async () => [
-      { feed: 'b', readUpToMs: 5 },
-      { feed: 'old', readUpToMs: 0 },
-    ],
+  const configured = new Map([
+    ['a', 'a'],
+    ['b', 'cdr'],
+  ]);
+  const feeds = new Feeds(configured, {
+    progress: async () => [log('b', 5), log('old', 0)],
     faultsSince: async () => [],
   });
   t.strictSame(
@@ -20,10 +31,25 @@ await tap.test('feeds of the settings and of the ledger; nothing read is null', 
   );
 });
 
+await tap.test('a feed is read as far as the slowest of the logs that are read now', async (t) => {
+  const readUpTo = async (...logs: ReturnType<typeof log>[]): Promise<number | null | undefined> => {
+    const source = { progress: async () => logs, faultsSince: async () => [] };
+    return (await new Feeds(new Map([['a', 'cdr']]), source).known()).get('a');
+  };
+  const second = { partition: 1 };
+  t.equal(await readUpTo(log('a', 9), log('a', 5, second), log('b', 1)), 5);
+  t.equal(await readUpTo(log('a', 9), log('a', 0, second)), null, 'of one nothing is known');
+  const anew = { generation: 2 };
+  t.equal(await readUpTo(log('a', 2), log('a', 7, anew)), 7, 'the topic was made anew');
+  t.equal(await readUpTo(log('a', 7, anew), log('a', 2)), 7);
+  t.equal(await readUpTo(log('a', 9), log('a', 3, { topic: 'before' })), 9, 'it has another topic now');
+  t.equal(await readUpTo(log('a', 3, { topic: 'before' })), 3, 'of which nothing is read yet');
+});
+
 await tap.test('the ledger is read every few seconds, and again after a failure', async (t) => {
   let [now, asked, broken] = [0, 0, true];
   const feeds = new Feeds(
-    ['a'],
+    new Map([['a', 'cdr']]),
     {
       progress: async () => {
         asked++;
@@ -48,7 +74,7 @@ await tap.test('faults are read behind the progress, once for an hour and some s
   let [now, broken] = [0, true];
   const asked: string[] = [];
   const feeds = new Feeds(
-    [],
+    new Map(),
     {
       progress: async () => {
         await sleep(1);

@@ -40,7 +40,7 @@ function whole(parts: Partial<Database> = {}): Database {
     visibleUntil: async () => 0,
     stream: noRows,
     apiKey: async () => undefined,
-    feedProgress: async () => [],
+    logProgress: async () => [],
     timeZones: async () => new Set(['UTC', 'Europe/Paris']),
     storedSettings: async () => ({ settings: new Map(), schemaVersion: SCHEMA_VERSION }),
     insertJournal: async () => undefined,
@@ -212,7 +212,7 @@ await tap.test('errors of the database', async (t) => {
     if (answer.statusCode >= 500) t.match(log.join(''), `code ${code}`);
     t.notMatch(log.join('') + answer.body, NUMBER);
   }
-  const { app } = await play(t, { feedProgress: fail('210') });
+  const { app } = await play(t, { logProgress: fail('210') });
   t.match((await app.inject({ url, headers })).json(), { code: 'DATABASE_UNAVAILABLE' });
 });
 
