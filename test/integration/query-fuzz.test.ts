@@ -84,6 +84,17 @@ async function send(operation: Operation, values: Values): Promise<Response> {
   return fetch(target, init);
 }
 
+/** Ids of calls: a name that nobody can guess would lead to nothing. */
+async function someIds(): Promise<string[]> {
+  const query = new URLSearchParams({ number: '211474', from: '2026-03-01', to: '2026-04-01' });
+  const answer = await fetch(`${url}/v1/calls?${query.toString()}`, {
+    headers: { authorization, 'case-id': 'C-1', purpose: 'dispute' },
+  });
+  const { data } = (await answer.json()) as { data: { id: string }[] };
+  return data.map(({ id }) => id);
+}
+const known = { id: await someIds() };
+
 await tap.test('the document names the routes', async (t) => {
   t.ok(operations.length >= 4);
   for (const operation of operations) {
@@ -101,7 +112,7 @@ for (const operation of operations) {
   await tap.test(`${name}: random requests`, async (t) => {
     const statuses = new Map<number, number>();
     await fc.assert(
-      fc.asyncProperty(valuesOf(operation), async (values) => {
+      fc.asyncProperty(valuesOf(operation, known), async (values) => {
         const response = await send(operation, values);
         statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
         const fault = await faultOf(operation, response);
@@ -111,8 +122,8 @@ for (const operation of operations) {
     );
     t.comment(name, Object.fromEntries(statuses));
     t.ok(statuses.has(400), 'some are wrong');
-    // A name that nobody can guess leads to nothing.
-    t.ok(statuses.has(operation.path.includes('{') ? 404 : 200), 'and some are answered');
+    t.ok(statuses.has(200), 'and some are answered');
+    if (operation.path.includes('{')) t.ok(statuses.has(404), 'and some lead to nothing');
   });
 }
 

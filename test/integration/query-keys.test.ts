@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { request } from 'node:http';
 import tap from 'tap';
 import { Installation, until, type Running } from '../cdrhouse-program.ts';
+import { readDocument } from '../documents.ts';
 import { testServers } from '../test-servers.ts';
 
 /** API keys as the operator makes them with the command, and as the API takes them. */
@@ -72,6 +73,25 @@ await tap.test('a key is shown once, and kept as a salted hash', async (t) => {
   t.notMatch(stdout, hash);
   t.equal((await ask(token)).status, 200);
   t.notMatch(serve.stderr(), secret, 'nor is it in the log');
+});
+
+await tap.test('the keys of docs/api.md', async (t) => {
+  const block = readDocument('docs/api.md').blocks.find(({ text }) => text.includes('cdrhouse keys add'))!;
+  const nextYear = String(new Date().getUTCFullYear() + 1);
+  const { key_id: revoked } = await add('--role', 'billing', '--label', 'to revoke');
+  const names = [...block.text.matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name!);
+  t.ok(names.length >= 4);
+  const told = names.map((name) => `echo "token $${name}"`).join('\n');
+  const script = `set -eu\nKEY_ID=${revoked}\n${block.text.replaceAll('2027-', `${nextYear}-`)}${told}`;
+  const ended = await installation.startScript(t, script).ended;
+  t.equal(ended.code, 0, ended.stderr);
+  const tokens = [...ended.stdout.matchAll(/^token (\S+)$/gm)].map(([, token]) => token!);
+  t.equal(new Set(tokens).size, names.length);
+  for (const token of tokens) t.not((await ask(token)).status, 401, 'each is a key');
+  t.match(await listed(revoked), { state: 'revoked' });
+  const keys = await installation.json<Listed[]>('keys', 'list', '--json');
+  const labels = new Set(keys.map(({ label }) => label));
+  for (const [, label] of block.text.matchAll(/--label '([^']+)'/g)) t.ok(labels.has(label!), label!);
 });
 
 await tap.test('what keys add refuses', async (t) => {

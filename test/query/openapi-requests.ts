@@ -229,8 +229,8 @@ const JUNK: fc.Arbitrary<unknown> = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }),
 );
 
-function parameterValue({ name, schema }: Parameter): fc.Arbitrary<unknown> {
-  const meaningful = MEANINGFUL[name];
+function parameterValue({ name, schema }: Parameter, known: Known): fc.Arbitrary<unknown> {
+  const meaningful = known[name] ?? MEANINGFUL[name];
   return fc.oneof(
     { weight: 8, arbitrary: meaningful === undefined ? valueOf(schema) : fc.constantFrom(...meaningful) },
     { weight: 2, arbitrary: valueOf(schema) },
@@ -238,11 +238,14 @@ function parameterValue({ name, schema }: Parameter): fc.Arbitrary<unknown> {
   );
 }
 
+/** Values that only the API itself can give, by parameter. */
+export type Known = Readonly<Record<string, readonly unknown[]>>;
+
 /** Requests of an operation, mostly such as it should take: some with a parameter missing, wrong or unknown. */
-export function valuesOf({ parameters, hasBody }: Operation): fc.Arbitrary<Values> {
+export function valuesOf({ parameters, hasBody }: Operation, known: Known = {}): fc.Arbitrary<Values> {
   const chosen = parameters.map((parameter) =>
     fc
-      .tuple(parameterValue(parameter), fc.integer({ min: 1, max: 100 }))
+      .tuple(parameterValue(parameter, known), fc.integer({ min: 1, max: 100 }))
       .map(([value, chance]) => ({ parameter, value, isGiven: chance <= (parameter.required ? 97 : 15) })),
   );
   const unknown = fc.oneof(
