@@ -8,6 +8,7 @@ import {
   type SentTable,
   type StoredSource,
 } from '../schemas/tables.ts';
+import type { ReadingRow } from '../schemas/feed.ts';
 import { BATCHES_IN_FLIGHT_MAX } from '../schemas/settings-limits.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { Suppression, SuppressionSet } from '../schemas/suppressions.ts';
@@ -271,6 +272,19 @@ export class IngestDatabase {
 
   insertAcceptedGaps(rows: readonly object[]): Promise<void> {
     return this.#insertRows('accepted_gaps', rows);
+  }
+
+  /** Notes what the hashes of these readings stand for, where it is not noted yet. */
+  async recordReadings(readings: readonly ReadingRow[]): Promise<void> {
+    const known = await this.rows<{ feed: string; reading: string }>(
+      `SELECT DISTINCT feed, reading FROM ${this.#database}.readings`,
+    );
+    const isKnown = ({ feed, reading }: ReadingRow): boolean =>
+      known.some((each) => each.feed === feed && each.reading === reading);
+    await this.#insertRows(
+      'readings',
+      readings.filter((each) => !isKnown(each)),
+    );
   }
 
   insertHeartbeats(rows: readonly object[]): Promise<void> {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { errorCode, isMissingTable } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError, PROGRAM_ERRORS, type ProgramErrorCode } from '../schemas/errors.ts';
-import { readFeed } from '../schemas/feed.ts';
+import { readFeed, readingRow } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
 import type { BatchLimits } from './batch-queue.ts';
@@ -192,6 +192,12 @@ async function readFeeds<T>(
   try {
     await untilDone(() => suppressions.start(), {
       what: 'read the suppressions',
+      pauseMsMax,
+      signal: stop,
+      report,
+    });
+    await untilDone(() => database.recordReadings(settings.feeds.map(readingRow)), {
+      what: 'note how the feeds are read',
       pauseMsMax,
       signal: stop,
       report,

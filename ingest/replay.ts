@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { databaseFailure, errorCode } from '../schemas/clickhouse-errors.ts';
 import { requireKnownFeed, type DeadLetterFilter } from '../schemas/dead-letters.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
-import { readFeed, type Feed } from '../schemas/feed.ts';
+import { readFeed, readingRow, type Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import { readStoredSettings } from '../schemas/stored-settings.ts';
@@ -115,6 +115,11 @@ class Replay {
     });
     this.#watch = watch;
     await watch.start();
+    const { dryRun, settings } = this.#options;
+    if (!dryRun)
+      await this.#retried('note how the feeds are read', () =>
+        this.#database.recordReadings(settings.feeds.map(readingRow)),
+      );
     try {
       return await this.#replay(feeds, context);
     } finally {

@@ -1,10 +1,10 @@
 import type { CallEvidence } from '../schemas/api.ts';
-import { readFeed } from '../schemas/feed.ts';
+import { numberRulesOf } from '../schemas/dial-plan.ts';
 import { isE164 } from '../schemas/number-key.ts';
 import { callAnswer, maskCall, type CallAnswer } from './call-answer.ts';
 import type { QueryContext } from './context.ts';
 import { NEAR_MS, type FoundCall } from './evidence.ts';
-import type { SourceRangeRow, StoredRow } from './evidence-sql.ts';
+import type { StoredRow } from './evidence-sql.ts';
 import { writeTime } from './times.ts';
 
 /**
@@ -43,7 +43,7 @@ export function writeEvidence(
         stored_at: seconds(row.stored_s),
         stored_by: source === undefined ? null : source.kind === 'read' ? 'ingest' : 'replay',
       },
-      reading: readingOf(context, row, source),
+      reading: readingOf(found),
       corrections: [
         ...[...numbers].map((number) => ({
           second: Number(number),
@@ -83,29 +83,23 @@ export function writeEvidence(
   };
 }
 
-/** The settings of a reading are known where they are those of today: the ledger has their hash alone. */
-function readingOf(
-  { settings }: QueryContext,
-  row: StoredRow,
-  source: SourceRangeRow | undefined,
-): CallEvidence['reading'] {
-  const today = settings.feeds.find(({ name }) => name === row.feed);
-  const feed = today === undefined ? undefined : readFeed(today);
-  if (feed === undefined || today === undefined || source === undefined || feed.reading !== source.reading)
-    return { hash: source?.reading ?? null, settings: null, numbers: null };
+function readingOf({ row, source, settings }: FoundCall): CallEvidence['reading'] {
+  const hash = source?.reading ?? null;
+  if (settings === undefined) return { hash, settings: null, numbers: null };
+  const rules = numberRulesOf(settings.country, settings.numbers);
   return {
-    hash: source.reading,
+    hash,
     settings: {
-      format: today.format,
-      time_zone: today.time_zone,
-      country: today.country ?? null,
-      numbers: today.numbers ?? null,
-      identity: today.identity,
+      format: settings.format,
+      time_zone: settings.time_zone,
+      country: settings.country ?? null,
+      numbers: settings.numbers ?? null,
+      identity: settings.identity,
     },
     numbers: {
-      calling: ruleOf(row.calling_number, feed.numbers.calling),
-      displayed: ruleOf(row.displayed_caller_id, feed.numbers.displayed),
-      dialed: ruleOf(row.dialed_number, feed.numbers.dialed),
+      calling: ruleOf(row.calling_number, rules.calling),
+      displayed: ruleOf(row.displayed_caller_id, rules.displayed),
+      dialed: ruleOf(row.dialed_number, rules.dialed),
     },
   };
 }

@@ -170,6 +170,14 @@ ORDER BY stored_at LIMIT 1000`,
   };
 }
 
+/** The settings that the hash of a reading stands for. */
+export function readingSql(database: string, { feed, reading }: SourceRangeRow): Statement {
+  return {
+    text: `SELECT settings FROM ${database}.readings WHERE feed = {feed: String} AND reading = {reading: String} LIMIT 1`,
+    parameters: { feed, reading },
+  };
+}
+
 /** Corrections of a call alone, the first first. */
 export function rectifiedSql(database: string, row: StoredRow): Statement {
   return {

@@ -1,5 +1,6 @@
 import { readSqlTime } from '../schemas/sql-time.ts';
-import { hasRecordIds } from '../schemas/feed.ts';
+import { hasRecordIds, readFeed } from '../schemas/feed.ts';
+import type { FeedSettings } from '../schemas/settings.ts';
 import { batchMoment, correctionOf } from '../schemas/tables.ts';
 import { addMonths, monthsOf, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { CallKey } from '../schemas/call-id.ts';
@@ -11,6 +12,7 @@ import {
   keyOf,
   lettersSql,
   liveRowSql,
+  readingSql,
   relatedRowsSql,
   rowsOfPlaceSql,
   sourceRangesSql,
@@ -32,6 +34,8 @@ export interface FoundCall {
   readonly row: StoredRow;
   /** Where it came from, undefined where the ledger does not say (yet). */
   readonly source: SourceRangeRow | undefined;
+  /** The settings of its feed when it was read, undefined where nobody noted them. */
+  readonly settings: FeedSettings | undefined;
   /** Numbers (Unix seconds) of the corrections in which its place was read again. */
   readonly corrections: readonly number[];
   /** Rows that a correction took away, which this call was. */
@@ -92,6 +96,7 @@ export async function findCall(
   return {
     row,
     source,
+    settings: await settingsOf(context, source, select),
     corrections,
     replaced: [...sameKey, ...related].filter(
       ({ is_deleted: deleted, correction }) => deleted === 1 && !alone.has(correction),
@@ -111,17 +116,19 @@ function isKept({ start_ms: startMs, feed }: StoredRow, months: RetentionMonths)
 }
 
 /** The copy of a call whose term is over, where a legal hold keeps one. */
-async function heldCall(
-  { database: { database }, retentionMonths }: QueryContext,
-  key: CallKey,
-  select: Select,
-): Promise<FoundCall | undefined> {
+async function heldCall(context: QueryContext, key: CallKey, select: Select): Promise<FoundCall | undefined> {
+  const {
+    database: { database },
+    retentionMonths,
+  } = context;
   const term = { months: retentionMonths, nowMs: Date.now() };
   const [row] = await select<StoredRow>('held call', heldRowSql(database, key, term));
   if (row === undefined) return undefined;
+  const source = sourceOf(row, await select<SourceRangeRow>('ledger', sourceRangesSql(database, row)));
   return {
     row,
-    source: sourceOf(row, await select<SourceRangeRow>('ledger', sourceRangesSql(database, row))),
+    source,
+    settings: await settingsOf(context, source, select),
     corrections: [],
     replaced: [],
     rectified: [],
@@ -131,6 +138,19 @@ async function heldCall(
     letters: [],
     isHeld: true,
   };
+}
+
+/** As ingest noted them; what was read before it did has those of today, where their hash is the same. */
+async function settingsOf(
+  { database: { database }, settings: { feeds } }: QueryContext,
+  source: SourceRangeRow | undefined,
+  select: Select,
+): Promise<FeedSettings | undefined> {
+  if (source === undefined) return undefined;
+  const [noted] = await select<{ settings: string }>('readings', readingSql(database, source));
+  if (noted !== undefined) return JSON.parse(noted.settings) as FeedSettings;
+  const today = feeds.find(({ name }) => name === source.feed);
+  return today !== undefined && readFeed(today).reading === source.reading ? today : undefined;
 }
 
 /** What was noted of a row is what the database gave, with other names for times. */

@@ -322,7 +322,7 @@ const CallEvidence = Type.Object({
         numbers: { type: ['object', 'null'], additionalProperties: true },
         identity: { type: 'string' },
       },
-      description: 'the settings themselves; null where those of today are others',
+      description: 'the settings themselves; null where nobody noted them',
     }),
     numbers: Type.Unsafe<Record<CallRole, 'none' | 'e164'> | null>({
       type: ['object', 'null'],

@@ -47,6 +47,19 @@ export function hasRecordIds({ identity, format }: FeedSettings): boolean {
   );
 }
 
+/** A row of `readings`: what a hash in the ledger stands for. */
+export interface ReadingRow {
+  readonly feed: string;
+  readonly reading: string;
+  /** The `FeedSettings` as JSON. */
+  readonly settings: string;
+}
+
+export function readingRow(settings: FeedSettings): ReadingRow {
+  const { name: feed, reading } = readFeed(settings);
+  return { feed, reading, settings: JSON.stringify(settings) };
+}
+
 /** The feed that these settings describe. The settings must have been checked. */
 export function readFeed(settings: FeedSettings): Feed {
   const format = formatOf(settings);

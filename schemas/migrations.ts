@@ -554,6 +554,20 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
       ),
     ],
   },
+  {
+    number: 12,
+    title: 'the settings under which records were read',
+    statements: ({ database }) => [
+      `CREATE TABLE IF NOT EXISTS ${database}.readings (
+  feed LowCardinality(String),
+  reading String COMMENT 'as in the ledger: hash of all that decides how records are read',
+  settings String COMMENT 'JSON: the settings of the feed',
+  recorded_at DateTime64(3, 'UTC') DEFAULT now64(3)
+) ENGINE = ReplacingMergeTree
+ORDER BY (feed, reading)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
+    ],
+  },
 ];
 
 /** The schema version that this program was written for. */

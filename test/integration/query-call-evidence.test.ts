@@ -290,8 +290,28 @@ await tap.test(
     t.strictSame(now, told, 'by its new id the same');
     const c = await evidence(before.get('c')!.id);
     t.match(c.data, { call_id: 'c', start: `${DAY}T23:30:00.000+01:00` });
-    // The program that answers has the settings of before: it does not guess at those of another reading.
-    t.match(told.evidence.reading, { hash: /^[0-9a-f]{16}$/, settings: null, numbers: null });
+    // The program that answers has the settings of before: it tells those under which the call was read.
+    t.match(told.evidence.reading, {
+      hash: /^[0-9a-f]{16}$/,
+      settings: { format: 'asterisk-csv', ...country },
+      numbers: { calling: 'e164' },
+    });
+    const noted = 'SELECT feed, count() AS readings FROM {db}.readings GROUP BY feed ORDER BY feed';
+    t.strictSame(
+      await installation.rows(noted),
+      [
+        { feed: 'pbx', readings: '2' },
+        { feed: 'plain', readings: '1' },
+      ],
+      'each once, whoever reads how often',
+    );
+    // What was read before anybody noted how, and by other settings than those of today, is not guessed at.
+    await installation.statement('TRUNCATE TABLE {db}.readings');
+    t.match((await evidence(told.data.id)).evidence.reading, {
+      hash: told.evidence.reading.hash,
+      settings: null,
+      numbers: null,
+    });
     const untouched = await evidence((await find('first')).id);
     t.strictSame(untouched.evidence.corrections, []);
   },
