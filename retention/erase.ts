@@ -16,7 +16,7 @@ import { select } from './clickhouse.ts';
 import { ErasedLetters } from './erase-letters.ts';
 import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
 import { exclusively } from './exclusive.ts';
-import { coverHeld } from './held-calls.ts';
+import { coverHeld, dropEndedHolds, endedCopiesSql } from './held-calls.ts';
 import { PartChanges } from './replaced-parts.ts';
 import { knownFeeds } from './subject-calls.ts';
 import { insertRights, type PersonAsked } from './subject-restrictions.ts';
@@ -48,7 +48,7 @@ const DAY_MS = 86_400_000;
 /** Changes of one kind are repeated while rows are found: an insert that read before may have written behind. */
 const CHANGES_MAX = 10;
 /** Tables in which something of the person stands, beside those of calls. */
-const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections'];
+const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections', 'cdr_held', 'legal_holds'];
 
 export type EraseAsked = PersonAsked;
 
@@ -118,6 +118,10 @@ type Found = {
   /** Rows by the keys of numbers. */
   readonly keys: number;
   readonly dead_letters: number;
+  /** Rows of `corrections`, as a call was before or is now. */
+  readonly corrections: number;
+  /** Copies of legal holds that have ended. */
+  readonly held_copies: number;
 };
 
 class Erasure {
@@ -194,6 +198,8 @@ class Erasure {
     await this.#fillNumbers(requestId);
     const sql = new EraseSql(database, { requestId, ...spans });
     lost.throwIfAborted();
+    // What holds kept that have ended would wait for the next sweep.
+    await dropEndedHolds(client, database, Date.now());
     // A hold on a number of somebody else may need a call as it was.
     const kept = await coverHeld(client, database, { nowMs: Date.now(), condition: sql.any });
     await this.#adjust(sql, spans.own);
@@ -203,7 +209,7 @@ class Erasure {
     await this.#changeOthers(spans, isDone);
     if (!isDone) await this.#restrict(spans.own.toMs);
     await this.#changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
-    const found = await this.#found(sql, requestId);
+    const found = await this.#found(sql, requestId, spans);
     if (Object.values(found).some((rows) => rows > 0))
       throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
     await this.#clearNumbers(requestId);
@@ -215,7 +221,7 @@ class Erasure {
       suppressions_version: String(version),
       ...(await this.#deferred(spans.own)),
       found_afterwards: found,
-      residue: this.#residue(),
+      residue: await this.#residue(),
     });
   }
 
@@ -227,10 +233,11 @@ class Erasure {
     await this.#fillNumbers(id);
     const suppressedTo = await this.#suppressedTo();
     const spans = this.#spans(suppressedTo, suppressedTo);
-    const found = await this.#found(new EraseSql(this.#context.database, { requestId: id, ...spans }), id);
+    const sql = new EraseSql(this.#context.database, { requestId: id, ...spans });
+    const found = await this.#found(sql, id, spans);
     await this.#clearNumbers(id);
     const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
-    return { request_id: requestId, state, verified, found, residue: this.#residue() };
+    return { request_id: requestId, state, verified, found, residue: await this.#residue() };
   }
 
   /**
@@ -416,16 +423,9 @@ class Erasure {
     const { database } = this.#context;
     const { requestId } = this.#request!;
     const numbers = `(SELECT number FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
-    const of = (column: string, { fromMs, toMs }: Span): string =>
-      `JSONExtractString(row, '${column}') IN ${numbers} AND toUnixTimestamp64Milli(start_at) >= ${fromMs} AND toUnixTimestamp64Milli(start_at) < ${toMs}`;
-    const corrected = [
-      of('calling_number', own),
-      of('displayed_caller_id', others),
-      of('dialed_number', others),
-    ];
     await this.#changes.change(
       'corrections',
-      `ALTER TABLE ${database}.corrections DELETE WHERE ${corrected.map((each) => `(${each})`).join(' OR ')}`,
+      `ALTER TABLE ${database}.corrections DELETE WHERE ${this.#corrected(requestId, { own, others })}`,
       requestId,
     );
     const { fromMs, toMs } = this.#subject;
@@ -439,13 +439,47 @@ class Erasure {
         requestId,
       );
     }
+    const holds = isDone ? (await this.#endedHolds(end)).filter(({ isOwn }) => isOwn === 1) : [];
+    if (holds.length > 0)
+      await this.#changes.change(
+        'legal_holds',
+        // Ids are made by us: letters, digits and dashes.
+        `ALTER TABLE ${database}.legal_holds DELETE WHERE hold_id IN (${holds.map(({ id }) => `'${id}'`).join(', ')}) AND '${requestId}' != ''`,
+        requestId,
+      );
   }
 
-  async #found(sql: EraseSql, id: string): Promise<Found> {
+  /** Condition of corrections in which a number of the person stands: in the call as it was, or as it is now. */
+  #corrected(id: string, { own, others }: Omit<ErasedSpans, 'requestId'>): string {
+    const ofPerson = (value: string): string =>
+      `(JSONExtractString(row, 'feed'), ${value}) IN (SELECT feed, number FROM ${this.#context.database}.erasure_numbers WHERE request_id = '${id}')`;
+    const of = (column: string, { fromMs, toMs }: Span): string[] => {
+      const within = (time: string): string =>
+        `toUnixTimestamp64Milli(${time}) >= ${fromMs} AND toUnixTimestamp64Milli(${time}) < ${toMs}`;
+      return [
+        `${ofPerson(`JSONExtractString(row, '${column}')`)} AND ${within('start_at')}`,
+        `field = '${column}' AND ${ofPerson('after')} AND ${within('new_start_at')}`,
+      ];
+    };
+    return [
+      ...of('calling_number', own),
+      ...of('displayed_caller_id', others),
+      ...of('dialed_number', others),
+    ]
+      .map((each) => `(${each})`)
+      .join(' OR ');
+  }
+
+  async #found(sql: EraseSql, id: string, spans: Omit<ErasedSpans, 'requestId'>): Promise<Found> {
+    const { database } = this.#context;
     const found = {
       rows: await this.#rows(CALL_TABLES.map((table) => sql.remaining(table))),
       keys: await this.#rows(CALL_TABLES.map((table) => sql.remainingKeys(table))),
       dead_letters: await this.#letters.count(),
+      corrections: await this.#rows([
+        `SELECT count() AS rows FROM ${database}.corrections WHERE ${this.#corrected(id, spans)}`,
+      ]),
+      held_copies: await this.#rows([endedCopiesSql(database, sql.any)]),
     };
     await this.#requireNumbers(id);
     return found;
@@ -471,14 +505,36 @@ class Erasure {
     return holds?.held ?? 0;
   }
 
-  /** Where the calls may still be, and until when. */
-  #residue(): { readonly [place: string]: Json } {
+  /**
+   * Holds on numbers of the person that have ended; `isOwn`: 1 where a restriction of theirs made it, 0 where it is the
+   * record of somebody's legal duty.
+   */
+  #endedHolds(endMs: number): Promise<{ readonly id: string; readonly isOwn: number }[]> {
+    const { client, database } = this.#context;
+    const { numbers, fromMs } = this.#subject;
+    return select(
+      client,
+      `SELECT hold_id AS id,
+        hold_id IN (SELECT request_id FROM ${database}.subject_requests WHERE kind = 'restrict')
+          AND toUnixTimestamp64Milli(from_at) >= {from_ms: Int64} AND toUnixTimestamp64Milli(to_at) <= {end_ms: Int64} AS isOwn
+      FROM ${database}.legal_holds FINAL
+      WHERE hasAny(numbers, {numbers: Array(String)}) AND (released_at IS NOT NULL OR until_at <= now64(3))
+      ORDER BY hold_id`,
+      { numbers, from_ms: fromMs, end_ms: endMs },
+    );
+  }
+
+  /** Where the calls or the numbers may still be, and until when. */
+  async #residue(): Promise<{ readonly [place: string]: Json }> {
     const { kafka, retention } = this.#context.settings;
     const begunMs = this.#request?.begunMs ?? Date.now();
+    const holds = await this.#endedHolds(OPEN_END_MS);
     return {
       kafka_until: isoTime(begunMs + kafka.topic_retention_days * DAY_MS),
       backups_until: isoTime(begunMs + retention.backup_days * DAY_MS),
       kept: 'keyed hashes of the numbers: suppressions, this request, the journal of look-ups',
+      // Who ordered what to be kept of whom is no copy of a call; it stays, and is told.
+      legal_holds_that_ended: holds.length,
     };
   }
 }

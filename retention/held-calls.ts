@@ -39,6 +39,12 @@ async function holdsInForce(client: ClickHouseClient, database: string, nowMs: n
   return rows.map(({ hold_id }) => hold_id);
 }
 
+/** Counts copies of holds that have ended, of the rows that a condition holds for; the next sweep drops them. */
+export function endedCopiesSql(database: string, condition: string): string {
+  return `SELECT count() AS rows FROM ${database}.cdr_held WHERE ${condition}
+  AND hold_id NOT IN (SELECT hold_id FROM ${database}.legal_holds FINAL WHERE released_at IS NULL AND until_at > now64(3))`;
+}
+
 /**
  * Copies to `cdr_held` what any hold in force is for, and gives how many calls its copies hold of it. Throws
  * SWEEP_UNPROVEN where a call is not found there afterwards.

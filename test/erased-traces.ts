@@ -4,14 +4,23 @@ import { e164Key } from '../schemas/number-key.ts';
 import type { Installation } from './cdrhouse-program.ts';
 
 /** Tables in which numbers can stand. */
-const TABLES = ['cdr', 'cdr_by_number', 'dead_letters', 'restrictions', 'objections', 'corrections'];
+const TABLES = [
+  'cdr',
+  'cdr_by_number',
+  'cdr_held',
+  'legal_holds',
+  'dead_letters',
+  'restrictions',
+  'objections',
+  'corrections',
+];
 
 /** Has the tables written so that numbers can be found in their files: columns and primary keys as they are. */
 export async function writePlainly(installation: Installation): Promise<void> {
   for (const table of TABLES) {
     const columns = await installation.rows<{ name: string }>(
       `SELECT name FROM system.columns WHERE database = '{db}' AND table = '${table}'
-        AND type IN ('String', 'UInt64') AND name != 'version'`,
+        AND type IN ('String', 'UInt64', 'Array(String)') AND name != 'version'`,
     );
     const plain = columns.map(({ name }) => `MODIFY COLUMN ${name} CODEC(NONE)`);
     await installation.statement(`ALTER TABLE {db}.${table} ${plain.join(', ')}`);

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import tap, { type Test } from 'tap';
 import { isSigned } from '../../schemas/certificate.ts';
 import { Installation, SESSION, until, whenIdle } from '../cdrhouse-program.ts';
@@ -248,7 +250,67 @@ await tap.test('what a legal hold needs waits for its end, and the service does 
   t.strictSame(await ids(installation), ['both', 'dialed', 'displayed', 'other']);
   t.strictSame(await installation.rows('SELECT * FROM {db}.cdr_held'), []);
   t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);
+  t.match(
+    await installation.json('subject', 'verify', '--id', told.request_id!, '--number', ERASED, '--json'),
+    { verified: true, residue: { legal_holds_that_ended: 1 } },
+    'the record of the order stays, and is told',
+  );
 });
+
+await tap.test(
+  'nothing is left in corrections, in copies of holds that have ended, in the person’s own',
+  async (t) => {
+    const installation = await installed(t, 4, { CDRHOUSE_RETENTION_BILLING_MONTHS: '0' });
+    // In no other database of the server, since all files are searched.
+    const PERSON = '+33199780017';
+    await stored(
+      installation,
+      call('other', [OTHER, OTHER, THIRD], '2025-03-01T10:00:00Z'),
+      call('dialed', [OTHER, OTHER, PERSON], '2025-03-01T11:00:00Z'),
+      call('own', [PERSON, PERSON, OTHER], '2025-03-01T12:00:00Z'),
+    );
+    const time = ['--from', FROM, '--to', TO, '--reason', 'asked for it', '--json'];
+    // A call of others is corrected to hold the number, which then stands in what was corrected alone.
+    const out = join(installation.folder, 'export');
+    await installation.json('subject', 'export', '--number', OTHER, ...time, '--out', out);
+    const calls = JSON.parse(readFileSync(join(out, 'calls.json'), 'utf8')) as {
+      id: string;
+      call_id: string;
+    }[];
+    const { id } = calls.find(({ call_id: name }) => name === 'other')!;
+    const corrected = ['--call', id, '--field', 'dialed_number', '--value', PERSON];
+    await installation.json('subject', 'rectify', '--number', OTHER, ...time, ...corrected);
+    t.equal((await installation.rows('SELECT 1 FROM {db}.corrections FINAL')).length, 1);
+    // A restriction that was lifted, and whose copies no sweep has dropped yet.
+    const person = ['--number', PERSON, ...time];
+    await installation.json('subject', 'restrict', ...person, '--keep-past-term');
+    await installation.json('subject', 'lift', ...person);
+    t.not((await installation.rows('SELECT 1 FROM {db}.cdr_held')).length, 0);
+
+    const told = await installation.json<ToldReport>('subject', 'erase', ...person);
+    t.match(told, {
+      state: 'done',
+      result: {
+        found_afterwards: { corrections: 0, held_copies: 0 },
+        residue: { legal_holds_that_ended: 0 },
+      },
+    });
+    for (const table of ['corrections', 'cdr_held', 'legal_holds'])
+      t.strictSame(await installation.rows(`SELECT * FROM {db}.${table}`), [], table);
+    t.strictSame(await filesWith(installation, PERSON, ['99780017']), []);
+
+    const verified = ['subject', 'verify', '--id', told.request_id!, '--number', PERSON, '--json'];
+    t.match(await installation.json(...verified), { verified: true });
+    await installation.statement(
+      `INSERT INTO {db}.cdr_held (hold_id, feed, calling_number, start_at) VALUES ('over', 'pbx', '${PERSON}', '2025-03-01')`,
+    );
+    t.match(
+      (await installation.run(...verified)).stderr,
+      'ERASURE_UNPROVEN',
+      'a copy that nobody needs is found',
+    );
+  },
+);
 
 await tap.test('ingest refuses suppressions that its keys cannot check', async (t) => {
   const installation = await installed(t, 2);
