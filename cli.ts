@@ -522,6 +522,7 @@ retention
       print(
         `${table}  ${rows} rows  ${bytes} bytes  oldest ${oldest ?? '-'}  term ${months ?? '-'} months  overdue ${overshoot_days} days\n`,
       );
+    print(`requests of persons  ${status.requests.open} open  ${status.requests.overdue} overdue\n`);
     for (const [feed, months] of Object.entries(status.feed_terms))
       print(`feed ${feed}  term ${months} months\n`);
     for (const { topic, retention_ms, oldest_record, warning } of topics ?? [])

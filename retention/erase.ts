@@ -63,10 +63,13 @@ export function erase(settings: Settings, asked: EraseAsked): Promise<SubjectRep
   });
 }
 
-/** Goes on with every erasure that was broken off, or of which a part was deferred that is due now. */
-export function finishErasures(settings: Settings): Promise<SubjectReport[]> {
+/**
+ * Goes on with every erasure that was broken off, or of which a part was deferred that is due now. One that cannot be done
+ * does not keep the others waiting; what the first of these threw is thrown in the end.
+ */
+export function finishErasures(settings: Settings, told: (report: SubjectReport) => void): Promise<void> {
   return withSubjects(settings, async (context) => {
-    const reports: SubjectReport[] = [];
+    let failure: CdrhouseError | undefined;
     for (const request of await listRequests(context)) {
       if (request.kind !== 'erase' || !isOpen(request)) continue;
       const numbers = await numbersOf(context, request);
@@ -74,9 +77,14 @@ export function finishErasures(settings: Settings): Promise<SubjectReport[]> {
       const { feeds, fromMs, toMs } = request;
       const subject = { numbers, feeds: feeds.length === 0 ? undefined : feeds, fromMs, toMs };
       const erasure = new Erasure(context, request, subject);
-      if (await erasure.isDue()) reports.push(await erasure.run());
+      try {
+        if (await erasure.isDue()) told(await erasure.run());
+      } catch (error) {
+        if (!(error instanceof CdrhouseError)) throw error;
+        failure ??= error;
+      }
     }
-    return reports;
+    if (failure !== undefined) throw failure;
   });
 }
 

@@ -21,8 +21,8 @@ export interface RetentionOptions {
 }
 
 /**
- * The service: sweeps at its start and a day after each sweep, again after an hour where one could not be done, and looks
- * each hour what is overdue. What fails is said and counted, and tried again. Throws ADDRESS_UNUSABLE, and RETENTION_DIFFERS
+ * The service: sweeps and finishes erasures at its start and a day after, again after an hour where something could not be
+ * done, and looks each hour what is overdue. What fails is said and counted, and tried again. Throws ADDRESS_UNUSABLE, and RETENTION_DIFFERS
  * where its settings say another term than the database.
  */
 export async function runRetention(options: RetentionOptions): Promise<void> {
@@ -34,8 +34,11 @@ export async function runRetention(options: RetentionOptions): Promise<void> {
     let nextMs = 0;
     while (!stop.aborted) {
       if (Date.now() >= nextMs) {
-        const done = await reported(options, metrics, () => sweepOnce(options, metrics));
-        nextMs = Date.now() + (done ? DAY_MS : HOUR_MS);
+        const swept = await reported(options, metrics, () => sweepOnce(options, metrics));
+        // By a clock that is ahead, bills would need no calls any more. What else hinders a sweep hinders no erasure.
+        const erased =
+          swept === 'CLOCK_WRONG' ? swept : await reported(options, metrics, () => eraseOnce(options));
+        nextMs = Date.now() + (swept === undefined && erased === undefined ? DAY_MS : HOUR_MS);
       }
       await reported(options, metrics, async () => metrics.show(await retentionStatus(settings)));
       // It ends early when it is told to stop.
@@ -56,23 +59,26 @@ async function sweepOnce(
   say(`swept ${swept.calls} call(s) of ${swept.months.length} month(s), due at ${swept.due_at}`);
   const failure = sweepFailure(swept);
   if (failure !== undefined) report(failure);
-  for (const { request_id: id, state } of await finishErasures(settings)) say(`erasure ${id}: ${state}`);
 }
 
-/** True where it could be done. Another term than the database's is for an operator to mend. */
+function eraseOnce({ settings, say }: RetentionOptions): Promise<void> {
+  return finishErasures(settings, ({ request_id: id, state }) => say(`erasure ${id}: ${state}`));
+}
+
+/** The error code where it could not be done. Another term than the database's is for an operator to mend. */
 async function reported(
   { report }: RetentionOptions,
   metrics: RetentionMetrics,
   work: () => Promise<void>,
-): Promise<boolean> {
+): Promise<string | undefined> {
   try {
     await work();
-    return true;
+    return undefined;
   } catch (error) {
     if (!(error instanceof CdrhouseError) || error.code === 'RETENTION_DIFFERS') throw error;
     metrics.failed(error.code);
     report(error);
-    return false;
+    return error.code;
   }
 }
 

@@ -15,6 +15,16 @@ export class RetentionMetrics {
     help: 'Calls whose term is over and that are still there',
     registers: [this.registry],
   });
+  readonly #openRequests = new Gauge({
+    name: 'cdrhouse_retention_open_requests',
+    help: 'Requests of persons that are begun or deferred',
+    registers: [this.registry],
+  });
+  readonly #overdueRequests = new Gauge({
+    name: 'cdrhouse_retention_overdue_requests',
+    help: 'Of these, requests that are not deferred and whose deadline is over',
+    registers: [this.registry],
+  });
   readonly #left = new Gauge({
     name: 'cdrhouse_retention_months_left',
     help: 'Months, and tables beside the calls, that the last sweep refused to take, or could not prove, by error code',
@@ -28,7 +38,7 @@ export class RetentionMetrics {
   });
   readonly #failures = new Counter({
     name: 'cdrhouse_retention_failures_total',
-    help: 'Sweeps that could not be done, by error code',
+    help: 'Sweeps, erasures and looks at what is overdue that could not be done, by error code',
     labelNames: ['code'] as const,
     registers: [this.registry],
   });
@@ -50,8 +60,10 @@ export class RetentionMetrics {
     this.#failures.inc({ code });
   }
 
-  show({ overshoot_days, months }: RetentionStatus): void {
+  show({ overshoot_days, months, requests }: RetentionStatus): void {
     this.#overshoot.set(overshoot_days);
     this.#overdue.set(months.reduce((sum, { overdue_calls }) => sum + overdue_calls, 0));
+    this.#openRequests.set(requests.open);
+    this.#overdueRequests.set(requests.overdue);
   }
 }

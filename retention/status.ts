@@ -10,6 +10,7 @@ import { readTerms } from './migrate.ts';
 import { readProofs } from './proofs.ts';
 import { monthDue, type DueTerm } from './sweep-plan.ts';
 import { dueCondition } from './sweep-sql.ts';
+import { isOpen, isOverdue, type RequestState } from './subject-requests.ts';
 import { endedRequestsSql, tableTerms } from './table-terms.ts';
 
 const DAY_MS = 86_400_000;
@@ -55,6 +56,8 @@ export interface RetentionStatus {
   readonly overshoot_days: number;
   readonly months: readonly MonthStatus[];
   readonly tables: readonly TableStatus[];
+  /** Requests of persons that are begun or deferred; of these, those whose deadline is over and that are not deferred. */
+  readonly requests: { readonly open: number; readonly overdue: number };
 }
 
 /** What Kafka keeps of a topic by itself. */
@@ -101,8 +104,24 @@ export function retentionStatus(settings: Settings): Promise<RetentionStatus> {
       overshoot_days: Math.max(0, ...monthRows.map(({ overshoot_days }) => overshoot_days)),
       months: clock === null ? monthRows : monthRows.map((row) => delayed(row, 'CLOCK_WRONG')),
       tables,
+      requests: await readRequests(client, database, nowMs),
     };
   });
+}
+
+async function readRequests(
+  client: ClickHouseClient,
+  database: string,
+  nowMs: number,
+): Promise<RetentionStatus['requests']> {
+  const rows = await select<{ state: RequestState; dueMs: number }>(
+    client,
+    `SELECT state, toUnixTimestamp64Milli(due_at) AS dueMs FROM ${database}.subject_requests FINAL`,
+  );
+  return {
+    open: rows.filter(isOpen).length,
+    overdue: rows.filter((row) => isOverdue(row, nowMs)).length,
+  };
 }
 
 /** What is to be said of Kafka's copies: it must not keep longer than the calls are promised to be kept. */

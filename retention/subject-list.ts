@@ -1,7 +1,14 @@
 import type { Settings } from '../schemas/settings.ts';
 import { undoneRequests } from './subject-rectify.ts';
 import { isoTime, OPEN_END_MS } from './subject.ts';
-import { findRequest, isOpen, listRequests, withSubjects, type SubjectRequest } from './subject-requests.ts';
+import {
+  findRequest,
+  isOpen,
+  isOverdue,
+  listRequests,
+  withSubjects,
+  type SubjectRequest,
+} from './subject-requests.ts';
 
 /** A request as `subject list` shows it. Times are ISO 8601 in UTC. */
 export interface ListedRequest {
@@ -70,7 +77,7 @@ function listed(request: SubjectRequest, undone: ReadonlySet<string>, nowMs: num
     to: toMs === OPEN_END_MS ? null : isoTime(toMs),
     asked_at: isoTime(request.askedMs),
     due_at: isoTime(request.dueMs),
-    overdue: finishedMs === null && request.dueMs <= nowMs,
+    overdue: isOverdue(request, nowMs),
     finished_at: finishedMs === null ? null : isoTime(finishedMs),
     details: request.details,
   };

@@ -256,6 +256,11 @@ export function isOpen({ state }: { readonly state: string }): boolean {
   return state !== 'done' && state !== 'refused';
 }
 
+/** Whether it must have been answered. What was deferred was answered: its certificate says why and until when. */
+export function isOverdue({ state, dueMs }: Pick<SubjectRequest, 'state' | 'dueMs'>, nowMs: number): boolean {
+  return state === 'begun' && dueMs <= nowMs;
+}
+
 /** Requests, those first that must be answered first. */
 export function listRequests(context: SubjectContext): Promise<SubjectRequest[]> {
   return readRequests(context, '1', {});

@@ -116,7 +116,7 @@ async function audit(): Promise<Ended['code']> {
 await tap.test('the rules are valid', async (t) => {
   const path = join(folder, 'alerts.yml');
   writeFileSync(path, alertRules());
-  t.match(await promtool('check', 'rules', path), /SUCCESS: 15 rules found/);
+  t.match(await promtool('check', 'rules', path), /SUCCESS: 16 rules found/);
 });
 
 await tap.test('no ingest, no audit, no retention', async (t) => {
@@ -150,6 +150,27 @@ await tap.test('a call that is overdue, and may not go', async (t) => {
   t.match((await fires('CdrhouseRetentionOverdue')).annotations, { summary: /kept [4-6] days/ });
   await endRetention();
   await installation.statement('ALTER TABLE {db}.cdr DELETE WHERE cdr_key = 1 SETTINGS mutations_sync = 1');
+  await startRetention();
+  await calm();
+});
+
+await tap.test('a request of a person that is not answered in time', async (t) => {
+  await endRetention();
+  await installation.statement(
+    `INSERT INTO {db}.subject_requests (request_id, kind, state, details, asked_at, due_at, version) VALUES
+     ('late', 'export', 'begun', '{}', now64(3), now64(3) - INTERVAL 2 DAY, 1),
+     ('told so', 'erase', 'deferred', '{}', now64(3), now64(3) - INTERVAL 2 DAY, 1),
+     ('in time', 'export', 'begun', '{}', now64(3), now64(3) + INTERVAL 2 DAY, 1)`,
+  );
+  await startRetention();
+  t.match((await fires('CdrhouseRetentionRequestOverdue')).annotations, { summary: /^1 request/ });
+  t.strictSame(await firing(), ['CdrhouseRetentionRequestOverdue'], 'and no other');
+  const metrics = await fetch(`http://127.0.0.1:${retentionPort}/metrics`);
+  t.match(await metrics.text(), /^cdrhouse_retention_open_requests 3$/m);
+  await endRetention();
+  await installation.statement(
+    "INSERT INTO {db}.subject_requests (request_id, kind, state, details, version) VALUES ('late', 'export', 'done', '{}', 2)",
+  );
   await startRetention();
   await calm();
 });

@@ -4,6 +4,7 @@ import tap, { type Test } from 'tap';
 import { isSigned } from '../../schemas/certificate.ts';
 import { Installation, SESSION, until, whenIdle } from '../cdrhouse-program.ts';
 import { filesWith, writePlainly } from '../erased-traces.ts';
+import { ClickhouseProxy } from '../fault/clickhouse-proxy.ts';
 import { readAll } from '../fault/harness.ts';
 import type { ToldReport } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
@@ -243,10 +244,18 @@ await tap.test('what a legal hold needs waits for its end, and the service does 
   t.match(await installation.rows('SELECT number FROM {db}.restrictions FINAL'), [{ number: ERASED }]);
 
   t.equal((await installation.run('retention', 'release', hold.hold_id, '--reason', 'settled')).code, 0);
+  // No sweep can be done meanwhile.
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  proxy.on(
+    ({ statement }) => statement.includes('.retention_proofs'),
+    async (exchange) => exchange.cut(),
+  );
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
   const service = installation.start('retention', 'run');
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = servers.clickhouse;
   await until('the service has erased', () => service.stderr().includes(`erasure ${told.request_id}: done`));
   service.child.kill('SIGTERM');
-  t.match(await service.ended, { code: 0 });
+  t.match(await service.ended, { code: 0, stderr: /CLICKHOUSE_UNREACHABLE/ });
   t.strictSame(await ids(installation), ['both', 'dialed', 'displayed', 'other']);
   t.strictSame(await installation.rows('SELECT * FROM {db}.cdr_held'), []);
   t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);

@@ -1,5 +1,6 @@
 import tap from 'tap';
 import { subjectList, subjectShow } from '../../retention/subject-list.ts';
+import { isOverdue } from '../../retention/subject-requests.ts';
 import { lift, object, restrict } from '../../retention/subject-restrictions.ts';
 import { isSigned } from '../../schemas/certificate.ts';
 import { loadSettings } from '../../settings-loader.ts';
@@ -60,6 +61,8 @@ await tap.test('a request has a row, a deadline and a signed certificate', async
   });
   const listed = await subjectList(settings, { due: false });
   t.match(listed, [{ request_id: report.request_id, state: 'done', overdue: false }]);
+  t.ok(isOverdue({ state: 'begun', dueMs: 1 }, 1));
+  t.notOk(isOverdue({ state: 'deferred', dueMs: 1 }, 1), 'what is deferred was answered');
   const shown = await subjectShow(settings, report.request_id!);
   t.strictSame(shown.certificate, report.certificate);
   t.notMatch(JSON.stringify([report, listed, shown, await rows('subject_requests')]), /99000001/);
