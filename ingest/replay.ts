@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { databaseFailure, errorCode } from '../schemas/clickhouse-errors.ts';
@@ -93,7 +94,8 @@ class Replay {
   readonly #options: ReplayOptions;
   readonly #database: IngestDatabase;
   readonly #log: Logger;
-  readonly #instance = `replay-${process.pid}`;
+  /** Of no other process, on whatever host: an erasure waits for what each says. */
+  readonly #instance = `replay-${randomUUID()}`;
   #watch: SuppressionsWatch | undefined;
   /** Unix ms, another for each page, so that ledger rows which begin at the same offset are not taken for one. */
   #generation = 0;

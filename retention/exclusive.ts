@@ -16,7 +16,7 @@ const WAIT_MS_MAX = 60_000;
 const ALREADY_RUNNING = '216';
 
 /**
- * Does work that no other process may do on this database at the same time: sweep, hold, release, term.
+ * Does work that no other process may do on this database at the same time: sweep, hold, release, term, erase, rectify.
  *
  * The lock is a query that runs under an id of its own: the server refuses a second one with the same id, and ends it
  * when its client is gone, however that died, so nothing has to expire. Another holder is waited for.

@@ -7,6 +7,7 @@ import type { Settings } from '../schemas/settings.ts';
 import { moment, readSqlTime, sqlTime } from '../schemas/sql-time.ts';
 import { batchMoment, correctionOf, FINAL_SETTINGS, SENT_COLUMNS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
+import { exclusively } from './exclusive.ts';
 import {
   correctedVersion,
   markerVersion,
@@ -67,12 +68,15 @@ const ROW_COLUMNS = [...SENT_COLUMNS.cdr.map(({ name }) => name), 'version'].joi
 /** 64-bit integers as text: a version is beyond 2^53. */
 const EXACT = { ...FINAL_SETTINGS, output_format_json_quote_64bit_integers: 1 } as const;
 
-/** Throws USAGE_WRONG, CORRECTION_OPEN. */
+/**
+ * Not beside an erasure or a sweep: what was read before one would be written behind it. Throws USAGE_WRONG,
+ * CORRECTION_OPEN, CORRECTION_UNDONE, RETENTION_BUSY.
+ */
 export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
   const subject = readSubject(settings, asked.person);
   const field = readField(asked.field);
-  return withSubjects(settings, async (context) => {
+  const work = async (context: SubjectContext): Promise<SubjectReport> => {
     const callIds = new CallIds(context.stored.identityKey);
     const key = callIds.keyOf(asked.call);
     if (key === undefined) throw new CdrhouseError('USAGE_WRONG', '--call: no id of a call of this database');
@@ -106,7 +110,10 @@ export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<Su
     }
     await insert(context, 'corrections', [{ ...note, done: 1, version: '2' }]);
     return finishRequest(context, begun, 'done', { ...result, correction: note.correction });
-  });
+  };
+  return asked.dryRun
+    ? withSubjects(settings, work)
+    : exclusively(settings, () => withSubjects(settings, work));
 }
 
 function readField(text: string): Rectifiable {

@@ -35,6 +35,11 @@ export async function killedAt(
 ): Promise<void> {
   const direct = installation.environment['CDRHOUSE_CLICKHOUSE_URL']!;
   const proxy = await ClickhouseProxy.start(t, direct);
+  // The lock ends with the client, which the proxy would outlive.
+  proxy.on(
+    ({ statement }) => statement.includes('sleepEachRow'),
+    async (lock) => lock.answer(await proxy.forward(lock, { whileClientIsThere: true })),
+  );
   const hold = proxy.hold(when, insertsInto(table));
   installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
   const running = installation.start(...command);

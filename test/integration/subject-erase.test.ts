@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import tap, { type Test } from 'tap';
 import { isSigned } from '../../schemas/certificate.ts';
 import { Installation, SESSION, until, whenIdle } from '../cdrhouse-program.ts';
 import { filesWith, writePlainly } from '../erased-traces.ts';
-import { ClickhouseProxy } from '../fault/clickhouse-proxy.ts';
+import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { readAll } from '../fault/harness.ts';
 import type { ToldReport } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
@@ -91,6 +92,18 @@ async function contents(installation: Installation): Promise<object[]> {
     )),
     ...(await installation.rows<object>('SELECT code, raw FROM {db}.dead_letters FINAL ORDER BY ALL')),
   ];
+}
+
+/** The id by which a person names a call of theirs. */
+async function idOf(installation: Installation, callId: string, number: string): Promise<string> {
+  const out = join(installation.folder, 'export');
+  const person = ['--number', number, '--from', FROM, '--to', TO, '--reason', 'which call'];
+  await installation.json('subject', 'export', ...person, '--out', out, '--json');
+  const calls = JSON.parse(readFileSync(join(out, 'calls.json'), 'utf8')) as {
+    readonly id: string;
+    readonly call_id: string;
+  }[];
+  return calls.find((each) => each.call_id === callId)!.id;
 }
 
 const ERASE = [
@@ -280,13 +293,7 @@ await tap.test(
     );
     const time = ['--from', FROM, '--to', TO, '--reason', 'asked for it', '--json'];
     // A call of others is corrected to hold the number, which then stands in what was corrected alone.
-    const out = join(installation.folder, 'export');
-    await installation.json('subject', 'export', '--number', OTHER, ...time, '--out', out);
-    const calls = JSON.parse(readFileSync(join(out, 'calls.json'), 'utf8')) as {
-      id: string;
-      call_id: string;
-    }[];
-    const { id } = calls.find(({ call_id: name }) => name === 'other')!;
+    const id = await idOf(installation, 'other', OTHER);
     const corrected = ['--call', id, '--field', 'dialed_number', '--value', PERSON];
     await installation.json('subject', 'rectify', '--number', OTHER, ...time, ...corrected);
     t.equal((await installation.rows('SELECT 1 FROM {db}.corrections FINAL')).length, 1);
@@ -320,6 +327,27 @@ await tap.test(
     );
   },
 );
+
+await tap.test('a correction that is under way does not write the number back', async (t) => {
+  const installation = await installed(t, 5, { CDRHOUSE_RETENTION_BILLING_MONTHS: '0' });
+  await stored(installation, ...OWN.slice(0, 1));
+  const time = ['--from', FROM, '--to', TO, '--reason', 'asked for it', '--json'];
+  const id = await idOf(installation, 'own', ERASED);
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const hold = proxy.hold('before', insertsInto('cdr'));
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+  const what = ['--call', id, '--field', 'duration', '--value', '61'];
+  const correcting = installation.start('subject', 'rectify', '--number', ERASED, ...time, ...what);
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = servers.clickhouse;
+  await hold.reached;
+  const erasing = installation.start(...ERASE, '--json');
+  // Long enough for an erasure that waits for nobody.
+  await Promise.race([erasing.ended, sleep(8000)]);
+  await hold.release();
+  t.match([await correcting.ended, await erasing.ended], [{ code: 0 }, { code: 0 }]);
+  for (const table of ['cdr', 'cdr_by_number', 'corrections'])
+    t.strictSame(await installation.rows(`SELECT * FROM {db}.${table}`), [], table);
+});
 
 await tap.test('ingest refuses suppressions that its keys cannot check', async (t) => {
   const installation = await installed(t, 2);
