@@ -262,7 +262,8 @@ export const PROGRAM_ERRORS = {
     retryable: false,
   },
   RETENTION_BUSY: {
-    meaning: 'another retention command (sweep, hold, release, term, erase, rectify) is at work on this database',
+    meaning:
+      'another retention command (sweep, hold, release, term, erase, rectify) is at work on this database',
     action: 'wait until it has ended, and try again',
     retryable: true,
   },

@@ -1,5 +1,7 @@
 import tap from 'tap';
 import type { SweepReport } from '../../retention/sweep.ts';
+import { addMonths } from '../../schemas/retention-term.ts';
+import { sqlTime } from '../../schemas/sql-time.ts';
 import { Installation } from '../cdrhouse-program.ts';
 import { CallStore, versionAt } from '../query/stored-calls.ts';
 import {
@@ -18,6 +20,7 @@ import { ClickhouseProxy, type Exchange } from './clickhouse-proxy.ts';
 /** kill -9 of a sweep between any two of its steps, then the same command again: as if nothing had been. */
 const servers = testServers(import.meta.url);
 const TERM = 2;
+const DAY_MS = 86_400_000;
 const NOW = Date.now();
 const CALLS = monthsOfCalls(NOW, 4, TERM);
 
@@ -37,12 +40,16 @@ function proof(n: number): (exchange: Exchange) => boolean {
 
 const POINTS: readonly Point[] = [
   { name: 'begun, nothing counted', when: 'after', at: proof(1) },
+  { name: 'what is held copied', when: 'after', at: says(/^INSERT INTO \S+cdr_held/) },
   { name: 'counted, and the proof does not say so', when: 'after', at: says(/^INSERT INTO \S+adjustments/) },
   { name: 'counted, nothing gone', when: 'after', at: proof(2) },
   { name: 'a month gone from cdr only', when: 'after', at: says(/cdr DROP PARTITION 2/) },
   { name: 'gone, not proven', when: 'before', at: proof(3) },
   { name: 'days gone from cdr only', when: 'after', at: says(/cdr DELETE IN PARTITION/) },
   { name: 'the settings of a table changed', when: 'after', at: says(/old_parts_lifetime = 0/) },
+  { name: 'copies of a hold that ended gone', when: 'after', at: says(/cdr_held DROP PARTITION/) },
+  { name: 'a table begun', when: 'after', at: ({ table }) => table === 'table_proofs' },
+  { name: 'rows of a table gone, not proven', when: 'after', at: says(/dead_letters DELETE WHERE/) },
 ];
 
 for (const [index, { name, when, at }] of POINTS.entries()) {
@@ -53,6 +60,22 @@ for (const [index, { name, when, at }] of POINTS.entries()) {
     await store.store(CALLS, versionAt(1));
     const kept = keptOf(CALLS, TERM, NOW);
     const gone = CALLS.filter((call) => !kept.includes(call));
+    const { calling: number } = gone[0]!;
+    const held = gone.filter(({ calling, displayed, dialed }) =>
+      [calling, displayed, dialed].includes(number),
+    );
+    await store.insert('legal_holds', [
+      {
+        hold_id: 'held',
+        numbers: [number],
+        from_at: 1,
+        to_at: sqlTime(NOW),
+        until_at: sqlTime(NOW + DAY_MS),
+      },
+    ]);
+    await store.insert('cdr_held', [{ hold_id: 'over', start_at: 1 }]);
+    const letter = { message_at: sqlTime(addMonths(NOW, -TERM) - 60_000), raw: 'x', rejected_at: 1 };
+    await store.insert('dead_letters', [letter]);
 
     const installation = new Installation(t, servers, index, {}, { CDRHOUSE_RETENTION_MONTHS: String(TERM) });
     const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
@@ -72,7 +95,13 @@ for (const [index, { name, when, at }] of POINTS.entries()) {
     const { code, stdout, stderr } = await again.ended;
     t.equal(code, 0, stderr);
     const { months } = JSON.parse(stdout) as SweepReport;
-    t.ok(months.length > 0 && months.every(({ state }) => state === 'done'));
+    t.ok(months.every(({ state }) => state === 'done'));
+    t.strictSame(await storedIds(store, 'cdr_held'), idsOf(held), 'what is held, and nothing else');
+    t.strictSame(await store.rows(`SELECT 1 FROM ${store.database}.dead_letters`), []);
+    const [ofTables] = await store.rows<object>(
+      `SELECT groupUniqArray(toString(state)) AS states, groupArray(toString(table)) AS tables FROM ${store.database}.table_proofs FINAL`,
+    );
+    t.strictSame(ofTables, { states: ['done'], tables: ['dead_letters'] });
     for (const table of ['cdr', 'cdr_by_number'] as const) {
       t.strictSame(await storedIds(store, table), idsOf(kept), table);
       const { files, active } = await partsOnDisk(store, table);

@@ -60,13 +60,23 @@ await tap.test('killed at every step and called again, the end is that of an und
   t.match(await undisturbed.json<ToldReport>(...ERASE), { state: 'done', result: { calls_deleted: 2 } });
   const direct = disturbed.environment['CDRHOUSE_CLICKHOUSE_URL']!;
   const steps: readonly (readonly ['before' | 'after', string, Matches])[] = [
+    ['after', 'the request begun', insertsInto('subject_requests')],
+    ['after', 'restrictions', insertsInto('restrictions')],
     ['after', 'suppressions', insertsInto('suppressions')],
+    ['after', 'numbers', insertsInto('erasure_numbers')],
     ['after', 'adjustments', insertsInto('adjustments')],
     ['after', 'copies', insertsInto('cdr_by_number')],
     ['after', 'cdr', alters('cdr')],
     ['before', 'cdr_by_number', alters('cdr_by_number')],
     ['after', 'redacted letters', insertsInto('dead_letters')],
     ['after', 'letters', alters('dead_letters')],
+    ['after', 'corrections', alters('corrections')],
+    ['after', 'restrictions gone', alters('restrictions')],
+    [
+      'after',
+      'the settings of a table changed',
+      ({ statement }) => statement.includes('old_parts_lifetime = 0'),
+    ],
     ['before', 'the request', ({ table, body }) => table === 'subject_requests' && body.includes('done')],
   ];
   for (const [when, step, matches] of steps) {

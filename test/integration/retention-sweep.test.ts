@@ -219,6 +219,16 @@ await tap.test("ClickHouse's own TTL alone drops what is a month over", async (t
   }
 });
 
+await tap.test('a TTL that ends behind 2106, where a 32-bit time wraps, takes nothing', async (t) => {
+  const store = new CallStore(t, servers, 7);
+  await store.create(1200);
+  await store.store(FEW, versionAt(1));
+  for (const table of TABLES) {
+    await store.admin.command({ query: `OPTIMIZE TABLE ${store.database}.${table} FINAL` });
+    t.strictSame(await storedIds(store, table), idsOf(FEW), table);
+  }
+});
+
 /** A row of `restrictions`. */
 const right = (request_id: string, number: string, lifted_by: string, changed_at: string) => ({
   request_id,
