@@ -6,7 +6,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
  * nobody can guess: a slow password hash would only cost every request its time.
  */
 
-/** What a key may be allowed to do (DESIGN.md, section 3). */
+/** What a key may be allowed to do. */
 export const API_ROLES = [
   'disputes',
   'disputes:unmasked',

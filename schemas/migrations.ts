@@ -39,7 +39,7 @@ export const TERM_COLUMNS = {
 export const expires = (column: string, { retentionMonths }: Omit<MigrationContext, 'database'>): string =>
   `TTL ${column} + INTERVAL ${retentionMonths + 1} MONTH`;
 
-/** Columns that both call tables hold, in the order of `CALL_COLUMNS` in `ingest/parse/blocks.ts`. */
+/** Columns that both call tables hold, in the order of `SENT_COLUMNS` in `schemas/tables.ts`. */
 const callColumns = `
   start_at DateTime64(3, 'UTC') CODEC(ZSTD(1)),
   cdr_key UInt64 CODEC(NONE),
