@@ -1,4 +1,9 @@
 #!/usr/bin/env node
+/**
+ * The command `cdrhouse`: a table of subcommands. Data goes to stdout, messages to stderr; exit code 0 done,
+ * 1 failed, 2 wrong usage or settings. Each subcommand loads its own service, so that `ship` needs no
+ * ClickHouse client and production needs nothing of the local servers.
+ */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { readFileSync } from 'node:fs';
 import {
@@ -8,19 +13,14 @@ import {
   type DeadLetterState,
 } from './schemas/dead-letters.ts';
 import type { TopicCopy } from './ingest/kafka-metadata.ts';
+import type { Sort } from './ingest/ship/inputs.ts';
 import type { TopicStatus } from './retention/status.ts';
 import type { SweepReport } from './retention/sweep.ts';
 import { CdrhouseError, REJECT_CODES } from './schemas/errors.ts';
 import type { SubjectReport } from './retention/subject-requests.ts';
 import type { Settings } from './schemas/settings.ts';
 
-/**
- * The command `cdrhouse`: a table of subcommands. Data goes to stdout, messages to stderr; exit code 0 done,
- * 1 failed, 2 wrong usage or settings. Each subcommand loads its own service, so that `ship` needs no
- * ClickHouse client and production needs nothing of the local servers.
- */
-/** As ingest/ship/inputs.ts has them, which is loaded with ship only. */
-const SHIP_SORTS = ['name', 'mtime'] as const;
+const SHIP_SORTS: readonly Sort[] = ['name', 'mtime'];
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 const program = new Command('cdrhouse')
@@ -842,7 +842,7 @@ interface ShipCommandOptions {
   readonly again?: boolean;
   readonly follow?: boolean;
   readonly listen?: string;
-  readonly sort: (typeof SHIP_SORTS)[number];
+  readonly sort: Sort;
 }
 
 async function shipCommand(files: string[], options: ShipCommandOptions): Promise<number> {

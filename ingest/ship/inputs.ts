@@ -3,8 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { isAbsolute, join, normalize } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 
-const SORTS = ['name', 'mtime'] as const;
-export type Sort = (typeof SORTS)[number];
+export type Sort = 'name' | 'mtime';
 
 /** What is passed over in a folder, and why. */
 export type SkippedKind = 'symbolic link' | 'folder in a folder' | 'hidden file' | 'no regular file';
