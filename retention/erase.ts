@@ -238,14 +238,17 @@ class Erasure {
     const { requestId, state } = this.#request!;
     // Not those of an erasure that may be under way.
     const id = `verify-${randomUUID()}`;
-    await this.#fillNumbers(id);
-    const suppressedTo = await this.#suppressedTo();
-    const spans = this.#spans(suppressedTo, suppressedTo);
-    const sql = new EraseSql(this.#context.database, { requestId: id, ...spans });
-    const found = await this.#found(sql, id, spans);
-    await this.#clearNumbers(id);
-    const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
-    return { request_id: requestId, state, verified, found, residue: await this.#residue() };
+    try {
+      await this.#fillNumbers(id);
+      const suppressedTo = await this.#suppressedTo();
+      const spans = this.#spans(suppressedTo, suppressedTo);
+      const sql = new EraseSql(this.#context.database, { requestId: id, ...spans });
+      const found = await this.#found(sql, id, spans);
+      const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
+      return { request_id: requestId, state, verified, found, residue: await this.#residue() };
+    } finally {
+      await this.#clearNumbers(id);
+    }
   }
 
   /**
