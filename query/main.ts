@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino, type Logger } from 'pino';
+import { isMissingTable } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { readStoredSettings, type StoredSettings } from '../schemas/stored-settings.ts';
@@ -92,8 +93,11 @@ async function pause(milliseconds: number, stop: AbortSignal): Promise<void> {
 
 /** Missing tables are the usual reason, and have their own advice. */
 function refused(error: DatabaseError): CdrhouseError {
-  const isMissing = /code (60|81)\b/.test(error.message);
-  return new CdrhouseError(isMissing ? 'SCHEMA_MISSING' : 'CLICKHOUSE_REFUSED', error.message, error);
+  return new CdrhouseError(
+    isMissingTable(error.cause) ? 'SCHEMA_MISSING' : 'CLICKHOUSE_REFUSED',
+    error.message,
+    error,
+  );
 }
 
 async function listen(app: ApiServer, host: string, port: number): Promise<string> {

@@ -14,6 +14,7 @@ import type { Logger } from 'pino';
 import { withLimitDefault, withProblems } from '../schemas/api.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { requireAgent, requireRole, type Caller } from './auth.ts';
+import { DatabaseError } from './clickhouse.ts';
 import type { ApiServer, QueryContext } from './context.ts';
 import { problemOf, rawProblem } from './errors.ts';
 import { isJwt } from './jwt.ts';
@@ -232,11 +233,11 @@ function logProblem(request: FastifyRequest, problem: Problem): void {
   if (problem.status < 500) return;
   const { cause } = problem;
   const reason = cause instanceof Error ? cause : undefined;
-  const isDefect = problem.code === 'INTERNAL' && reason?.name !== 'DatabaseError';
+  const isDefect = problem.code === 'INTERNAL' && !(reason instanceof DatabaseError);
   request.log[problem.code === 'INTERNAL' ? 'error' : 'warn'](
     {
       code: problem.code,
-      reason: reason?.name === 'DatabaseError' ? reason.message : reason?.name,
+      reason: reason instanceof DatabaseError ? reason.message : reason?.name,
       // The first line of a stack is the message, which may hold a value.
       ...(isDefect ? { stack: reason?.stack?.split('\n').filter((line) => line.startsWith('    at ')) } : {}),
     },

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { AnswerFormat } from '../schemas/api.ts';
 import { encodeCsv, type CsvColumn } from '../schemas/csv.ts';
+import { DatabaseError } from './clickhouse.ts';
 import { problemOf } from './errors.ts';
 import type { QueryMetrics } from './metrics.ts';
 import { Problem } from './problem.ts';
@@ -102,7 +103,7 @@ export async function streamAnswer<Row extends object>(
       const problem = problemOf(error, (fault) => metrics.databaseFailed(fault));
       if (!reply.raw.headersSent) throw problem;
       const { code, cause } = problem;
-      const reason = cause instanceof Error && cause.name === 'DatabaseError' ? cause.message : undefined;
+      const reason = cause instanceof DatabaseError ? cause.message : undefined;
       reply.log.warn({ code, reason, rows: given.rows }, 'an answer was broken off');
       throw new BrokenOff(code);
     }

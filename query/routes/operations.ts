@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import { problemAnswers } from '../../schemas/api.ts';
+import { CdrhouseError } from '../../schemas/errors.ts';
 import { readStoredSettings } from '../../schemas/stored-settings.ts';
 import type { ApiServer, QueryContext } from '../context.ts';
 import { Problem } from '../problem.ts';
@@ -57,7 +58,7 @@ async function checkReady({ database, settings }: QueryContext): Promise<void> {
     const { settings: stored, schemaVersion } = await database.storedSettings();
     readStoredSettings(stored, schemaVersion, settings);
   } catch (cause) {
-    const isSchema = cause instanceof Error && cause.name === 'CdrhouseError';
+    const isSchema = cause instanceof CdrhouseError;
     throw new Problem('DATABASE_UNAVAILABLE', isSchema ? cause.message : '', { cause });
   }
 }
