@@ -192,12 +192,16 @@ export class IngestDatabase {
   }
 
   /** Rows of a query. 64-bit integers must be below 2^53. */
-  async rows<T>(query: string, parameters: Readonly<Record<string, unknown>> = {}): Promise<T[]> {
+  async rows<T>(
+    query: string,
+    parameters: Readonly<Record<string, unknown>> = {},
+    settings: ClickHouseSettings = {},
+  ): Promise<T[]> {
     const result = await this.#client.query({
       query,
       query_params: { ...parameters },
       format: 'JSONEachRow',
-      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+      clickhouse_settings: { output_format_json_quote_64bit_integers: 0, ...settings },
     });
     return result.json<T>();
   }
@@ -222,48 +226,34 @@ export class IngestDatabase {
   /** Notes how far the server's clock is ahead of this host's, for deadlines. */
   async measureClock(): Promise<void> {
     const sentAtMs = Date.now();
-    const result = await this.#client.query({
-      query: 'SELECT toUnixTimestamp64Milli(now64(3)) AS now',
-      format: 'JSONEachRow',
-      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
-    });
-    const [row] = await result.json<{ now: number }>();
+    const [row] = await this.rows<{ now: number }>('SELECT toUnixTimestamp64Milli(now64(3)) AS now');
     this.#clockOffsetMs = (row?.now ?? sentAtMs) - (sentAtMs + Date.now()) / 2;
   }
 
   /** The newest generation of each partition of a topic that the ledger knows. */
-  async ledgerHeads(topic: string): Promise<LedgerHead[]> {
-    const result = await this.#client.query({
-      query: `
-        SELECT topic, partition, cluster_id AS clusterId, topic_id AS topicId, generation,
-          min(from_offset) AS fromOffset, max(next_offset) AS nextOffset, sum(next_offset - from_offset) AS covered,
-          groupUniqArray(reading) AS readings, max(ingest_ledger.correction) AS correction, max(corrected_until) AS correctedUntil
-        FROM ${this.#database}.ingest_ledger FINAL
-        WHERE topic = {topic: String} AND kind = 'read'
-        GROUP BY topic, partition, clusterId, topicId, generation
-        ORDER BY partition, generation DESC
-        LIMIT 1 BY partition`,
-      query_params: { topic },
-      format: 'JSONEachRow',
-      // Offsets and generations are far below 2^53.
-      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
-    });
-    return result.json<LedgerHead>();
+  ledgerHeads(topic: string): Promise<LedgerHead[]> {
+    return this.rows(
+      `SELECT topic, partition, cluster_id AS clusterId, topic_id AS topicId, generation,
+        min(from_offset) AS fromOffset, max(next_offset) AS nextOffset, sum(next_offset - from_offset) AS covered,
+        groupUniqArray(reading) AS readings, max(ingest_ledger.correction) AS correction, max(corrected_until) AS correctedUntil
+      FROM ${this.#database}.ingest_ledger FINAL
+      WHERE topic = {topic: String} AND kind = 'read'
+      GROUP BY topic, partition, clusterId, topicId, generation
+      ORDER BY partition, generation DESC
+      LIMIT 1 BY partition`,
+      { topic },
+    );
   }
 
   /** All ranges of one generation in offset order, for the rare head that does not tile. */
-  async ledgerRanges(head: LedgerHead): Promise<{ fromOffset: number; nextOffset: number }[]> {
-    const result = await this.#client.query({
-      query: `
-        SELECT from_offset AS fromOffset, next_offset AS nextOffset FROM ${this.#database}.ingest_ledger FINAL
-        WHERE topic = {topic: String} AND partition = {partition: Int32} AND cluster_id = {clusterId: String}
-          AND topic_id = {topicId: String} AND generation = {generation: UInt64} AND kind = 'read'
-        ORDER BY fromOffset, nextOffset`,
-      query_params: { ...head },
-      format: 'JSONEachRow',
-      clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
-    });
-    return result.json();
+  ledgerRanges(head: LedgerHead): Promise<{ fromOffset: number; nextOffset: number }[]> {
+    return this.rows(
+      `SELECT from_offset AS fromOffset, next_offset AS nextOffset FROM ${this.#database}.ingest_ledger FINAL
+      WHERE topic = {topic: String} AND partition = {partition: Int32} AND cluster_id = {clusterId: String}
+        AND topic_id = {topicId: String} AND generation = {generation: UInt64} AND kind = 'read'
+      ORDER BY fromOffset, nextOffset`,
+      { ...head },
+    );
   }
 
   insertState(row: object): Promise<void> {
@@ -331,18 +321,12 @@ export class IngestDatabase {
 
   /** The stored settings by name, and the newest schema version. */
   async storedSettings(): Promise<{ settings: Map<string, string>; schemaVersion: number }> {
-    const format = 'JSONEachRow';
-    const [settings, version] = await Promise.all([
-      this.#client.query({ query: `SELECT name, value FROM ${this.#database}.settings FINAL`, format }),
-      this.#client.query({
-        query: `SELECT max(number) AS number FROM ${this.#database}.schema_migrations`,
-        format,
-      }),
+    const [settings, [newest]] = await Promise.all([
+      this.rows<{ name: string; value: string }>(`SELECT name, value FROM ${this.#database}.settings FINAL`),
+      this.rows<{ number: number }>(`SELECT max(number) AS number FROM ${this.#database}.schema_migrations`),
     ]);
-    const rows = await settings.json<{ name: string; value: string }>();
-    const [newest] = await version.json<{ number: number }>();
     return {
-      settings: new Map(rows.map(({ name, value }) => [name, value])),
+      settings: new Map(settings.map(({ name, value }) => [name, value])),
       schemaVersion: newest?.number ?? 0,
     };
   }

@@ -65,13 +65,9 @@ export function countSql(database: string, table: CallTable, range: ReplacedRang
   return `SELECT count() AS rows FROM ${database}.${table} WHERE ${placeCondition(range)}`;
 }
 
-/** How many rows that are read now came from a range. */
+/** How many rows that are read now came from a range; to be asked with `FINAL_SETTINGS`. */
 export function readNowSql(database: string, table: CallTable, range: ReplacedRange): string {
-  return (
-    `SELECT count() AS rows FROM ${database}.${table} FINAL WHERE ${placeCondition(range)} ` +
-    // Which row of a key is the newest must be known before others are passed over.
-    `SETTINGS do_not_merge_across_partitions_select_final = 1, use_skip_indexes_if_final = 0, optimize_move_to_prewhere_if_final = 0`
-  );
+  return `SELECT count() AS rows FROM ${database}.${table} FINAL WHERE ${placeCondition(range)}`;
 }
 
 /** How many dead letters a range has. */

@@ -3,6 +3,7 @@ import { databaseFailure } from '../schemas/clickhouse-errors.ts';
 import { findFeed, readFeed, type Feed } from '../schemas/feed.ts';
 import { countingRanges } from '../schemas/ledger-ranges.ts';
 import type { Settings } from '../schemas/settings.ts';
+import { FINAL_SETTINGS } from '../schemas/tables.ts';
 import type { IngestDatabase, SelectSending } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
 import { markRange, newestCorrection, replacedRange } from './corrections.ts';
@@ -295,7 +296,8 @@ async function goneRange(database: IngestDatabase, gone: GoneRange): Promise<Rep
 }
 
 async function readNow(database: IngestDatabase, range: ReplacedRange): Promise<number> {
-  const [row] = await database.rows<{ rows: number }>(readNowSql(database.database, 'cdr', range));
+  const query = readNowSql(database.database, 'cdr', range);
+  const [row] = await database.rows<{ rows: number }>(query, {}, FINAL_SETTINGS);
   return row?.rows ?? 0;
 }
 

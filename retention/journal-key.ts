@@ -4,17 +4,13 @@ import { hmacKeyId } from '../schemas/number-hmac.ts';
 import { STORED_SETTINGS } from '../schemas/migrations.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { select, withRetentionClient } from './clickhouse.ts';
+import { withRetentionClient } from './clickhouse.ts';
+import { readSettings } from './migrate.ts';
 
 /** Ids of HMAC keys, as entries of the journal name them. */
 export interface RotatedKeys {
   readonly former: string;
   readonly current: string;
-}
-
-interface StoredRow {
-  readonly name: string;
-  readonly value: string;
 }
 
 /**
@@ -24,10 +20,8 @@ interface StoredRow {
 export function rotateJournalKey(settings: Settings): Promise<RotatedKeys> {
   const { database } = settings.clickhouse;
   return withRetentionClient(settings, async (client) => {
-    const currentKey = async (): Promise<string | undefined> => {
-      const rows = await select<StoredRow>(client, `SELECT name, value FROM ${database}.settings FINAL`);
-      return rows.find(({ name }) => name === STORED_SETTINGS.journalKey)?.value;
-    };
+    const currentKey = async (): Promise<string | undefined> =>
+      (await readSettings(client, database)).get(STORED_SETTINGS.journalKey);
     const before = await currentKey();
     if (before === undefined)
       throw new CdrhouseError('SCHEMA_MISSING', 'the database has no settings of cdrhouse');

@@ -4,7 +4,7 @@ import { API_ROLES, createApiKey } from '../schemas/api-key.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { withRetentionClient } from './clickhouse.ts';
+import { select, withRetentionClient } from './clickhouse.ts';
 
 export interface NewKey {
   readonly roles: readonly string[];
@@ -146,15 +146,14 @@ export async function revokeKey(settings: Settings, keyId: string): Promise<void
   });
 }
 
-async function readKeys(client: ClickHouseClient, { clickhouse }: Settings): Promise<KeyRow[]> {
-  const result = await client.query({
-    query: `SELECT key_id, secret_hash, label, roles, toString(created_at) AS created_at,
-        if(isNull(expires_at), NULL, toString(expires_at)) AS expires_at, revoked, shared,
-        requests_per_minute, addresses, toString(version) AS version
-      FROM ${clickhouse.database}.api_keys FINAL ORDER BY api_keys.created_at, key_id`,
-    format: 'JSONEachRow',
-  });
-  return result.json<KeyRow>();
+function readKeys(client: ClickHouseClient, { clickhouse }: Settings): Promise<KeyRow[]> {
+  return select(
+    client,
+    `SELECT key_id, secret_hash, label, roles, toString(created_at) AS created_at,
+      if(isNull(expires_at), NULL, toString(expires_at)) AS expires_at, revoked, shared,
+      requests_per_minute, addresses, toString(version) AS version
+    FROM ${clickhouse.database}.api_keys FINAL ORDER BY api_keys.created_at, key_id`,
+  );
 }
 
 async function insert(client: ClickHouseClient, { clickhouse }: Settings, row: KeyRow): Promise<void> {

@@ -86,8 +86,7 @@ export async function readTerms(client: ClickHouseClient, database: string): Pro
 }
 
 async function checkServerVersion(client: ClickHouseClient): Promise<void> {
-  const result = await client.query({ query: 'SELECT version() AS version', format: 'JSONEachRow' });
-  const [row] = await result.json<{ version: string }>();
+  const [row] = await select<{ version: string }>(client, 'SELECT version() AS version');
   const version = row?.version ?? '';
   if (compareVersions(version, CLICKHOUSE_VERSION_MIN) < 0) {
     throw new CdrhouseError(
@@ -108,11 +107,10 @@ export function compareVersions(a: string, b: string): number {
 }
 
 async function newestMigration(client: ClickHouseClient, database: string): Promise<number> {
-  const result = await client.query({
-    query: `SELECT max(number) AS number FROM ${database}.schema_migrations`,
-    format: 'JSONEachRow',
-  });
-  const [row] = await result.json<{ number: number }>();
+  const [row] = await select<{ number: number }>(
+    client,
+    `SELECT max(number) AS number FROM ${database}.schema_migrations`,
+  );
   return row?.number ?? 0;
 }
 
@@ -179,12 +177,11 @@ async function storeFirst(
   });
 }
 
-async function readSettings(client: ClickHouseClient, database: string): Promise<Map<string, string>> {
-  const result = await client.query({
-    query: `SELECT name, value FROM ${database}.settings FINAL`,
-    format: 'JSONEachRow',
-  });
-  return new Map(
-    (await result.json<{ name: string; value: string }>()).map(({ name, value }) => [name, value]),
+/** What the table `settings` holds, by name. */
+export async function readSettings(client: ClickHouseClient, database: string): Promise<Map<string, string>> {
+  const rows = await select<{ name: string; value: string }>(
+    client,
+    `SELECT name, value FROM ${database}.settings FINAL`,
   );
+  return new Map(rows.map(({ name, value }) => [name, value]));
 }
