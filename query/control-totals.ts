@@ -1,5 +1,6 @@
 import { moment } from '../schemas/sql-time.ts';
 import type { ControlRow, ControlTotals } from '../schemas/api.ts';
+import { SORTING_KEYS } from '../schemas/tables.ts';
 import type { Statement } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
 import type { Range } from './cursor.ts';
@@ -100,7 +101,7 @@ GROUP BY feed`;
  * numbers a ledger row of no length notes, removed calls; all others were replaced by another reading.
  */
 function markersSql(database: string, { hours, term, feeds }: ControlQuestion): Statement {
-  const key = 'calling_key, start_at, cdr_key';
+  const key = SORTING_KEYS.cdr;
   const inHours = rangeConditions(hours, term).join(' AND ');
   const marked = `SELECT ${key} FROM ${database}.cdr WHERE is_deleted = 1 AND ${inHours}`;
   const text = `SELECT of_feed AS feed, countIf(NOT is_removal) AS corrected, countIf(is_removal) AS removed

@@ -1,3 +1,4 @@
+import { SORTING_KEYS } from '../schemas/tables.ts';
 import { keptCondition, type Term } from './term-sql.ts';
 
 /**
@@ -6,7 +7,7 @@ import { keptCondition, type Term } from './term-sql.ts';
  */
 
 /** A call is copied for each hold that it falls under. */
-export const ONCE = 'LIMIT 1 BY calling_key, start_at, cdr_key';
+export const ONCE = `LIMIT 1 BY ${SORTING_KEYS.cdr}`;
 
 /** Conditions on rows of `cdr_held`; values by `termParameters`. */
 export function heldConditions(database: string, term: Term): string[] {

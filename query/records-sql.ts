@@ -1,5 +1,5 @@
 import { moment } from '../schemas/sql-time.ts';
-import { CHANGED_AT } from '../schemas/tables.ts';
+import { CHANGED_AT, SORTING_KEYS } from '../schemas/tables.ts';
 import { CALL_COLUMNS, limitOf, limitParameters, type CallRow, type Statement } from './calls-sql.ts';
 import type { Range } from './cursor.ts';
 import { dialedRestrictedColumn, visibilityConditions, type Visibility } from './privacy.ts';
@@ -54,7 +54,7 @@ export interface RecordRow extends CallRow {
   readonly removed: number;
 }
 
-const KEY = 'calling_key, start_at, cdr_key';
+const KEY = SORTING_KEYS.cdr;
 const COLUMNS = `calling_key, start_at, ${CALL_COLUMNS}`;
 const IN_WINDOW = `${CHANGED_AT} >= {since: UInt64} AND ${CHANGED_AT} < {until: UInt64}`;
 

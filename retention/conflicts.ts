@@ -2,6 +2,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { hasRecordIds } from '../schemas/feed.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import type { FeedSettings } from '../schemas/settings.ts';
+import { SORTING_KEYS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 
 /** Conflicts of which the places are told, of each feed and kind. */
@@ -88,7 +89,7 @@ const IDS: Readonly<Record<ConflictKind, (table: string) => string>> = {
     WHERE feed IN {feeds: Array(String)} AND is_deleted = 0 AND cdr_key IN (
       SELECT cdr_key FROM ${table} WHERE feed IN {feeds: Array(String)} AND is_deleted = 0
       GROUP BY cdr_key HAVING count() > 1)
-    GROUP BY calling_key, start_at, cdr_key, bitShiftRight(version, 32)
+    GROUP BY ${SORTING_KEYS.cdr}, bitShiftRight(version, 32)
     HAVING min(${CONTENT}) != max(${CONTENT})`,
 };
 

@@ -8,6 +8,7 @@ import { SEPARATOR_CLASS, spellingPattern } from '../schemas/number-spelling.ts'
 import type { CallFields } from '../schemas/record.ts';
 import { monthsSql } from '../schemas/retention-term.ts';
 import { moment } from '../schemas/sql-time.ts';
+import { SORTING_KEYS } from '../schemas/tables.ts';
 import { personNumbers, personSql } from './subject-calls.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
@@ -76,7 +77,7 @@ async function callsSource(
     'start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, call_id, feed';
   const kept = `addMonths(start_at, ${monthsSql(stored.retentionMonths)}) > now64(3, 'UTC')`;
   // Once, however many holds copied it; what is within its term stands in the call tables.
-  const held = `${person.cdr_held} AND NOT (${kept}) LIMIT 1 BY calling_key, start_at, cdr_key`;
+  const held = `${person.cdr_held} AND NOT (${kept}) LIMIT 1 BY ${SORTING_KEYS.cdr}`;
   const callIds = new CallIds(stored.identityKey);
   const keys = new NumberKeys(stored.identityKey);
   const isTheirs = (number: string): boolean => subject.numbers.includes(number);
