@@ -1,10 +1,8 @@
 import { isSupportedCountry, parsePhoneNumberFromString, type PhoneNumber } from 'libphonenumber-js/max';
 import { applyDialPlan, dialPlanOf, isInternational, type DialPlan } from '../schemas/dial-plan.ts';
 import { E164_DIGITS_MAX, isE164, PREFIX_DIGITS_MIN } from '../schemas/number-key.ts';
+import { NUMBER_LENGTH_MAX, withoutSeparators } from '../schemas/number-spelling.ts';
 import { Problem } from './problem.ts';
-
-/** Longest number that is read, in characters. */
-export const NUMBER_LENGTH_MAX = 64;
 
 /**
  * How a typed number is read:
@@ -27,8 +25,6 @@ export interface NumberReading {
   readonly country: string | null;
 }
 
-/** Characters that people put between digits: spaces, dots, dashes, parentheses. */
-const SEPARATORS = /[\s\u00ad.()\-\u2010-\u2015\u2212]/gu;
 const CONTROL = /\p{Cc}/u;
 /** A person's blank before a number that begins with 0 or + means nothing. */
 const LOST_PLUS = /^ [1-9]/;
@@ -45,7 +41,7 @@ export function readNumber(name: string, typed: string, defaultCountry: string |
   if (asTyped.length === 0 || asTyped.length > NUMBER_LENGTH_MAX || CONTROL.test(asTyped)) {
     throw new Problem('PARAMETER_INVALID', `${name}: must be 1 to ${NUMBER_LENGTH_MAX} printable characters`);
   }
-  const compact = asTyped.replace(SEPARATORS, '');
+  const compact = withoutSeparators(asTyped);
   // A plus sign that was not encoded in a URL arrives as a space.
   const withPlus = LOST_PLUS.test(typed) ? `+${compact}` : compact;
   if (DIGITS_AND_STAR.test(compact)) return readPrefix(name, asTyped, withPlus);

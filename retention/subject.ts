@@ -1,6 +1,7 @@
 import { applyDialPlan, dialPlanOf } from '../schemas/dial-plan.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { isE164 } from '../schemas/number-key.ts';
+import { NUMBER_LENGTH_MAX, withoutSeparators } from '../schemas/number-spelling.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { tellsNothing } from '../schemas/masking.ts';
 
@@ -42,10 +43,7 @@ export function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-const NUMBER_LENGTH_MAX = 64;
 const CONTROL = /\p{Cc}/u;
-/** Characters that people put between digits. */
-const SEPARATORS = /[\s\u00ad.()\-\u2010-\u2015\u2212]/gu;
 
 /**
  * Reads who is meant. A number is taken as it is written and as E.164: `+…`, `00…`, or as the country of
@@ -84,7 +82,7 @@ function readTyped(
       `--number: 1 to ${NUMBER_LENGTH_MAX} printable characters that name a person's line`,
     );
   }
-  const compact = text.replace(SEPARATORS, '');
+  const compact = withoutSeparators(text);
   // A switch may write what is no number with such characters in it.
   const texts = compact === '' ? [text] : [text, compact];
   if (isE164(compact)) return { texts: [compact], e164: compact };

@@ -1,5 +1,6 @@
 import { Type, type Static, type TSchema } from 'typebox';
 import { HTTP_PROBLEMS, type HttpProblemCode } from './errors.ts';
+import { NUMBER_LENGTH_MAX } from './number-spelling.ts';
 import { DIRECTIONS, DURATION_MS_MAX, OUTCOMES } from './record.ts';
 
 /**
@@ -110,7 +111,7 @@ export const callsQuery = (limitMax: number) =>
     {
       number: Type.String({
         minLength: 1,
-        maxLength: 64,
+        maxLength: NUMBER_LENGTH_MAX,
         description: 'a number in any notation (06 39 98 00 01, 0033…, +33…, 211474), or a prefix (+3361*)',
       }),
       role: Type.String({
@@ -122,7 +123,7 @@ export const callsQuery = (limitMax: number) =>
       other_number: Type.Optional(
         Type.String({
           minLength: 1,
-          maxLength: 64,
+          maxLength: NUMBER_LENGTH_MAX,
           description: 'only calls with this number on the other side, in any notation',
         }),
       ),
@@ -270,11 +271,13 @@ export const CallsAnswer = Type.Object({
 });
 export type CallsAnswer = Static<typeof CallsAnswer>;
 
-/** Parameters of `GET /v1/calls/{id}`. */
+/** The path of `GET /v1/calls/{id}`. */
 export const callIdParameters = Type.Object({
   id: Type.String({ minLength: 1, maxLength: 100, description: 'id of a call, from any answer' }),
 });
-export const callEvidenceQuery = Type.Object({ time_zone: timeZone }, { additionalProperties: false });
+
+/** Parameters of `GET /v1/calls/{id}` and `GET /v1/feeds`. */
+export const ZoneQuery = Type.Object({ time_zone: timeZone }, { additionalProperties: false });
 
 const CallAlone = Type.Omit(CallSchema, ['matched_roles', 'held']);
 
@@ -385,7 +388,7 @@ const list = (lengthMax: number, itemsMax: number, description: string) =>
 
 const numberList = (what: string) =>
   list(
-    64 * NUMBERS_MAX,
+    NUMBER_LENGTH_MAX * NUMBERS_MAX,
     NUMBERS_MAX,
     `only ${what}, in any notation, comma separated or repeated, at most ${NUMBERS_MAX}`,
   );
@@ -546,10 +549,6 @@ export const UsageAnswer = Type.Object({
   control: Type.Optional(ControlTotals),
 });
 export type UsageAnswer = Static<typeof UsageAnswer>;
-
-/** Parameters of `GET /v1/feeds`. */
-export const FeedsQuery = Type.Object({ time_zone: timeZone }, { additionalProperties: false });
-export type FeedsQuery = Static<typeof FeedsQuery>;
 
 /** What can be said of a feed at this moment. */
 export const FEED_STATES = ['complete', 'behind', 'unknown', 'gap'] as const;
@@ -743,7 +742,7 @@ export const journalQuery = (limitMax: number) =>
       number: Type.Optional(
         Type.String({
           minLength: 1,
-          maxLength: 64,
+          maxLength: NUMBER_LENGTH_MAX,
           description: 'only look-ups of this number, in any notation; also those by a prefix that covers it',
         }),
       ),

@@ -1,6 +1,16 @@
 import { COUNTRY_CODES, DIAL_PLANS } from './dial-plans.ts';
 import { isE164 } from './number-key.ts';
 
+/** Longest number that is taken as a person typed it, in characters. */
+export const NUMBER_LENGTH_MAX = 64;
+/** Spaces, dots, dashes, parentheses, and what pages and documents make of them. */
+const SEPARATORS = /[\s\u00ad.()\-\u2010-\u2015\u2212]/gu;
+
+/** A typed number without what people put between its digits. */
+export function withoutSeparators(typed: string): string {
+  return typed.replace(SEPARATORS, '');
+}
+
 /** What people put between digits, as a character class of RE2. */
 export const SEPARATOR_CLASS = '[ .()-]';
 

@@ -1,9 +1,9 @@
 import {
   CallEvidenceAnswer,
-  callEvidenceQuery,
   callIdParameters,
   LookupHeaders,
   problemAnswers,
+  ZoneQuery,
 } from '../../schemas/api.ts';
 import { requireRole, type Caller } from '../auth.ts';
 import { goneSignal, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
@@ -24,7 +24,7 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
         tags: ['calls'],
         security: [{ key: [] }],
         params: callIdParameters,
-        querystring: callEvidenceQuery,
+        querystring: ZoneQuery,
         headers: LookupHeaders,
         response: {
           200: CallEvidenceAnswer,

@@ -1,4 +1,4 @@
-import { FeedsAnswer, FeedsQuery } from '../../schemas/api.ts';
+import { FeedsAnswer, ZoneQuery } from '../../schemas/api.ts';
 import { goneSignal, zoneOf, type ApiServer, type QueryContext } from '../context.ts';
 import { readFeedRows } from '../feed-states.ts';
 
@@ -18,7 +18,7 @@ export function feedsRoutes(app: ApiServer, context: QueryContext): void {
         summary: 'How far each feed is read, what was rejected, and whether anything may be missing',
         tags: ['operations'],
         security: [{ key: [] }],
-        querystring: FeedsQuery,
+        querystring: ZoneQuery,
         response: {
           200: FeedsAnswer,
         },
