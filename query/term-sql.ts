@@ -1,8 +1,12 @@
-import { addMonths, monthsOf, shortestMonths, type RetentionMonths } from '../schemas/retention-term.ts';
+import {
+  addMonths,
+  BORDER_SLACK_MS,
+  monthsOf,
+  shortestMonths,
+  type RetentionMonths,
+} from '../schemas/retention-term.ts';
 import { moment } from '../schemas/sql-time.ts';
 import type { Range } from './cursor.ts';
-
-const DAY_MS = 86_400_000;
 
 /** Which starts may be read at all: no read reaches behind the term of a call's feed. */
 export interface Term {
@@ -39,7 +43,7 @@ export function rangeConditions(range: Range, term: Term): string[] {
 /** Values for `rangeConditions`. */
 export function rangeParameters(range: Range, term: Term): Record<string, unknown> {
   return {
-    from_ms: Math.max(range.fromMs, borderOf(term.months.all, term.nowMs) - 4 * DAY_MS),
+    from_ms: Math.max(range.fromMs, borderOf(term.months.all, term.nowMs) - BORDER_SLACK_MS),
     to_ms: range.toMs,
     ...(reachesTerm(range, term) ? termParameters(term) : {}),
   };
@@ -52,7 +56,7 @@ export function reachesTerm(range: Range, { months, nowMs }: Term): boolean {
 
 /** True where some of the range may be older than these months. */
 export function reachesBehind({ fromMs }: Range, months: number, nowMs: number): boolean {
-  return fromMs < borderOf(months, nowMs) + 4 * DAY_MS;
+  return fromMs < borderOf(months, nowMs) + BORDER_SLACK_MS;
 }
 
 /** About where a term of months ends; month ends make it no single moment. */

@@ -1,6 +1,8 @@
 import { CdrhouseError } from './errors.ts';
 
 const DAY_MS = 86_400_000;
+/** Farther than this from `addMonths(now, -months)` clamped month ends make no difference. */
+export const BORDER_SLACK_MS = 4 * DAY_MS;
 /** Names as the settings allow them, which need no escaping in SQL. */
 const FEED_NAME = /^[A-Za-z0-9_.-]+$/;
 
@@ -66,8 +68,8 @@ export class RetentionTerm {
     this.#months = months;
     this.#nowMs = nowMs;
     const border = addMonths(nowMs, -months);
-    this.#surelyExpiredBefore = border - 4 * DAY_MS;
-    this.#surelyKeptFrom = border + 4 * DAY_MS;
+    this.#surelyExpiredBefore = border - BORDER_SLACK_MS;
+    this.#surelyKeptFrom = border + BORDER_SLACK_MS;
   }
 
   isExpired(startMs: number): boolean {
