@@ -19,7 +19,7 @@ import { exclusively } from './exclusive.ts';
 import { coverHeld, dropEndedHolds, endedCopiesSql } from './held-calls.ts';
 import { PartChanges } from './replaced-parts.ts';
 import { knownFeeds } from './subject-calls.ts';
-import { insertRights, type PersonAsked } from './subject-restrictions.ts';
+import { insertRights } from './subject-restrictions.ts';
 import { isoTime, numbersByFeed, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
 import {
   beginRequest,
@@ -32,6 +32,7 @@ import {
   listRequests,
   withSubjects,
   writeRequest,
+  type PersonAsked,
   type SubjectContext,
   type SubjectReport,
   type SubjectRequest,
@@ -50,10 +51,8 @@ const CHANGES_MAX = 10;
 /** Tables in which something of the person stands, beside those of calls. */
 const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections', 'cdr_held', 'legal_holds'];
 
-export type EraseAsked = PersonAsked;
-
 /** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
-export function erase(settings: Settings, asked: EraseAsked): Promise<SubjectReport> {
+export function erase(settings: Settings, asked: PersonAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
   const subject = readSubject(settings, asked.person);
   return withSubjects(settings, async (context) => {

@@ -18,7 +18,6 @@ import {
   type ExportRow,
   type ExportSource,
 } from './subject-export-sources.ts';
-import type { PersonAsked } from './subject-restrictions.ts';
 import { countCalls } from './subject-calls.ts';
 import { readSubject } from './subject.ts';
 import {
@@ -27,6 +26,7 @@ import {
   dryRun,
   finishRequest,
   withSubjects,
+  type PersonAsked,
   type SubjectContext,
   type SubjectReport,
 } from './subject-requests.ts';

@@ -27,11 +27,11 @@ import {
   openRequest,
   withSubjects,
   type NewRequest,
+  type PersonAsked,
   type SubjectContext,
   type SubjectReport,
   type SubjectRequest,
 } from './subject-requests.ts';
-import type { PersonAsked } from './subject-restrictions.ts';
 
 /**
  * Rectification (Article 16 of the GDPR): one field of one call, as a correction (docs/decisions/0017). What it will write

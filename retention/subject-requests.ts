@@ -16,22 +16,13 @@ import { sqlTime } from '../schemas/sql-time.ts';
 import type { StoredSettings } from '../schemas/stored-settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
 import { storedSettings } from './migrate.ts';
-import { isoTime, type Subject } from './subject.ts';
+import { isoTime, type Subject, type SubjectOptions } from './subject.ts';
 
 /**
  * Requests of persons (docs/decisions/0017): every one has a row, which says how far it is, and in the end a signed
  * certificate. A command that is called again with the same arguments goes on with what was broken off.
  */
-export const SUBJECT_KINDS = [
-  'export',
-  'rectify',
-  'erase',
-  'restrict',
-  'lift',
-  'object',
-  'withdraw',
-] as const;
-export type SubjectKind = (typeof SUBJECT_KINDS)[number];
+export type SubjectKind = 'export' | 'rectify' | 'erase' | 'restrict' | 'lift' | 'object' | 'withdraw';
 
 /**
  * `begun`: under way or broken off. `deferred`: a part must wait. `refused`: it will not be done; the certificate says
@@ -68,7 +59,16 @@ export interface SubjectRequest {
   readonly version: number;
 }
 
-/** What is asked. */
+/** What the command of every request says. */
+export interface PersonAsked {
+  readonly person: SubjectOptions;
+  readonly reason: string;
+  /** When the person asked, UTC ms; undefined: now. */
+  readonly askedMs: number | undefined;
+  readonly dryRun: boolean;
+}
+
+/** A request as it is looked for and begun. */
 export interface NewRequest {
   readonly kind: SubjectKind;
   readonly subject: Subject;

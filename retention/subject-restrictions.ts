@@ -5,7 +5,7 @@ import { moment, sqlTime } from '../schemas/sql-time.ts';
 import { select } from './clickhouse.ts';
 import { countCalls } from './subject-calls.ts';
 import { createHold, releaseHolds } from './holds.ts';
-import { numbersByFeed, OPEN_END_MS, readSubject, type Subject, type SubjectOptions } from './subject.ts';
+import { numbersByFeed, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -14,6 +14,7 @@ import {
   openRequest,
   withSubjects,
   type NewRequest,
+  type PersonAsked,
   type RequestDetails,
   type SubjectContext,
   type SubjectReport,
@@ -24,15 +25,6 @@ import {
  * Restriction of processing (Article 18 of the GDPR), objection (21) and withdrawal of consent (7): what the API may not
  * show, or not for a purpose. The calls stay as they are; query/ reads these tables with every look-up.
  */
-
-/** What every request of a person says. */
-export interface PersonAsked {
-  readonly person: SubjectOptions;
-  readonly reason: string;
-  /** When the person asked, UTC ms; undefined: now. */
-  readonly askedMs: number | undefined;
-  readonly dryRun: boolean;
-}
 
 export interface RestrictAsked extends PersonAsked {
   /** The calls are kept until it is lifted, past their term too. */
