@@ -8,7 +8,7 @@ export interface DueTerm {
 }
 
 /** What a sweep takes from a month of starts. */
-export interface Span {
+export interface DueMonth {
   /** YYYYMM in UTC, the name of the partition. */
   readonly month: number;
   readonly kind: SweepKind;
@@ -31,11 +31,11 @@ export function monthDue(month: number, months: number): { firstMs: number; last
  * What is overdue of the months that there are, the oldest first: a month whose last moment is due goes as a whole, of one
  * that has begun to be due for any feed what is.
  */
-export function planSweep(months: readonly number[], { months: term, dueMs }: DueTerm): Span[] {
+export function planSweep(months: readonly number[], { months: term, dueMs }: DueTerm): DueMonth[] {
   const shortest = shortestMonths(term);
   return [...months]
     .sort((a, b) => a - b)
-    .flatMap((month): Span[] => {
+    .flatMap((month): DueMonth[] => {
       if (monthDue(month, term.all).lastMs <= dueMs) return [{ month, kind: 'drop' }];
       return monthDue(month, shortest).firstMs <= dueMs ? [{ month, kind: 'delete' }] : [];
     });

@@ -1,6 +1,6 @@
 import { monthsSql } from '../schemas/retention-term.ts';
 import type { CallTable } from '../schemas/tables.ts';
-import type { Span, DueTerm } from './sweep-plan.ts';
+import type { DueMonth, DueTerm } from './sweep-plan.ts';
 
 /**
  * A partition that no call can lie in. Dropping one of a table makes the server remove all replaced parts whose time is
@@ -18,8 +18,8 @@ export function dueCondition(term: DueTerm): string {
   return overdueBy('start_at', term);
 }
 
-/** Condition of what a span takes away. */
-export function spanCondition({ month, kind }: Span, term: DueTerm): string {
+/** Condition of what is taken from a month. */
+export function takenCondition({ month, kind }: DueMonth, term: DueTerm): string {
   return `${monthCondition(month)}${kind === 'drop' ? '' : ` AND ${dueCondition(term)}`}`;
 }
 
@@ -51,14 +51,13 @@ FROM ${database}.cdr FINAL WHERE ${condition} GROUP BY ALL`;
 /** By default ClickHouse refuses to drop more than 50 GB, lest somebody mistypes; what is due must go. */
 export const ANY_SIZE = ' SETTINGS max_partition_size_to_drop = 0';
 
-/** What takes the calls of a span out of a table. */
-export function sweepStatements(database: string, table: CallTable, span: Span, term: DueTerm): string[] {
+/** What takes the calls of a month that are due out of a table. */
+export function sweepStatements(database: string, table: CallTable, due: DueMonth, term: DueTerm): string[] {
   const alter = `ALTER TABLE ${database}.${table}`;
-  if (span.kind === 'delete')
-    return [`${alter} DELETE IN PARTITION ${span.month} WHERE ${dueCondition(term)}`];
+  if (due.kind === 'delete') return [`${alter} DELETE IN PARTITION ${due.month} WHERE ${dueCondition(term)}`];
   return [
-    `${alter} DROP PARTITION ${span.month}${ANY_SIZE}`,
-    `${alter} DROP DETACHED PARTITION ${span.month} SETTINGS allow_drop_detached = 1`,
+    `${alter} DROP PARTITION ${due.month}${ANY_SIZE}`,
+    `${alter} DROP DETACHED PARTITION ${due.month} SETTINGS allow_drop_detached = 1`,
   ];
 }
 

@@ -12,14 +12,14 @@ import { coverHeld, dropEndedHolds } from './held-calls.ts';
 import { readTerms, storedSettings } from './migrate.ts';
 import { untilMutated } from './mutations.ts';
 import { readProofs, writeProof, type Proof } from './proofs.ts';
-import { planSweep, type DueTerm, type Span } from './sweep-plan.ts';
+import { planSweep, type DueTerm, type DueMonth } from './sweep-plan.ts';
 import {
   adjustSql,
   callSetSql,
   dueCondition,
   monthCondition,
   removeReplacedStatements,
-  spanCondition,
+  takenCondition,
   sweepStatements,
   syncedMergesSql,
   usualSettingsSql,
@@ -49,7 +49,7 @@ export interface SweepOptions {
 /** What a sweep does with a month. */
 export interface SweptMonth {
   readonly month: number;
-  readonly kind: Span['kind'];
+  readonly kind: DueMonth['kind'];
   /** `due`: of a dry run. */
   readonly state: Proof['state'] | 'due';
   readonly code: string;
@@ -139,9 +139,9 @@ class Sweep {
     try {
       for (const proof of await readProofs(this.#client, this.#database, ['begun', 'counted']))
         done.push(await this.#sweepMonth(proof));
-      for (const span of await this.#plan(term)) {
-        if (!(await this.#hasRows(span, term))) continue;
-        done.push(await this.#sweepMonth(await this.#begin(span, term)));
+      for (const due of await this.#plan(term)) {
+        if (!(await this.#hasRows(due, term))) continue;
+        done.push(await this.#sweepMonth(await this.#begin(due, term)));
       }
     } finally {
       for (const table of CALL_TABLES) await this.#command(usualSettingsSql(this.#database, table));
@@ -156,10 +156,10 @@ class Sweep {
     const term = await this.#term();
     const begun = await readProofs(this.#client, this.#database, ['begun', 'counted']);
     const months = begun.map(monthOf);
-    for (const span of await this.#plan(term)) {
-      const proof = await this.#newProof(span, term);
-      if (!(await this.#hasRows(span, term))) continue;
-      const { own, isEqual } = await this.#compare(span, term, await this.#newlyDue(span.month));
+    for (const due of await this.#plan(term)) {
+      const proof = await this.#newProof(due, term);
+      if (!(await this.#hasRows(due, term))) continue;
+      const { own, isEqual } = await this.#compare(due, term, await this.#newlyDue(due.month));
       months.push({
         ...monthOf(proof),
         state: isEqual ? 'due' : 'refused',
@@ -211,7 +211,7 @@ class Sweep {
     return { months, dueMs };
   }
 
-  async #plan(term: DueTerm): Promise<Span[]> {
+  async #plan(term: DueTerm): Promise<DueMonth[]> {
     const rows = await select<{ month: number }>(
       this.#client,
       `SELECT DISTINCT toUInt32(partition) AS month FROM system.parts
@@ -225,8 +225,8 @@ class Sweep {
   }
 
   /** A month that goes as a whole goes even where only markers are left. */
-  async #hasRows(span: Span, term: DueTerm): Promise<boolean> {
-    return span.kind === 'drop' || (await this.#rowsOf(spanCondition(span, term))) > 0;
+  async #hasRows(due: DueMonth, term: DueTerm): Promise<boolean> {
+    return due.kind === 'drop' || (await this.#rowsOf(takenCondition(due, term))) > 0;
   }
 
   /** Rows of both tables, delete markers and what is not merged away yet included. */
@@ -238,7 +238,7 @@ class Sweep {
     return row!.rows;
   }
 
-  async #newProof({ month, kind }: Span, { months, dueMs }: DueTerm): Promise<Proof> {
+  async #newProof({ month, kind }: DueMonth, { months, dueMs }: DueTerm): Promise<Proof> {
     const parts = await this.#parts(month);
     return {
       month,
@@ -266,8 +266,8 @@ class Sweep {
     };
   }
 
-  async #begin(span: Span, term: DueTerm): Promise<Proof> {
-    const proof = await this.#newProof(span, term);
+  async #begin(due: DueMonth, term: DueTerm): Promise<Proof> {
+    const proof = await this.#newProof(due, term);
     await writeProof(this.#client, this.#database, proof);
     return proof;
   }
@@ -286,27 +286,27 @@ class Sweep {
   /** Goes on where a proof stands, and gives it as it is in the end. */
   async #sweepMonth(proof: Proof): Promise<Proof> {
     const { month, kind } = proof;
-    const span = { month, kind };
+    const due = { month, kind };
     const term = termOf(proof);
-    const counted = proof.state === 'begun' ? await this.#count(proof, span, term) : proof;
+    const counted = proof.state === 'begun' ? await this.#count(proof, due, term) : proof;
     if (counted.state === 'refused') return counted;
-    const statements = await this.#take(span, term, counted.parts);
-    return this.#verify({ ...counted, statements }, span, term);
+    const statements = await this.#take(due, term, counted.parts);
+    return this.#verify({ ...counted, statements }, due, term);
   }
 
   /** Copies what is held, compares the tables, and notes what is about to go. Nothing is gone yet. */
-  async #count(begun: Proof, span: Span, term: DueTerm): Promise<Proof> {
-    const { month } = span;
-    const goes = spanCondition(span, term);
+  async #count(begun: Proof, due: DueMonth, term: DueTerm): Promise<Proof> {
+    const { month } = due;
+    const goes = takenCondition(due, term);
     const held = await coverHeld(this.#client, this.#database, { nowMs: term.dueMs, condition: goes });
-    const { own, other, isEqual } = await this.#compare(span, term, await this.#newlyDue(month));
+    const { own, other, isEqual } = await this.#compare(due, term, await this.#newlyDue(month));
     const before = {
       ...begun,
       held,
       calls_before: own.calls,
       calls_by_number_before: other.calls,
       digest_before: own.digest,
-      kept_before: await this.#kept(span, term),
+      kept_before: await this.#kept(due, term),
     };
     if (isEqual) await this.#command(adjustSql(this.#database, goes, begun.sweep_id), FINAL_SETTINGS);
     const proof: Proof = isEqual
@@ -329,11 +329,11 @@ class Sweep {
   }
 
   async #compare(
-    span: Span,
+    due: DueMonth,
     term: DueTerm,
     compared: string,
   ): Promise<{ own: CallSet; other: CallSet; isEqual: boolean }> {
-    const goes = spanCondition(span, term);
+    const goes = takenCondition(due, term);
     for (let check = 1; ; check++) {
       const own = await this.#set('cdr', goes, compared);
       const other = await this.#set('cdr_by_number', `${goes} AND role = 'dialed'`, compared);
@@ -354,7 +354,7 @@ class Sweep {
   }
 
   /** Calls of a month that are not due. */
-  async #kept({ month, kind }: Span, term: DueTerm): Promise<number> {
+  async #kept({ month, kind }: DueMonth, term: DueTerm): Promise<number> {
     if (kind === 'drop') return 0;
     const [row] = await select<{ calls: number }>(
       this.#client,
@@ -367,21 +367,21 @@ class Sweep {
   }
 
   /** Takes the calls out of both tables and off the disk; gives the statements. */
-  async #take(span: Span, term: DueTerm, parts: readonly string[]): Promise<string[]> {
+  async #take(due: DueMonth, term: DueTerm, parts: readonly string[]): Promise<string[]> {
     const done: string[] = [];
     const run = async (statement: string): Promise<void> => {
       await this.#command(statement, { mutations_sync: '0' });
       done.push(statement);
     };
-    const isDelete = span.kind === 'delete';
+    const isDelete = due.kind === 'delete';
     for (const table of CALL_TABLES) {
       if (isDelete) await this.#command(syncedMergesSql(this.#database, table));
-      for (const statement of sweepStatements(this.#database, table, span, term)) await run(statement);
+      for (const statement of sweepStatements(this.#database, table, due, term)) await run(statement);
       if (isDelete)
         await untilMutated(this.#client, {
           database: this.#database,
           table,
-          mark: `DELETE IN PARTITION ${span.month} `,
+          mark: `DELETE IN PARTITION ${due.month} `,
           failure: 'SWEEP_UNPROVEN',
           lost: this.#lost,
         });
@@ -392,7 +392,7 @@ class Sweep {
         for (const statement of removeReplacedStatements(this.#database, table))
           await this.#command(statement);
     }
-    await this.#gone(span.month, parts);
+    await this.#gone(due.month, parts);
     return done;
   }
 
@@ -410,13 +410,13 @@ class Sweep {
     return now.map(({ part }) => part).filter((part) => before.includes(part));
   }
 
-  async #verify(taken: Proof, span: Span, term: DueTerm): Promise<Proof> {
+  async #verify(taken: Proof, due: DueMonth, term: DueTerm): Promise<Proof> {
     // What was stored since is swept next time.
     const before = `stored_at < toDateTime(${Math.floor(readSqlTime(taken.begun_at) / 1000)}, 'UTC')`;
     const found = {
-      rows_after: await this.#rowsOf(`${spanCondition(span, term)} AND ${before}`),
-      kept_after: await this.#kept(span, term),
-      parts_after: await this.#left(span.month, taken.parts),
+      rows_after: await this.#rowsOf(`${takenCondition(due, term)} AND ${before}`),
+      kept_after: await this.#kept(due, term),
+      parts_after: await this.#left(due.month, taken.parts),
       part_log: await this.#partLog(taken),
     };
     const proven =
