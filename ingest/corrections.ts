@@ -11,7 +11,7 @@ import {
   supersededSql,
   type ReplacedRange,
 } from './corrections-sql.ts';
-import { CALL_TABLES, type CallTable } from '../schemas/tables.ts';
+import { CALL_TABLES, runningInsertsSql, type CallTable } from '../schemas/tables.ts';
 import { sourceSpans, type FeedClaim } from '../schemas/source-spans.ts';
 import type { CorrectionZone } from './ledger.ts';
 import type { PartitionState } from './partitions.ts';
@@ -100,14 +100,7 @@ export async function outwaitOthers(
 ): Promise<void> {
   await sleep(Math.max(0, leaseMs + LEASE_MARGIN_MS - ownedForMs), undefined, { signal });
   // Just the inserts of the database's own user are seen, which is who all ingest processes are.
-  const running = await database.rows<{ id: string }>(
-    `SELECT query_id AS id FROM system.processes
-     WHERE startsWith(query, {calls: String}) OR startsWith(query, {letters: String})`,
-    {
-      calls: `INSERT INTO ${database.database}.cdr`,
-      letters: `INSERT INTO ${database.database}.dead_letters `,
-    },
-  );
+  const running = await database.rows<{ id: string }>(runningInsertsSql(database.database));
   const ids = running.map(({ id }) => id);
   for (let left = ids.length; left > 0;) {
     await sleep(RUNNING_POLL_MS, undefined, { signal });

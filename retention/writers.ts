@@ -2,6 +2,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { WRITER_LEASE_MS } from '../schemas/suppressions.ts';
+import { runningInsertsSql } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 
 /** Deadlines are whole seconds, and clocks drift. */
@@ -35,12 +36,7 @@ export async function outwaitWriters(
 
 /** Waits until the inserts of calls and dead letters that run now have ended. Throws ERASURE_WAITS. */
 export async function outwaitInserts(client: ClickHouseClient, database: string): Promise<void> {
-  const running = await select<{ id: string }>(
-    client,
-    `SELECT query_id AS id FROM system.processes
-    WHERE startsWith(query, {calls: String}) OR startsWith(query, {letters: String})`,
-    { calls: `INSERT INTO ${database}.cdr`, letters: `INSERT INTO ${database}.dead_letters ` },
-  );
+  const running = await select<{ id: string }>(client, runningInsertsSql(database));
   const ids = running.map(({ id }) => id);
   if (ids.length === 0) return;
   await untilNone(async () => {

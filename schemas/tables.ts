@@ -115,6 +115,13 @@ export const FINAL_SETTINGS = {
   query_plan_optimize_lazy_final: 0,
 } as const;
 
+/** The inserts of calls and dead letters that run now, by `id`: all statements that store some begin like this. */
+export function runningInsertsSql(database: string): string {
+  const into = `INSERT INTO ${database}`;
+  return `SELECT query_id AS id FROM system.processes
+    WHERE startsWith(query, '${into}.cdr') OR startsWith(query, '${into}.dead_letters ')`;
+}
+
 /** Tables whose rows a parse worker makes, in the order in which it makes them. */
 export const BLOCK_TABLES = ['cdr', 'cdr_by_number', 'dead_letters'] as const;
 export type BlockTable = (typeof BLOCK_TABLES)[number];
