@@ -20,7 +20,7 @@ export interface FaultRow {
  * What may be missing from an answer: partitions that do not go on because of a gap, by topic, and rejected records
  * that wait for a replay, by feed. Of these the start is not known, but that their message cannot be older.
  */
-export function faultsSql(database: string, fromMs: number): Statement {
+function faultsSql(database: string, fromMs: number): Statement {
   const { from, parameters } = deadLettersSql(database, { fromMs, states: ['open'] });
   const text = `SELECT 'gap' AS kind, toString(topic) AS name, count() AS count
 FROM ${database}.ingest_state FINAL WHERE state = 'gap' GROUP BY topic

@@ -67,7 +67,7 @@ export interface LetterRow {
 }
 
 /** Most rows that any of these statements gives. */
-export const EVIDENCE_ROWS_MAX = 100;
+const EVIDENCE_ROWS_MAX = 100;
 
 const COLUMNS = `calling_key, toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS},
   source_partition, source_offset, source_line, toUnixTimestamp(stored_at) AS stored_s,

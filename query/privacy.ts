@@ -144,7 +144,7 @@ export function purposeParameters({ purpose }: Restrictions): Record<string, unk
  * Holds where a column of a call table has a restricted number. The set decides for nearly all rows; whose time it is is
  * then asked of the few that it has.
  */
-export function restrictedSql(database: string, column: string, restrictions: Restrictions): string {
+function restrictedSql(database: string, column: string, restrictions: Restrictions): string {
   const held = heldSql(database, restrictions);
   return `(${column} IN (SELECT number FROM ${held}) AND arrayExists(held -> held.1 = ${column} AND held.2 IN ('', feed) AND start_at >= held.3 AND start_at < held.4, (SELECT groupArray((number, toString(feed), held_from, held_to)) FROM ${held})))`;
 }

@@ -19,7 +19,7 @@ const SETTINGS = {
  * stored, and both count. `other_content`: in anything else, so that the first alone is read; found while the other
  * one is not merged away yet.
  */
-export const CONFLICT_KINDS = ['two_calls', 'other_content'] as const;
+const CONFLICT_KINDS = ['two_calls', 'other_content'] as const;
 export type ConflictKind = (typeof CONFLICT_KINDS)[number];
 
 /** Ids of a feed under which more than one record was sent. */

@@ -42,7 +42,7 @@ export const ROUNDINGS = ['up', 'half', 'down'] as const;
 /** What becomes of calls whose talk is unknown when talk is billed. */
 export const MISSING_TALK = ['refuse', 'exclude', 'duration'] as const;
 /** How an answer can be written. */
-export const ANSWER_FORMATS = ['json', 'csv', 'ndjson'] as const;
+const ANSWER_FORMATS = ['json', 'csv', 'ndjson'] as const;
 export type AnswerFormat = (typeof ANSWER_FORMATS)[number];
 
 /** Rows of a page where a request names no limit. */
@@ -177,7 +177,7 @@ export const JobHeaders = Type.Object({
 export type JobHeaders = Static<typeof JobHeaders>;
 
 /** A call in an answer. */
-export const CallSchema = Type.Object({
+const CallSchema = Type.Object({
   id: Type.String({ description: 'names this call everywhere; hides the number' }),
   calling_number: Type.String(),
   displayed_caller_id: Type.String(),
@@ -200,7 +200,7 @@ export const CallSchema = Type.Object({
 export type Call = Static<typeof CallSchema>;
 
 /** How a typed number was read. */
-export const NumberReadingSchema = Type.Object({
+const NumberReadingSchema = Type.Object({
   as_typed: Type.String(),
   kind: Type.String({ enum: ['exact', 'prefix'] }),
   searched: Type.Array(Type.String(), { description: 'the texts that stored numbers were compared with' }),
@@ -224,7 +224,7 @@ const CompleteFeed = Type.Object({
 export type CompleteFeed = Static<typeof CompleteFeed>;
 
 /** How much of the range an answer can hold. */
-export const CompleteSchema = Type.Object({
+const CompleteSchema = Type.Object({
   feeds: Type.Unsafe<Record<string, CompleteFeed>>({
     type: 'object',
     additionalProperties: CompleteFeed,
@@ -647,7 +647,7 @@ export const recordsQuery = (limitMax: number) =>
 export type RecordsQuery = Static<ReturnType<typeof recordsQuery>>;
 
 /** A record in an answer. */
-export const RecordSchema = Type.Object({
+const RecordSchema = Type.Object({
   ...CallAlone.properties,
   stored_at: Type.String({
     description: 'when this state of the record was stored, as stored_since compares it',
@@ -684,7 +684,7 @@ export const streamable = <Answer extends TSchema>(answer: Answer) => ({
 });
 
 /** An error (RFC 9457); `code` is one of the catalogue. */
-export const ProblemSchema = Type.Object({
+const ProblemSchema = Type.Object({
   type: Type.String(),
   title: Type.String(),
   status: Type.Integer(),
@@ -758,7 +758,7 @@ export const journalQuery = (limitMax: number) =>
   );
 export type JournalQuery = Static<ReturnType<typeof journalQuery>>;
 
-export const JournalEntrySchema = Type.Object({
+const JournalEntrySchema = Type.Object({
   request_id: Type.String({ description: 'X-Request-Id of the answer that was given' }),
   started: Type.String({ description: 'written before anything was read' }),
   finished: nullable<string>('string', 'written after the last row; null: not ended, or broken off'),

@@ -124,11 +124,11 @@ export const CALL_CODECS: Readonly<Record<CallTable, Readonly<Record<string, str
 const BLOCK_BYTES_MIN = 16_384;
 
 /** How a sweep takes calls of a month away. */
-export const SWEEP_KINDS = ['drop', 'delete'] as const;
+const SWEEP_KINDS = ['drop', 'delete'] as const;
 export type SweepKind = (typeof SWEEP_KINDS)[number];
 
 /** How far a sweep of a month is. */
-export const SWEEP_STATES = ['begun', 'counted', 'done', 'refused', 'failed'] as const;
+const SWEEP_STATES = ['begun', 'counted', 'done', 'refused', 'failed'] as const;
 export type SweepState = (typeof SWEEP_STATES)[number];
 
 export const MIGRATIONS: readonly Migration[] = [

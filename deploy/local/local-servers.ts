@@ -5,11 +5,10 @@ import type { Report } from './prerequisites.ts';
 import type { Death } from './server-process.ts';
 import type { Users } from './users.ts';
 
-export { type ClickhouseOptions, type ClickhouseServer, startClickhouse } from './clickhouse-server.ts';
-export { LocalServerError, type LocalServerErrorCode } from './errors.ts';
-export { type KafkaOptions, type KafkaServer, startKafka } from './kafka-server.ts';
-export type { Report } from './prerequisites.ts';
-export { type Death, describeDeath, type LocalServer } from './server-process.ts';
+export { type ClickhouseServer, startClickhouse } from './clickhouse-server.ts';
+export { LocalServerError } from './errors.ts';
+export { type KafkaServer, startKafka } from './kafka-server.ts';
+export { describeDeath, type LocalServer } from './server-process.ts';
 export type { Credentials, Users } from './users.ts';
 
 export interface LocalServersOptions {

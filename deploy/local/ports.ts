@@ -52,9 +52,9 @@ export async function freePort(taken: readonly number[] = []): Promise<number> {
  * @param who the server that wants it, for the message
  * @throws LocalServerError LOCAL_PORT_BUSY
  */
-export async function requirePort(who: string, port: number, taken: readonly number[] = []): Promise<number> {
-  if (port === 0) return freePort(taken);
-  if (!taken.includes(port) && (await isFree(port))) return port;
+export async function requirePort(who: string, port: number): Promise<number> {
+  if (port === 0) return freePort();
+  if (await isFree(port)) return port;
   throw new LocalServerError(
     'LOCAL_PORT_BUSY',
     `${who}: port ${port} of ${loopback} is in use; stop the program that has it (ss -ltnp 'sport = :${port}' names ` +

@@ -13,8 +13,6 @@ import { PlainFile } from './plain-file.ts';
 import { lineBytesMax, Producer } from './producer.ts';
 import { Shipment, type ShipSummary } from './shipment.ts';
 
-export type { ShipSummary } from './shipment.ts';
-
 /** A place is noted at least this often, so that a large file goes on where it was broken off. */
 const NOTED_BYTES = 67_108_864;
 

@@ -84,7 +84,7 @@ export const FIELD = { year: 0, month: 1, day: 2, hour: 3, minute: 4, second: 5,
 export const FIELD_COUNT = 7;
 
 /** Longest abbreviation; longer ones would not pack into a double exactly. */
-export const ABBREVIATION_LETTERS_MAX = 6;
+const ABBREVIATION_LETTERS_MAX = 6;
 
 /** Appends a letter (A is 0x41) to a packed abbreviation. */
 export function packLetter(packed: number, letter: number): number {

@@ -189,7 +189,7 @@ export function childrenOf(pid: number): number[] {
 }
 
 /** The highest resident memory of an ingest process that this harness started, in bytes; 0 before the first. */
-export function memoryPeak(installation: Installation): number {
+function memoryPeak(installation: Installation): number {
   return memoryPeaks.get(installation) ?? 0;
 }
 
@@ -347,7 +347,7 @@ export async function judgeAudit(t: Test, installation: Installation, load: Load
 }
 
 /** No ingest process took more memory than it may. */
-export function judgeMemory(t: Test, installation: Installation, bytesMax = MEMORY_BYTES_MAX): void {
+function judgeMemory(t: Test, installation: Installation, bytesMax = MEMORY_BYTES_MAX): void {
   const peak = memoryPeak(installation);
   t.ok(peak > 0 && peak < bytesMax, `at most ${Math.round(peak / 1024 ** 2)} MiB of memory`);
 }
@@ -400,7 +400,7 @@ async function judgeDeadLetters(t: Test, installation: Installation, load: Load)
 }
 
 /** The ledger tiles each log, its counts are those of the load, and the group's offsets stand at the ends. */
-export async function judgeLedger(
+async function judgeLedger(
   t: Test,
   installation: Installation,
   load: Load,

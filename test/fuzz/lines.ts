@@ -91,12 +91,6 @@ const DAYS = Array.from({ length: 8 }, (_, day) => Date.UTC(2024, 6) + 109 * day
 /** Byte order marks, whole and cut off. */
 const MARKS = ['\xef\xbb\xbf', '\xef\xbb', '\xef\xbbx'].map((mark) => Buffer.from(mark, 'latin1'));
 
-/** One line, without its end; and the head that it needs, if any. */
-export interface WrittenLine {
-  readonly head: Buffer | undefined;
-  readonly line: Buffer;
-}
-
 /** Lines of one feed. */
 export class LineSource {
   readonly #format: Format;

@@ -3,7 +3,7 @@ import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import tap, { type Test } from 'tap';
-import type { ShipSummary } from '../../ingest/ship/main.ts';
+import type { ShipSummary } from '../../ingest/ship/shipment.ts';
 import { Installation, type Ended } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { difference, numbered, text, TopicLines } from './topic-lines.ts';

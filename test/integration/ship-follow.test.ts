@@ -16,7 +16,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import tap, { type Test } from 'tap';
 import { startKafka } from '../../deploy/local/local-servers.ts';
-import type { ShipSummary } from '../../ingest/ship/main.ts';
+import type { ShipSummary } from '../../ingest/ship/shipment.ts';
 import { Installation, until, type Running } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { difference, numbered, text, TopicLines } from './topic-lines.ts';
