@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -38,13 +38,13 @@ export async function cachedFolder(
 ): Promise<string> {
   const folder = join(cacheDir, name);
   if (existsSync(folder)) return folder;
-  const partial = `${folder}.partial-${process.pid}`;
-  await rm(partial, { recursive: true, force: true });
+  // Two at the same time may be of one process: both servers start together, and both need the launcher.
+  const partial = `${folder}.partial-${randomUUID()}`;
   await mkdir(partial, { recursive: true });
   try {
     await fill(partial);
     await rename(partial, folder).catch((error: unknown) => {
-      // Another process was quicker; its result is as good as ours.
+      // Another one was quicker; its result is as good as ours.
       if (!existsSync(folder)) throw error;
     });
   } finally {

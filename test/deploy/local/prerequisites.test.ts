@@ -1,9 +1,10 @@
-import { chmod, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import tap from 'tap';
+import { cachedFolder } from '../../../deploy/local/cache-folder.ts';
 import { freePort, requirePort } from '../../../deploy/local/ports.ts';
 import { compiledLauncher, kafkaJars, requireJava } from '../../../deploy/local/prerequisites.ts';
 import { runProgram } from '../../../deploy/local/program.ts';
@@ -81,6 +82,24 @@ await tap.test('the launcher compiles without a warning and is compiled once', a
   const first = await compiledLauncher(cacheDir, report);
   t.equal(await compiledLauncher(cacheDir, report), first);
   t.strictSame(lines, ['compiling the launcher (once)']);
+});
+
+await tap.test('what two make at the same time is whole', async (t) => {
+  const cacheDir = t.testdir();
+  let second: Promise<string> | undefined;
+  const first: Promise<string> = cachedFolder(cacheDir, 'made', async (folder) => {
+    await writeFile(join(folder, 'file'), '');
+    await new Promise<void>((began) => {
+      second = cachedFolder(cacheDir, 'made', async (other) => {
+        began();
+        await first;
+        await writeFile(join(other, 'file'), '');
+      });
+    });
+  });
+  t.strictSame(await readdir(await first), ['file']);
+  t.equal(await second, await first);
+  t.strictSame(await readdir(cacheDir), ['made']);
 });
 
 await tap.test('a production install has no ClickHouse library', async (t) => {
