@@ -97,12 +97,12 @@ export function clickhouseLibrary(): string {
 }
 
 /**
- * The path of the compiled launcher (deploy/local/clickhouse-launcher.c), compiled the first time.
+ * The path of the compiled launcher (deploy/local/launcher.c), compiled the first time.
  * @throws LocalServerError LOCAL_COMPILER_MISSING
  */
 export async function compiledLauncher(cacheDir: string, report: Report): Promise<string> {
-  const source = join(packageRoot(), 'deploy', 'local', 'clickhouse-launcher.c');
-  const program = 'clickhouse-launcher';
+  const source = join(packageRoot(), 'deploy', 'local', 'launcher.c');
+  const program = 'launcher';
   const name = `launcher-${contentKey(await readFile(source), process.platform, process.arch)}`;
   const folder = await cachedFolder(cacheDir, name, async (partial) => {
     report('compiling the launcher (once)');

@@ -1,8 +1,8 @@
 /*
  * Starts one of the local servers and ties its life to the process that asked for it.
  *
- *   clickhouse-launcher clickhouse PARENT LIBRARY ARGUMENT...   run clickhouse-local out of the shared library LIBRARY
- *   clickhouse-launcher run        PARENT PROGRAM ARGUMENT...   become PROGRAM (looked up on the PATH)
+ *   launcher clickhouse PARENT LIBRARY ARGUMENT...   run clickhouse-local out of the shared library LIBRARY
+ *   launcher run        PARENT PROGRAM ARGUMENT...   become PROGRAM (looked up on the PATH)
  *
  * PARENT is the process id of the caller. Exit codes of the launcher itself: 64 wrong usage, 69 the parent is gone,
  * 70 the library or the program cannot be started; otherwise those of the server.
