@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { Type } from 'typebox';
 import {
   JobHeaders,
@@ -11,12 +10,9 @@ import {
   type LookupHeaders,
   type UsageGroup,
   type UsageQuery,
-  type UsageRow,
-  type UsageTotal,
 } from '../../schemas/api.ts';
 import { requireRole } from '../auth.ts';
 import { readBillingTerms, type BillingTerms } from '../billing.ts';
-import { durationSums } from '../call-answer.ts';
 import type { Statement } from '../calls-sql.ts';
 import type { Term } from '../term-sql.ts';
 import {
@@ -30,7 +26,6 @@ import {
 } from '../context.ts';
 import { completenessOf, topicsOf } from '../completeness.ts';
 import { readControlTotals } from '../control-totals.ts';
-import type { CsvColumn } from '../../schemas/csv.ts';
 import type { Range } from '../cursor.ts';
 import { dialedPrefixes } from '../dialed-prefixes.ts';
 import type { KnownFeeds } from '../feeds.ts';
@@ -42,6 +37,7 @@ import { Problem } from '../problem.ts';
 import { readSeconds } from '../seconds.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, writeTime } from '../times.ts';
+import { entityTag, usageColumns, usageRow, usageTotal, writeTerms } from '../usage-answer.ts';
 import {
   orderGroups,
   usageSql,
@@ -58,14 +54,6 @@ const NUMBER_PARAMETERS = ['calling_number', 'displayed_caller_id', 'dialed_numb
 
 /** How the numbers of each parameter that was given were read. */
 type Readings = Partial<Record<(typeof NUMBER_PARAMETERS)[number], readonly NumberReading[]>>;
-
-/** Groups whose values come from outside. */
-const TEXT_GROUPS: ReadonlySet<UsageGroup> = new Set([
-  ...NUMBER_PARAMETERS,
-  'dialed_prefix',
-  'account',
-  'feed',
-]);
 
 /** A question for usage as it was understood. */
 interface Question {
@@ -136,8 +124,8 @@ export function usageRoutes(app: ApiServer, context: QueryContext): void {
         const { data: _data, next_cursor: _cursor, ...closing } = whole;
         return streamAnswer(reply, metrics, {
           format,
-          rows: mapRows(groups, (row) => rowOf(question.groups, row, question.zone)),
-          columns: columnsOf(question),
+          rows: mapRows(groups, (row) => usageRow(question.groups, row, question.zone)),
+          columns: usageColumns(question.groups, question.billing !== undefined),
           closing,
           finished: (rows, complete) => journal.finished(lookup, rows, complete),
         });
@@ -353,8 +341,8 @@ function answerOf(
   const last = page.at(-1);
   const hasMore = rows.length > limit && last !== undefined;
   return {
-    data: page.map((row) => rowOf(groups, row, zone)),
-    total: sumsOf(total, zone),
+    data: page.map((row) => usageRow(groups, row, zone)),
+    total: usageTotal(total, zone),
     next_cursor: hasMore
       ? usageCursors.write({ range, place: { after: placeOf(groups, last), digest: total.digest } }, identity)
       : null,
@@ -366,29 +354,6 @@ function answerOf(
     complete,
     ...(control === undefined ? {} : { control }),
   };
-}
-
-function columnsOf({ groups, billing }: Question): CsvColumn<UsageRow>[] {
-  const sums = [
-    'records',
-    'answered',
-    'duration_ms',
-    'talk_ms',
-    'missing_talk',
-    'duration_s',
-    'talk_s',
-    ...(billing === undefined ? [] : (['billed_seconds'] as const)),
-    'first_call',
-    'last_call',
-  ] as const;
-  return [
-    ...groups.map((name) => ({ name, isText: TEXT_GROUPS.has(name) })),
-    ...sums.map((name) => ({ name, isText: false })),
-  ];
-}
-
-function rowOf(groups: readonly UsageGroup[], row: UsageSumsRow, zone: string): UsageRow {
-  return Object.assign(groupsOf(groups, row, zone), sumsOf(row, zone));
 }
 
 function statementOf(
@@ -431,16 +396,6 @@ function requireTalk(billing: BillingTerms | undefined, { missing_talk: missing 
   );
 }
 
-function writeTerms({
-  first,
-  step,
-  basis,
-  roundMs,
-  missingTalk,
-}: BillingTerms): NonNullable<UsageAnswer['billing']> {
-  return { increment: `${first}/${step}`, basis, round_ms: roundMs, missing_talk: missingTalk };
-}
-
 function numbersOf(readings: Readings): Pick<UsageAnswer, 'numbers'> {
   const written = Object.entries(readings).flatMap(([parameter, of]) =>
     of.map((reading) => Object.assign({ parameter }, writeReading(reading))),
@@ -450,52 +405,6 @@ function numbersOf(readings: Readings): Pick<UsageAnswer, 'numbers'> {
 
 function placeOf(groups: readonly UsageGroup[], row: UsageSumsRow): UsagePlace {
   return groups.map((group) => row[`group_${group}`]!);
-}
-
-/** The groups of a row as an answer writes them. */
-function groupsOf(groups: readonly UsageGroup[], row: UsageSumsRow, zone: string): Partial<UsageRow> {
-  return Object.fromEntries(groups.map((group) => [group, writeGroup(group, row[`group_${group}`]!, zone)]));
-}
-
-function writeGroup(group: UsageGroup, value: string | number, zone: string): string {
-  const text = String(value);
-  switch (group) {
-    case 'hour':
-      return writeTime(Number(value) * 1000, zone);
-    case 'day':
-      return text.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3');
-    case 'week':
-      return text.replace(/^(\d{4})(\d\d)$/, '$1-W$2');
-    case 'month':
-      return text.replace(/^(\d{4})(\d\d)$/, '$1-$2');
-    default:
-      return text;
-  }
-}
-
-function sumsOf(row: SumsRow, zone: string): UsageTotal {
-  const isEmpty = row.records === '0';
-  return {
-    records: row.records,
-    answered: row.answered,
-    ...durationSums(row),
-    ...(row.billed_seconds === undefined ? {} : { billed_seconds: row.billed_seconds }),
-    first_call: isEmpty ? null : writeTime(Number(row.first_ms), zone),
-    last_call: isEmpty ? null : writeTime(Number(row.last_ms), zone),
-  };
-}
-
-/**
- * The ETag of an answer. Weak, and without what goes on while the period stays the same (how far the feeds are read,
- * their counts since their start): a job asks whether what it billed has changed.
- */
-function entityTag({ control, complete: _complete, ...rest }: UsageAnswer): string {
-  const content = JSON.stringify([rest, control === undefined ? null : ofPeriod(control)]);
-  return `W/"${createHash('sha256').update(content).digest('base64url')}"`;
-}
-
-function ofPeriod({ feeds, ...hours }: ControlTotals): unknown {
-  return [hours, feeds.map(({ read_up_to: _readUpTo, since_start: _sinceStart, ...counts }) => counts)];
 }
 
 function isNamed(tag: string, header: string | undefined): boolean {
