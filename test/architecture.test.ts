@@ -45,7 +45,7 @@ await tap.test('every file and folder that the tree names is there', async (t) =
 });
 
 await tap.test('every file has its place in the tree', async (t) => {
-  for (const path of ['schemas', 'ingest', 'query', 'retention', 'deploy'].flatMap(sourcesIn)) {
+  for (const path of ['schemas', 'ingest', 'query', 'retention', 'cli', 'deploy'].flatMap(sourcesIn)) {
     // Formats are all alike.
     if (!path.startsWith('schemas/formats/')) t.ok(files.has(path), path);
   }
