@@ -1,26 +1,19 @@
 import { randomUUID } from 'node:crypto';
 import type { Json } from '../schemas/certificate.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
-import { NumberKeys } from '../schemas/number-keys.ts';
 import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
-import {
-  blankedNumber,
-  suppressionHash,
-  suppressionKeys,
-  type SuppressionKind,
-} from '../schemas/suppressions.ts';
 import { CALL_TABLES, FINAL_SETTINGS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 import { ErasedLetters } from './erase-letters.ts';
+import { ErasedNumbers } from './erase-numbers.ts';
 import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
+import { suppress, suppressedUntil } from './erase-suppressions.ts';
 import { exclusively } from './exclusive.ts';
 import { coverHeld, dropEndedHolds, endedCopiesSql } from './held-calls.ts';
 import { PartChanges } from './replaced-parts.ts';
-import { knownFeeds } from './subject-calls.ts';
 import { insertRights } from './subject-restrictions.ts';
-import { isoTime, numbersByFeed, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
+import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -136,6 +129,7 @@ class Erasure {
   readonly #request: SubjectRequest | undefined;
   readonly #subject: Subject;
   readonly #changes: PartChanges;
+  readonly #numbers: ErasedNumbers;
   readonly #letters: ErasedLetters;
 
   /** @param request undefined: nothing is written */
@@ -146,6 +140,7 @@ class Erasure {
     // Who still holds the number begins anew with the erasure.
     const toMs = Math.max(subject.fromMs, Math.min(subject.toMs, request?.begunMs ?? Date.now()));
     this.#subject = { ...subject, toMs };
+    this.#numbers = new ErasedNumbers(context, this.#subject);
     this.#letters = new ErasedLetters(context, this.#subject);
   }
 
@@ -154,7 +149,7 @@ class Erasure {
     const { client, database } = this.#context;
     const spans = this.#spans(0);
     const id = `dry-run-${randomUUID()}`;
-    await this.#fillNumbers(id);
+    await this.#numbers.fill(id);
     try {
       const sql = new EraseSql(database, { requestId: id, ...spans });
       const [calls] = await select<{ own: number; others: number }>(client, sql.count(), {}, FINAL_SETTINGS);
@@ -165,14 +160,17 @@ class Erasure {
         ...(await this.#deferred(spans.own)),
       };
     } finally {
-      await this.#clearNumbers(id);
+      await this.#numbers.clear(id);
     }
   }
 
   /** Whether something can be done that was not done yet. */
   async isDue(): Promise<boolean> {
     if (this.#request?.state !== 'deferred') return true;
-    return (await this.#heldCalls()) === 0 && this.#spans(0).own.toMs > (await this.#suppressedTo());
+    return (
+      (await this.#heldCalls()) === 0 &&
+      this.#spans(0).own.toMs > (await suppressedUntil(this.#context, this.#request.requestId))
+    );
   }
 
   /** Does what can be done now, while no sweep, hold or other erasure is at work. Throws RETENTION_BUSY. */
@@ -192,7 +190,7 @@ class Erasure {
         calls_deleted: 0,
         deferred_by: 'legal_hold',
       });
-    const suppressedTo = await this.#suppressedTo();
+    const suppressedTo = await suppressedUntil(this.#context, requestId);
     const spans = this.#spans(request.state === 'begun' ? suppressedTo : 0, suppressedTo);
     if (request.state === 'deferred')
       request = await writeRequest(this.#context, {
@@ -200,9 +198,9 @@ class Erasure {
         state: 'begun',
         version: request.version + 1,
       });
-    const version = await this.#suppress(spans);
+    const version = await suppress(this.#context, this.#subject, { requestId, ...spans });
     await outwaitWriters(client, database, version);
-    await this.#fillNumbers(requestId);
+    await this.#numbers.fill(requestId);
     const sql = new EraseSql(database, { requestId, ...spans });
     lost.throwIfAborted();
     // What holds kept that have ended would wait for the next sweep.
@@ -219,7 +217,7 @@ class Erasure {
     const found = await this.#found(sql, requestId, spans);
     if (Object.values(found).some((rows) => rows > 0))
       throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
-    await this.#clearNumbers(requestId);
+    await this.#numbers.clear(requestId);
     return finishRequest(this.#context, request, isDone ? 'done' : 'deferred', {
       erased: { from: isoTime(this.#subject.fromMs), to: isoTime(this.#subject.toMs) },
       ...(await this.#adjusted()),
@@ -238,15 +236,15 @@ class Erasure {
     // Not those of an erasure that may be under way.
     const id = `verify-${randomUUID()}`;
     try {
-      await this.#fillNumbers(id);
-      const suppressedTo = await this.#suppressedTo();
+      await this.#numbers.fill(id);
+      const suppressedTo = await suppressedUntil(this.#context, requestId);
       const spans = this.#spans(suppressedTo, suppressedTo);
       const sql = new EraseSql(this.#context.database, { requestId: id, ...spans });
       const found = await this.#found(sql, id, spans);
       const verified = state === 'done' && Object.values(found).every((rows) => rows === 0);
       return { request_id: requestId, state, verified, found, residue: await this.#residue() };
     } finally {
-      await this.#clearNumbers(id);
+      await this.#numbers.clear(id);
     }
   }
 
@@ -277,108 +275,12 @@ class Erasure {
     };
   }
 
-  /** The end of the person's own calls that are suppressed, UTC ms; 0: none are. */
-  async #suppressedTo(): Promise<number> {
-    const { client, database } = this.#context;
-    const [row] = await select<{ to_ms: number }>(
-      client,
-      `SELECT max(toUnixTimestamp64Milli(to_at)) AS to_ms FROM ${database}.suppressions
-      WHERE request_id = {request_id: String} AND kind = 'drop'`,
-      { request_id: this.#request?.requestId ?? '' },
-    );
-    return row?.to_ms ?? 0;
-  }
-
-  /**
-   * Adds the suppressions and gives their version, which is above that of all others: who knows one as new knows all that
-   * were visible before.
-   */
-  async #suppress({ own, others }: Omit<ErasedSpans, 'requestId'>): Promise<number> {
-    const { client, database, stored } = this.#context;
-    const { requestId } = this.#request!;
-    const keys = suppressionKeys(stored.identityKey);
-    const rowsOf = (kind: SuppressionKind, { fromMs, toMs }: Span): object[] =>
-      fromMs >= toMs
-        ? []
-        : numbersByFeed(this.#subject).map(({ number, feed }) => ({
-            request_id: requestId,
-            kind,
-            number_hash: suppressionHash(keys, number),
-            key_id: keys.id,
-            feed,
-            from_at: sqlTime(fromMs),
-            to_at: sqlTime(toMs),
-          }));
-    const rows = [...rowsOf('drop', own), ...rowsOf('blank', others)];
-    for (;;) {
-      const [newest] = await select<{ version: number }>(
-        client,
-        `SELECT max(version) AS version FROM ${database}.suppressions`,
-      );
-      const us = Date.now() * 1000 + Math.floor(Math.random() * 1000);
-      const version = Math.max((newest?.version ?? 0) + 1, us);
-      await client.insert({
-        table: `${database}.suppressions`,
-        values: rows.map((row) => ({ ...row, version })),
-        format: 'JSONEachRow',
-      });
-      const [other] = await select<{ rows: number }>(
-        client,
-        `SELECT count() AS rows FROM ${database}.suppressions
-        WHERE version >= {version: UInt64} AND request_id != {request_id: String}`,
-        { version, request_id: requestId },
-      );
-      if (other!.rows === 0) return version;
-    }
-  }
-
   /** Has look-ups hide what is not erased yet, from this moment on; the numbers stand there until all is done. */
   async #restrict(fromMs: number): Promise<void> {
     const subject = { ...this.#subject, fromMs };
     await insertRights(this.#context, 'restrictions', subject, this.#request!.requestId, Date.now(), [
       { keep_past_term: 0 },
     ]);
-  }
-
-  async #fillNumbers(requestId: string): Promise<void> {
-    const { client, database, stored } = this.#context;
-    await this.#clearNumbers(requestId);
-    const keys = new NumberKeys(stored.identityKey);
-    const feeds = this.#subject.feeds ?? (await knownFeeds(this.#context));
-    const values = feeds.flatMap((feed) =>
-      this.#subject.numbers.map((number) => {
-        const blanked = blankedNumber(number);
-        return {
-          request_id: requestId,
-          feed,
-          number,
-          number_key: keys.keyOf(feed, number),
-          blanked,
-          blanked_key: keys.keyOf(feed, blanked),
-        };
-      }),
-    );
-    await client.insert({ table: `${database}.erasure_numbers`, values, format: 'JSONEachRow' });
-  }
-
-  /** Throws ERASURE_WAITS where the numbers are gone, so that nothing can be found: the server was restarted. */
-  async #requireNumbers(id: string): Promise<void> {
-    const { client, database } = this.#context;
-    const [row] = await select<{ numbers: number }>(
-      client,
-      `SELECT count() AS numbers FROM ${database}.erasure_numbers WHERE request_id = {id: String}`,
-      { id },
-    );
-    if (row!.numbers === 0) throw new CdrhouseError('ERASURE_WAITS', 'the database was restarted meanwhile');
-  }
-
-  async #clearNumbers(requestId: string): Promise<void> {
-    const { client, database } = this.#context;
-    for (const table of ['erasure_numbers', 'erasure_letters'])
-      await client.command({
-        query: `ALTER TABLE ${database}.${table} DELETE WHERE request_id = '${requestId}'`,
-        clickhouse_settings: { mutations_sync: '1' },
-      });
   }
 
   /** Notes what is about to go, once: a second try would count what the first one left. */
@@ -413,7 +315,7 @@ class Erasure {
       // Markers that read before the change may still be on their way.
       await outwaitInserts(client, database);
       const remaining = await this.#rows(CALL_TABLES.map((table) => sql.remaining(table)));
-      if (remaining === 0) return this.#requireNumbers(requestId);
+      if (remaining === 0) return this.#numbers.require(requestId);
       await client.command({ query: sql.copyUnderBlankedKeys() });
       for (const table of CALL_TABLES) await this.#changes.change(table, sql.change(table), requestId);
     }
@@ -491,7 +393,7 @@ class Erasure {
       ]),
       held_copies: await this.#rows([endedCopiesSql(database, sql.any)]),
     };
-    await this.#requireNumbers(id);
+    await this.#numbers.require(id);
     return found;
   }
 
