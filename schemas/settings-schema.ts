@@ -61,7 +61,7 @@ const DelimitedSchema = Type.Object(
       },
     ),
     column_counts: Type.Optional(
-      Type.Array(Type.Integer({ minimum: 1, maximum: 1024 }), {
+      Type.Array(Type.Integer({ minimum: 1, maximum: COLUMNS_MAX }), {
         minItems: 1,
         description: 'how many columns a record may have; default: at least those that are named',
       }),
