@@ -113,6 +113,5 @@ function numbersOf({ row, replaced, rectified, otherContents, otherCalls }: Foun
     each.displayed_caller_id,
     each.dialed_number,
   ]);
-  const named = [...new Set(numbers)].filter((number) => number !== '');
-  return named.length === 0 ? [''] : named;
+  return [...new Set(numbers)].filter((number) => number !== '');
 }

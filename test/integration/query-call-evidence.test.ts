@@ -338,3 +338,20 @@ await tap.test('a call that was corrected alone, and one that was taken away', a
   for (const id of [found.id, told.data.id])
     t.match(await client.get(`/v1/calls/${id}`), { status: 404, body: { code: 'CALL_UNKNOWN' } });
 });
+
+await tap.test('of a call without any number the journal has no number', async (t) => {
+  await send('plain', `,,,${DAY}T15:00:00,5,5,nobody,answered`);
+  const billing = new CallsClient(url, await addKey(installation, 'billing'));
+  const range = { from: `${year}-03-01`, to: `${year}-03-10` };
+  const { body } = await billing.get('/v1/records', range);
+  const { id } = body.data.find(({ call_id }) => call_id === 'nobody')!;
+  const own = await addKey(installation, 'disputes');
+  t.match((await evidence(id, new CallsClient(url, own))).data, { calling_number: '', dialed_number: '' });
+  const rows = await installation.rows<{ number_hmac: string }>(
+    `SELECT number_hmac FROM {db}.lookup_journal WHERE key_id = '${own.split('_')[1]!}'`,
+  );
+  t.strictSame(
+    rows.map(({ number_hmac }) => number_hmac),
+    ['', ''],
+  );
+});
