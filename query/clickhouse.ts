@@ -6,7 +6,7 @@ import {
   type DatabaseFault,
 } from '../schemas/clickhouse-errors.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { VISIBLE_WITHIN_SECONDS } from '../schemas/tables.ts';
+import { FINAL_SETTINGS, VISIBLE_WITHIN_SECONDS } from '../schemas/tables.ts';
 import type { CallOfManyRow, CallRow, Statement } from './calls-sql.ts';
 import type { JournalRow } from './journal.ts';
 import { logProgressSql } from './ledger-sql.ts';
@@ -334,10 +334,7 @@ export function readSettings(secondsMax: number, limits: ClickHouseSettings = {}
   return {
     // Reads and changes of settings only, whatever the user's grants are.
     readonly: '2',
-    // Right, since start_at is in every sorting key, and much cheaper: parts of two months never meet.
-    do_not_merge_across_partitions_select_final: 1,
-    // Would read rows before it knows which version counts.
-    query_plan_optimize_lazy_final: 0,
+    ...FINAL_SETTINGS,
     // An answer must show what is stored now, and a cache would keep numbers.
     use_query_cache: 0,
     // The log of queries would hold the numbers.

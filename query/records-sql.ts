@@ -79,8 +79,7 @@ export function recordsSql(database: string, filter: RecordsFilter): Statement {
 FROM (
 ${records}
 )${after === undefined ? '' : `\nWHERE (start_at, cdr_key, calling_key) > (${moment('after_ms')}, {after_key: UInt64}, {after_number: UInt64})`}
-ORDER BY start_at, cdr_key, calling_key${limitOf(rows)}
-SETTINGS optimize_move_to_prewhere_if_final = 0, use_skip_indexes_if_final = 0`;
+ORDER BY start_at, cdr_key, calling_key${limitOf(rows)}`;
   return { text, parameters: parametersOf(filter) };
 }
 

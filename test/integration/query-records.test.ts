@@ -7,6 +7,7 @@ import { sqlTime } from '../../schemas/sql-time.ts';
 import { SESSION, Installation, until, whenIdle } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { CallStore, NUMBERS, numberKey, seeded, someCalls, storeWithHistory } from '../query/stored-calls.ts';
+import { untilEnded } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Records over HTTP against stored rows, compared with what this file reckons from the same rows by itself. */
@@ -167,6 +168,7 @@ await tap.test(
   'one entry in the journal for a job, whatever its numbers, and none of them in it',
   async (t) => {
     await ask({ ...whole, calling_number: '0639980001,211474', account: 'north' }, { 'case-id': 'one-job' });
+    await untilEnded((query) => store.rows(query), store.database);
     const entries = await store.rows<{ number_hmac: string; filter: string }>(
       `SELECT number_hmac, filter FROM ${store.database}.lookup_journal WHERE case_id = 'one-job'`,
     );
