@@ -5,15 +5,18 @@ import type { ErasedSpans, Span } from './erase-sql.ts';
 import { numbersByFeed, type Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
 
-/** The end of the person's own calls that are suppressed, UTC ms; 0: none are. */
+/**
+ * The end of the person's own calls that are suppressed, UTC ms: the begin of their time where bills still need all of
+ * them, and only calls of others were blanked; 0: nothing was done yet, or a legal hold needed all.
+ */
 export async function suppressedUntil(
   { client, database }: SubjectContext,
   requestId: string,
 ): Promise<number> {
   const [row] = await select<{ to_ms: number }>(
     client,
-    `SELECT max(toUnixTimestamp64Milli(to_at)) AS to_ms FROM ${database}.suppressions
-      WHERE request_id = {request_id: String} AND kind = 'drop'`,
+    `SELECT max(toUnixTimestamp64Milli(if(kind = 'drop', to_at, from_at))) AS to_ms
+      FROM ${database}.suppressions WHERE request_id = {request_id: String}`,
     { request_id: requestId },
   );
   return row?.to_ms ?? 0;

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tap, { type Test } from 'tap';
+import { finishErasures } from '../../retention/erase.ts';
 import { isSigned } from '../../schemas/certificate.ts';
+import { loadSettings } from '../../settings-loader.ts';
 import { Installation, SESSION, until, whenIdle } from '../cdrhouse-program.ts';
 import { filesWith, writePlainly } from '../erased-traces.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
@@ -227,11 +229,36 @@ await tap.test(
       { number: ERASED, request_id: told.request_id, lifted_by: '' },
     ]);
 
+    const kept = (): Promise<object[]> =>
+      installation.rows(
+        'SELECT certificate, (SELECT max(version) FROM {db}.suppressions) AS suppressions FROM {db}.subject_requests FINAL',
+      );
+    const finished = async (): Promise<ToldReport[]> => {
+      const reports: ToldReport[] = [];
+      await finishErasures(loadSettings(installation.environment), (report) => reports.push(report));
+      return reports;
+    };
+    const deferred = await kept();
+    t.strictSame(await finished(), [], 'nothing of it is due');
+    t.strictSame(await kept(), deferred);
+    // Bills need what began in April 2025, on this day of the month, and later.
+    const now = new Date();
+    const months = (now.getUTCFullYear() - 2025) * 12 + now.getUTCMonth() - 3;
+    installation.environment['CDRHOUSE_RETENTION_BILLING_MONTHS'] = String(months);
+    t.match(
+      await finished(),
+      [{ request_id: told.request_id, state: 'deferred', result: { calls_deleted: 1 } }],
+      'what has become due is done',
+    );
+    const partly = await kept();
+    t.strictSame(await finished(), [], 'once');
+    t.strictSame(await kept(), partly);
+
     installation.environment['CDRHOUSE_RETENTION_BILLING_MONTHS'] = '1';
     // It is the same request under another journal key.
     t.equal((await installation.run('keys', 'rotate-journal')).code, 0);
-    const finished = await installation.json<ToldReport>(...ERASE, '--json');
-    t.match(finished, { request_id: told.request_id, state: 'done', result: { calls_deleted: 3 } });
+    const all = await installation.json<ToldReport>(...ERASE, '--json');
+    t.match(all, { request_id: told.request_id, state: 'done', result: { calls_deleted: 3 } });
     t.strictSame(await ids(installation), ['before', 'behind', 'both', 'dialed', 'displayed', 'other']);
     t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);
     const { code, stderr } = await installation.run('audit');
