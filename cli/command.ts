@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { readFileSync } from 'node:fs';
+import type { TopicCopy } from '../ingest/kafka-metadata.ts';
 import type { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 
@@ -15,6 +16,12 @@ export function sayError({ code, message, action }: CdrhouseError): void {
 export async function readSettings(): Promise<Settings> {
   const { loadSettings } = await import('../settings-loader.ts');
   return loadSettings(process.env);
+}
+
+/** What Kafka keeps of the feeds by itself. The services know nothing of each other. */
+export async function keptTopics(settings: Settings): Promise<TopicCopy[]> {
+  const { feedCopies } = await import('../ingest/kafka-metadata.ts');
+  return feedCopies(settings, 10_000);
 }
 
 /** Aborted at the first SIGTERM or SIGINT; a second one ends the process at once. */

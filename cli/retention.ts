@@ -4,6 +4,7 @@ import type { TopicStatus } from '../retention/status.ts';
 import type { SweepReport } from '../retention/sweep.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import {
+  keptTopics,
   moment,
   packageVersion,
   print,
@@ -77,8 +78,10 @@ export function addRetention(program: Command): void {
     .description('the service: a sweep at its start and once a day, metrics')
     .action(async () => {
       const { runRetention } = await import('../retention/main.ts');
+      const settings = await readSettings();
       await runRetention({
-        settings: await readSettings(),
+        settings,
+        keptTopics: () => keptTopics(settings),
         programVersion: packageVersion(),
         stop: stopSignal(),
         say,
@@ -91,9 +94,8 @@ export function addRetention(program: Command): void {
     .option('--json', 'print as JSON')
     .action(async (options: { json?: boolean }) => {
       const settings = await readSettings();
-      const [{ retentionStatus, topicStatus }, { feedCopies }, { monthsOf }] = await Promise.all([
+      const [{ retentionStatus, topicStatus }, { monthsOf }] = await Promise.all([
         import('../retention/status.ts'),
-        import('../ingest/kafka-metadata.ts'),
         import('../schemas/retention-term.ts'),
       ]);
       const status = await retentionStatus(settings);
@@ -105,7 +107,7 @@ export function addRetention(program: Command): void {
           topicDays: settings.kafka.topic_retention_days,
         });
       // What the database says is worth saying while Kafka is away.
-      const topics = await feedCopies(settings, 10_000).then(
+      const topics = await keptTopics(settings).then(
         (copies) => copies.map(ofTopic),
         (error: unknown) => {
           if (!(error instanceof CdrhouseError)) throw error;

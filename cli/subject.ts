@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { PersonAsked, SubjectReport } from '../retention/subject-requests.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
-import { moment, print, readSettings, say } from './command.ts';
+import { keptTopics, moment, print, readSettings, say } from './command.ts';
 
 /** `subject`: rights of persons. */
 export function addSubject(program: Command): void {
@@ -38,7 +38,8 @@ export function addSubject(program: Command): void {
     )
     .action(async (options: SubjectCommandOptions) => {
       const { erase } = await import('../retention/erase.ts');
-      printSubject(await erase(await readSettings(), personAsked(options)), options.json);
+      const settings = await readSettings();
+      printSubject(await erase(settings, personAsked(options), () => keptTopics(settings)), options.json);
     });
   subject
     .command('verify')
@@ -48,7 +49,8 @@ export function addSubject(program: Command): void {
     .option('--json', 'print the report as JSON')
     .action(async (options: { id: string; number: string[]; json?: boolean }) => {
       const { verifyErasure } = await import('../retention/erase.ts');
-      const report = await verifyErasure(await readSettings(), options.id, options.number);
+      const settings = await readSettings();
+      const report = await verifyErasure(settings, options.id, options.number, () => keptTopics(settings));
       if (options.json === true) print(`${JSON.stringify(report)}\n`);
       else
         for (const [name, value] of Object.entries(report))

@@ -22,6 +22,8 @@ export interface TopicCopy {
   readonly topic: string;
   /** -1: for ever. */
   readonly retentionMs: number;
+  /** For how long a segment takes new records; -1: for ever. */
+  readonly segmentMs: number;
   /** Timestamp of the oldest record, UTC ms; undefined: it has none. */
   readonly oldestMs: number | undefined;
 }
@@ -113,7 +115,7 @@ export class KafkaMetadata {
         resources: existing.map((resourceName) => ({
           resourceType: TOPIC_RESOURCE,
           resourceName,
-          configurationKeys: ['retention.ms'],
+          configurationKeys: ['retention.ms', 'segment.ms'],
         })),
       });
       const metadata = await admin.metadata({ topics: existing, forceUpdate: true });
@@ -131,14 +133,16 @@ export class KafkaMetadata {
         })),
       });
       return existing.map((topic) => {
-        const retention = configs.find(({ resourceName }) => resourceName === topic)?.configs[0]?.value;
+        const config = configs.find(({ resourceName }) => resourceName === topic)?.configs;
+        const msOf = (key: string): number => Number(config?.find(({ name }) => name === key)?.value ?? -1);
         const times = oldest
           .find(({ name }) => name === topic)!
           .partitions.map(({ timestamp }) => Number(timestamp))
           .filter((ms) => ms >= 0);
         return {
           topic,
-          retentionMs: Number(retention ?? -1),
+          retentionMs: msOf('retention.ms'),
+          segmentMs: msOf('segment.ms'),
           oldestMs: times.length === 0 ? undefined : Math.min(...times),
         };
       });

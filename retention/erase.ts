@@ -11,6 +11,7 @@ import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
 import { suppress, suppressedUntil } from './erase-suppressions.ts';
 import { exclusively } from './exclusive.ts';
 import { coverHeld, dropEndedHolds, endedCopiesSql } from './held-calls.ts';
+import { kafkaResidue, type KeptTopics } from './kafka-copies.ts';
 import { PartChanges } from './replaced-parts.ts';
 import { insertRights } from './subject-restrictions.ts';
 import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
@@ -45,13 +46,18 @@ const CHANGES_MAX = 10;
 const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections', 'cdr_held', 'legal_holds'];
 
 /** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
-export function erase(settings: Settings, asked: PersonAsked): Promise<SubjectReport> {
+export function erase(
+  settings: Settings,
+  asked: PersonAsked,
+  keptTopics: KeptTopics,
+): Promise<SubjectReport> {
   checkReason(asked.reason);
   const subject = readSubject(settings, asked.person);
   return withSubjects(settings, async (context) => {
-    if (asked.dryRun) return dryRun('erase', await new Erasure(context, undefined, subject).planned());
+    if (asked.dryRun)
+      return dryRun('erase', await new Erasure(context, undefined, subject, keptTopics).planned());
     const request = await beginRequest(context, { ...asked, kind: 'erase', subject, details: {} });
-    return new Erasure(context, request, subject).run();
+    return new Erasure(context, request, subject, keptTopics).run();
   });
 }
 
@@ -59,7 +65,11 @@ export function erase(settings: Settings, asked: PersonAsked): Promise<SubjectRe
  * Goes on with every erasure that was broken off, or of which a part was deferred that is due now. One that cannot be done
  * does not keep the others waiting; what the first of these threw is thrown in the end.
  */
-export function finishErasures(settings: Settings, told: (report: SubjectReport) => void): Promise<void> {
+export function finishErasures(
+  settings: Settings,
+  keptTopics: KeptTopics,
+  told: (report: SubjectReport) => void,
+): Promise<void> {
   return withSubjects(settings, async (context) => {
     let failure: CdrhouseError | undefined;
     for (const request of await listRequests(context)) {
@@ -68,7 +78,7 @@ export function finishErasures(settings: Settings, told: (report: SubjectReport)
       if (numbers.length === 0) continue;
       const { feeds, fromMs, toMs } = request;
       const subject = { numbers, feeds: feeds.length === 0 ? undefined : feeds, fromMs, toMs };
-      const erasure = new Erasure(context, request, subject);
+      const erasure = new Erasure(context, request, subject, keptTopics);
       try {
         if (await erasure.isDue()) told(await erasure.run());
       } catch (error) {
@@ -97,6 +107,7 @@ export function verifyErasure(
   settings: Settings,
   requestId: string,
   typed: readonly string[],
+  keptTopics: KeptTopics,
 ): Promise<VerifyReport> {
   return withSubjects(settings, async (context) => {
     const request = await findRequest(context, requestId);
@@ -107,7 +118,7 @@ export function verifyErasure(
     const subject = readSubject(settings, { numbers: typed, feeds, fromMs, toMs });
     if (!isAbout(context, request, subject.numbers))
       throw new CdrhouseError('USAGE_WRONG', 'the request is about other numbers than these');
-    return new Erasure(context, request, subject).verified();
+    return new Erasure(context, request, subject, keptTopics).verified();
   });
 }
 
@@ -128,14 +139,21 @@ class Erasure {
   readonly #context: SubjectContext;
   readonly #request: SubjectRequest | undefined;
   readonly #subject: Subject;
+  readonly #keptTopics: KeptTopics;
   readonly #changes: PartChanges;
   readonly #numbers: ErasedNumbers;
   readonly #letters: ErasedLetters;
 
   /** @param request undefined: nothing is written */
-  constructor(context: SubjectContext, request: SubjectRequest | undefined, subject: Subject) {
+  constructor(
+    context: SubjectContext,
+    request: SubjectRequest | undefined,
+    subject: Subject,
+    keptTopics: KeptTopics,
+  ) {
     this.#context = context;
     this.#request = request;
+    this.#keptTopics = keptTopics;
     this.#changes = new PartChanges(context.client, context.database);
     // Who still holds the number begins anew with the erasure.
     const toMs = Math.max(subject.fromMs, Math.min(subject.toMs, request?.begunMs ?? Date.now()));
@@ -438,12 +456,12 @@ class Erasure {
 
   /** Where the calls or the numbers may still be, and until when. */
   async #residue(): Promise<{ readonly [place: string]: Json }> {
-    const { kafka, retention } = this.#context.settings;
+    const { settings } = this.#context;
     const begunMs = this.#request?.begunMs ?? Date.now();
     const holds = await this.#endedHolds(OPEN_END_MS);
     return {
-      kafka_until: isoTime(begunMs + kafka.topic_retention_days * DAY_MS),
-      backups_until: isoTime(begunMs + retention.backup_days * DAY_MS),
+      ...(await kafkaResidue(settings, begunMs, this.#keptTopics)),
+      backups_until: isoTime(begunMs + settings.retention.backup_days * DAY_MS),
       kept: 'keyed hashes of the numbers: suppressions, this request, the journal of look-ups',
       // Who ordered what to be kept of whom is no copy of a call; it stays, and is told.
       legal_holds_that_ended: holds.length,

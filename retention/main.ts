@@ -5,6 +5,7 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { RetentionMetrics } from './metrics.ts';
 import { finishErasures } from './erase.ts';
+import type { KeptTopics } from './kafka-copies.ts';
 import { retentionStatus } from './status.ts';
 import { sweep, sweepFailure } from './sweep.ts';
 
@@ -14,6 +15,8 @@ const DAY_MS = 24 * HOUR_MS;
 export interface RetentionOptions {
   readonly settings: Settings;
   readonly programVersion: string;
+  /** For what the certificates of erasures say of Kafka. */
+  readonly keptTopics: KeptTopics;
   /** Aborted to end; a sweep that is under way is ended first. */
   readonly stop: AbortSignal;
   readonly say: (line: string) => void;
@@ -61,8 +64,8 @@ async function sweepOnce(
   if (failure !== undefined) report(failure);
 }
 
-function eraseOnce({ settings, say }: RetentionOptions): Promise<void> {
-  return finishErasures(settings, ({ request_id: id, state }) => say(`erasure ${id}: ${state}`));
+function eraseOnce({ settings, keptTopics, say }: RetentionOptions): Promise<void> {
+  return finishErasures(settings, keptTopics, ({ request_id: id, state }) => say(`erasure ${id}: ${state}`));
 }
 
 /** The error code where it could not be done. Another term than the database's is for an operator to mend. */

@@ -151,6 +151,11 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   });
   t.ok(isSigned(told.certificate!));
   t.notMatch(JSON.stringify(told), /99770017/);
+  // A topic keeps for 14 days, and a segment of it takes records for the 7 days of the broker's default.
+  const begunMs = Date.parse(told.certificate!.certificate['begun_at'] as string);
+  t.match(told.result, {
+    residue: { kafka_until: new Date(begunMs + (14 + 7) * 86_400_000).toISOString() },
+  });
   t.strictSame(await ids(installation), ['both', 'dialed', 'displayed', 'other']);
   t.strictSame(await filesWith(installation, ERASED, DIGITS), []);
 
@@ -185,6 +190,12 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   t.match(await installation.json(...verified), { verified: true });
   t.equal((await installation.run('keys', 'rotate-journal')).code, 0);
   t.match(await installation.json(...verified), { verified: true }, 'under another journal key');
+  installation.environment['CDRHOUSE_KAFKA_BROKERS'] = '127.0.0.1:1';
+  t.match(
+    await installation.json(...verified),
+    { verified: true, residue: { kafka_until: null, kafka_unknown: /KAFKA_UNREACHABLE/ } },
+    'Kafka is away',
+  );
   t.equal((await installation.run(...verified.slice(0, 5), OTHER)).code, 2, 'other numbers are refused');
 
   await installation.statement(
@@ -235,7 +246,11 @@ await tap.test(
       );
     const finished = async (): Promise<ToldReport[]> => {
       const reports: ToldReport[] = [];
-      await finishErasures(loadSettings(installation.environment), (report) => reports.push(report));
+      await finishErasures(
+        loadSettings(installation.environment),
+        async () => [],
+        (report) => reports.push(report),
+      );
       return reports;
     };
     const deferred = await kept();
