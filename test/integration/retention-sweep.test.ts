@@ -56,11 +56,15 @@ await tap.test(
   'what is due by the SQL is due by the code, each day of 40 months and at month ends',
   async (t) => {
     const { admin } = new CallStore(t, servers, 0);
-    const starts = CALLS.map(({ startMs }) => startMs);
+    // A 29 February is among them whatever day it is.
+    const times = ['00:00:00.000', '10:00:00.000', '23:59:59.999'];
+    const leaps = times.map((time) => Date.parse(`2024-02-29T${time}Z`));
+    const starts = [...CALLS.map(({ startMs }) => startMs), ...leaps];
     const hour = 3_600_000;
-    const moments = ['2027-02-28T10:00:00.000Z', '2027-02-28T09:59:59.999Z', '2028-02-29T10:00:00.000Z'];
-    for (const dueMs of [...moments.map((text) => Date.parse(text)), NOW, NOW - 17 * hour]) {
-      for (const months of [1, 12, 36]) {
+    const days = ['2024-03-29', '2025-02-28', '2027-02-28', '2028-02-29'];
+    const borders = days.flatMap((day) => times.map((time) => Date.parse(`${day}T${time}Z`)));
+    for (const dueMs of [...borders.flatMap((ms) => [ms - 1, ms]), NOW, NOW - 17 * hour]) {
+      for (const months of [1, 12, 36, 48]) {
         const rows = await select<{ ms: number }>(
           admin,
           `SELECT toUnixTimestamp64Milli(start_at) AS ms
@@ -75,6 +79,13 @@ await tap.test(
           expected,
           `${months} at ${sqlTime(dueMs)}`,
         );
+        const border = months === 48 ? Date.parse('2028-02-29') : Date.parse('2027-02-28');
+        if (months >= 36)
+          t.strictSame(
+            leaps.filter((leap) => rows.some(({ ms }) => ms === leap)),
+            leaps.filter((ms) => border + (ms - leaps[0]!) <= dueMs),
+            `29 February: ${months} at ${sqlTime(dueMs)}`,
+          );
       }
     }
   },
