@@ -1,5 +1,6 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { databaseFailure } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError, type ProgramErrorCode } from '../schemas/errors.ts';
 import type { RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -298,7 +299,7 @@ class Sweep {
   async #count(begun: Proof, due: DueMonth, term: DueTerm): Promise<Proof> {
     const { month } = due;
     const goes = takenCondition(due, term);
-    const held = await coverHeld(this.#client, this.#database, { nowMs: term.dueMs, condition: goes });
+    const { held, failure } = await this.#cover(goes, term);
     const { own, other, isEqual } = await this.#compare(due, term, await this.#newlyDue(month));
     const before = {
       ...begun,
@@ -308,12 +309,22 @@ class Sweep {
       digest_before: own.digest,
       kept_before: await this.#kept(due, term),
     };
-    if (isEqual) await this.#command(adjustSql(this.#database, goes, begun.sweep_id), FINAL_SETTINGS);
-    const proof: Proof = isEqual
-      ? { ...before, state: 'counted' }
-      : { ...before, state: 'refused', code: 'SWEEP_TABLES_DIFFER' };
+    const code = failure ?? (isEqual ? '' : 'SWEEP_TABLES_DIFFER');
+    if (code === '') await this.#command(adjustSql(this.#database, goes, begun.sweep_id), FINAL_SETTINGS);
+    const proof: Proof = { ...before, state: code === '' ? 'counted' : 'refused', code };
     await writeProof(this.#client, this.#database, proof);
     return proof;
+  }
+
+  /** How many calls have copies for a hold; the error code where they cannot be made, so that their month must stay. */
+  async #cover(condition: string, { dueMs }: DueTerm): Promise<{ held: number; failure?: string }> {
+    try {
+      return { held: await coverHeld(this.#client, this.#database, { nowMs: dueMs, condition }) };
+    } catch (error) {
+      const failure = databaseFailure(error);
+      if (!(failure instanceof CdrhouseError)) throw error;
+      return { held: 0, failure: failure.code };
+    }
   }
 
   /**

@@ -252,7 +252,7 @@ export const PROGRAM_ERRORS = {
   },
   SWEEP_UNPROVEN: {
     meaning:
-      'after a sweep something is not as its proof must say: overdue calls are left, or others are gone',
+      'after a sweep something is not as its proof must say: overdue calls are left, or others are gone; or (refused) a call under a legal hold is not in cdr_held, and nothing of the month was swept',
     action: 'look at retention_proofs and at the mutations of the database, then sweep again',
     retryable: false,
   },

@@ -7,6 +7,7 @@ import { dueCondition } from '../../retention/sweep-sql.ts';
 import { addMonths, RetentionTerm } from '../../schemas/retention-term.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
 import { Installation } from '../cdrhouse-program.ts';
+import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { CallStore, callAt, storeWithHistory, versionAt } from '../query/stored-calls.ts';
 import {
   adjustments,
@@ -185,6 +186,52 @@ await tap.test('a month whose tables differ stays, the others go', async (t) => 
   await store.store([odd], versionAt(2));
   await installation.json('retention', 'sweep', '--json');
   t.strictSame(await storedIds(store, 'cdr'), idsOf(kept), 'once they agree it goes');
+});
+
+await tap.test('a month of which a hold has no copy stays, the others go', async (t) => {
+  const { store, installation } = await made(t, 8, SHORT_TERM);
+  const [oldest] = FEW;
+  const time = ['--from', new Date(oldest!.startMs).toISOString(), '--to', new Date(NOW).toISOString()];
+  const order = ['--until', new Date(NOW + 86_400_000).toISOString(), '--reason', 'order', '--json'];
+  await installation.json('retention', 'hold', '--number', oldest!.calling, ...time, ...order);
+  // They come when the hold is made already.
+  await store.store(FEW, versionAt(1));
+  const kept = keptOf(FEW, SHORT_TERM, NOW);
+  const gone = FEW.filter((call) => !kept.includes(call));
+  const left = gone.filter(({ startMs }) => monthOf(startMs) === monthOf(oldest!.startMs));
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const nothing = { status: 200, headers: {}, body: Buffer.alloc(0) };
+  proxy.on(insertsInto('cdr_held'), async (copy) => copy.answer(nothing), 1);
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+  const lost = await installation.run('retention', 'sweep', '--json');
+  t.match([lost.code, lost.stderr], [1, /SWEEP_UNPROVEN/]);
+  const { months } = JSON.parse(lost.stdout) as SweepReport;
+  t.match(months[0], { month: monthOf(oldest!.startMs), state: 'refused', code: 'SWEEP_UNPROVEN' });
+  t.ok(months.length > 1 && months.slice(1).every(({ state }) => state === 'done'));
+  for (const table of TABLES) t.strictSame(await storedIds(store, table), idsOf([...left, ...kept]), table);
+  t.strictSame(await adjustments(store), adjustmentsOf(gone.filter((call) => !left.includes(call))));
+
+  proxy.on(insertsInto('cdr_held'), async (copy) => copy.refuse(243, 'NOT_ENOUGH_SPACE'), 1);
+  const full = await installation.run('retention', 'sweep', '--json');
+  t.match([full.code, full.stderr], [1, /CLICKHOUSE_/]);
+  t.match(JSON.parse(full.stdout), { months: [{ state: 'refused', code: /^CLICKHOUSE_/ }] });
+  t.match(
+    await store.rows(
+      `SELECT state, code FROM ${store.database}.retention_proofs FINAL WHERE state != 'done' ORDER BY sweep_id`,
+    ),
+    [
+      { state: 'refused', code: 'SWEEP_UNPROVEN' },
+      { state: 'refused', code: /^CLICKHOUSE_/ },
+    ],
+  );
+
+  await installation.json('retention', 'sweep', '--json');
+  t.strictSame(await storedIds(store, 'cdr'), idsOf(kept), 'once it has them it goes');
+  const { calling } = oldest!;
+  t.strictSame(
+    await storedIds(store, 'cdr_held'),
+    idsOf(gone.filter((call) => [call.calling, call.displayed, call.dialed].includes(calling))),
+  );
 });
 
 await tap.test('a clock that does not fit', async (t) => {
