@@ -6,7 +6,7 @@ import { addMonths } from '../../schemas/retention-term.ts';
 import { Installation } from '../cdrhouse-program.ts';
 import { keptOf, monthsOfCalls } from '../retention/months-of-calls.ts';
 import { testServers } from '../test-servers.ts';
-import { CallsClient, serve } from './calls-client.ts';
+import { CallsClient, serve, type ToldCall } from './calls-client.ts';
 
 /** A feed whose calls are kept for a shorter time than those of another one. */
 const servers = testServers(import.meta.url);
@@ -114,17 +114,25 @@ await tap.test('reads do not reach behind it, though nothing is swept yet', asyn
   const token = await keyOf('disputes', 'billing');
   const agent = new CallsClient(url, token);
   const lawyer = new CallsClient(url, await keyOf('disputes', 'billing', 'legal'));
-  const found = async (client: CallsClient): Promise<{ feed: string; start: string; held: boolean }[]> => {
-    const text = await client.text('/v1/calls', { number: CALLING, ...AROUND, format: 'ndjson' });
+  const rowsOf = async (client: CallsClient, path: string, more: Record<string, string>) => {
+    const text = await client.text(path, { ...AROUND, ...more, format: 'ndjson' });
     const rows = text.trim().split('\n').slice(0, -1);
-    return rows.map((row) => JSON.parse(row) as { feed: string; start: string; held: boolean });
+    return rows.map((row) => JSON.parse(row) as ToldCall);
   };
+  const found = (client: CallsClient) => rowsOf(client, '/v1/calls', { number: CALLING });
 
   const all = [...startsOf('long', CALLS), ...startsOf('short', KEPT)].sort();
   t.strictSame(namesOf(await found(agent)), all);
   const withHeld = await found(lawyer);
   t.strictSame(namesOf(withHeld.filter((row) => !row.held)), all);
   t.strictSame(namesOf(withHeld.filter((row) => row.held)), startsOf('short', GONE), 'copies of the hold');
+  for (const client of [agent, lawyer])
+    t.strictSame(namesOf(await rowsOf(client, '/v1/records', {})), all, 'records for billing');
+  const gone = withHeld.find((row) => row.held)!;
+  t.match(await agent.get(`/v1/calls/${gone.id}`), { status: 404, body: { code: 'CALL_UNKNOWN' } });
+  t.match(await lawyer.get(`/v1/calls/${gone.id}`), { status: 200, body: { data: { held: true } } });
+  const still = withHeld.find((row) => row.feed === 'short' && !row.held)!;
+  t.match(await agent.get(`/v1/calls/${still.id}`), { status: 200, body: { data: { held: false } } });
   const { body } = await agent.get('/v1/calls', { number: CALLING, ...AROUND });
   t.match(body, {
     matched: { calls: String(all.length) },

@@ -179,14 +179,19 @@ await tap.test(
     );
     t.match(journal, [{ lookups: 2 }]);
     // Their holder asked that they are not shown.
-    const others = await found(lawyer, {
-      number: RESTRICTED,
-      from: new Date(OLDEST!.startMs - 1).toISOString(),
-    });
-    t.strictSame(
-      marks(others.values()),
-      marksOf([...KEPT, ...GONE].filter((call) => isOf(call, RESTRICTED))),
-    );
+    const ofRestricted = { number: RESTRICTED, from: new Date(OLDEST!.startMs - 1).toISOString() };
+    const others = [...KEPT, ...GONE].filter((call) => isOf(call, RESTRICTED));
+    t.strictSame(marks((await found(lawyer, ofRestricted)).values()), marksOf(others));
+    // Who may see both what is held and what is restricted sees it.
+    const [counsel, officer] = [await clientOf('legal', 'privacy'), await clientOf('privacy')];
+    const both = await found(counsel, ofRestricted);
+    t.strictSame(marks(both.values()), marksOf([...others, ...OWN]));
+    const own = [...both.values()].find(
+      (call) => call.calling_number === RESTRICTED && Date.parse(call.start) < Date.parse(from),
+    )!;
+    t.match(await counsel.get(`/v1/calls/${own.id}`), { status: 200, body: { data: { held: true } } });
+    t.match(await lawyer.get(`/v1/calls/${own.id}`), { status: 403, body: { code: 'CALL_WITHHELD' } });
+    t.match(await officer.get(`/v1/calls/${own.id}`), { status: 404, body: { code: 'CALL_UNKNOWN' } });
   },
 );
 

@@ -206,3 +206,14 @@ await tap.test('an objection: that purpose is refused, for that number and time 
   await lift(settings, { ...asked(), purposes: ['dispute'] });
   t.match(await agent.get('/v1/calls', { number: PERSON, ...range }), { status: 200 });
 });
+
+await tap.test('consent that was withdrawn: that purpose is refused as well', async (t) => {
+  await object(settings, { ...asked(), kind: 'withdraw', purposes: ['dispute'] });
+  const refused = { status: 403, body: { code: 'PURPOSE_REFUSED' } };
+  t.match(await agent.get('/v1/calls', { number: PERSON, ...range }), refused);
+  t.match(await agent.get('/v1/records', { calling_number: PERSON, ...range }), refused);
+  t.match(await agent.get(`/v1/calls/${idOf('own')}`), refused);
+  t.match(await officer.get('/v1/calls', { number: PERSON, ...range }), { status: 200 });
+  await lift(settings, { ...asked(), purposes: ['dispute'] });
+  t.match(await agent.get('/v1/calls', { number: PERSON, ...range }), { status: 200 });
+});
