@@ -103,15 +103,23 @@ export class Journal {
   /**
    * Looks up what is given whole, while the first entry is written, and resolves when that is on disk: nothing is given before, not
    * even why it failed. The last entry is written behind it.
+   * @param gone aborted when the client goes away
+   * @param lookUp its signal is aborted then, and when the first entry cannot be written: nobody hears of the rest
    * @param rowsOf how many rows are given
    */
-  async around<T>(lookup: Lookup, lookUp: () => Promise<T>, rowsOf: (given: T) => number): Promise<T> {
+  async around<T>(
+    lookup: Lookup,
+    gone: AbortSignal,
+    lookUp: (ended: AbortSignal) => Promise<T>,
+    rowsOf: (given: T) => number,
+  ): Promise<T> {
     const started = this.started(lookup);
     // What is refused at once is not even read.
     await Promise.race([started, nextTurn()]);
-    const found = lookUp();
-    // Nobody hears how it ended where the first entry cannot be written.
+    const unwritten = new AbortController();
+    const found = lookUp(AbortSignal.any([gone, unwritten.signal]));
     found.catch(() => undefined);
+    started.catch(() => unwritten.abort());
     await started;
     const given = await this.unlessFailed(lookup, () => found);
     this.#writeBehind(this.#rowsOf(lookup, 'finished', rowsOf(given), true));

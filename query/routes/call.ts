@@ -43,7 +43,8 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
       const zone = zoneOf(context, request.query.time_zone);
       const { id } = request.params;
       const key = context.callIds.keyOf(id);
-      const found = key === undefined ? undefined : await findCall(context, key, caller, goneSignal(reply));
+      const gone = goneSignal(reply);
+      const found = key === undefined ? undefined : await findCall(context, key, caller, gone);
       if (found === undefined) throw new Problem('CALL_UNKNOWN', '');
       const lookup: Lookup = {
         ...askedBy(request.id, caller, request.headers),
@@ -55,14 +56,9 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
       // Read before, because only the call says whose it is; nothing is shown before it is written.
       return context.journal.around(
         lookup,
-        async () => {
-          const restricted = await restrictedNumbers(
-            context,
-            found,
-            caller,
-            lookup.purpose,
-            goneSignal(reply),
-          );
+        gone,
+        async (ended) => {
+          const restricted = await restrictedNumbers(context, found, caller, lookup.purpose, ended);
           const isHidden = (number: string): boolean => !unmasked || restricted.has(number);
           return { ...writeEvidence(context, found, zone, isHidden), time_zone: zone };
         },

@@ -139,8 +139,9 @@ async function lookUp(
   if (format === 'json')
     return journal.around(
       lookup,
-      async () => {
-        const { filter, found } = await findPermitted(context, search, all, asking, gone);
+      gone,
+      async (ended) => {
+        const { filter, found } = await findPermitted(context, search, all, asking, ended);
         return answerOf(context, search, filter, found, feeds, caller);
       },
       ({ data }) => data.length,

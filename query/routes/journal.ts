@@ -99,10 +99,11 @@ async function answer(
   const lookup = lookupOf(request, caller, question);
   return context.journal.around(
     lookup,
-    async () => {
+    gone,
+    async (ended) => {
       // How look-ups ended that were answered just now.
       await context.journal.writeRest();
-      return answerOf(context, question, await read(context, question, gone));
+      return answerOf(context, question, await read(context, question, ended));
     },
     ({ data }) => data.length,
   );

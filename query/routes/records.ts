@@ -121,9 +121,10 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       }
       const rows = await journal.around(
         lookup,
-        async () => {
+        gone,
+        async (ended) => {
           refuseObjected(rights, purpose);
-          return database.select<RecordRow>('records', statement, gone);
+          return database.select<RecordRow>('records', statement, ended);
         },
         (found) => Math.min(found.length, question.limit),
       );

@@ -132,8 +132,9 @@ export function usageRoutes(app: ApiServer, context: QueryContext): void {
       }
       const found = await journal.around(
         lookup,
-        async () => {
-          const answer = answerOf(context, question, await sumUp(context, question, known, gone));
+        gone,
+        async (ended) => {
+          const answer = answerOf(context, question, await sumUp(context, question, known, ended));
           const tag = entityTag(answer);
           return { answer, tag, isKnown: isNamed(tag, request.headers['if-none-match']) };
         },

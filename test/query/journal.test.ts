@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import tap from 'tap';
 import { settle } from './settle.ts';
@@ -83,6 +84,8 @@ function slowJournal() {
 }
 
 const request = (requestId: string): Lookup => ({ ...lookup, requestId, numbers: ['1'] });
+/** Of a client that stays. */
+const here = new AbortController().signal;
 const two = async (): Promise<string[]> => ['a', 'b'];
 const lengthOf = ({ length }: readonly unknown[]): number => length;
 
@@ -92,14 +95,14 @@ await tap.test(
     const { journal, writes } = slowJournal();
     const steps: string[] = [];
     const given = journal
-      .around(request('r1'), async () => (steps.push('read'), ['a', 'b']), lengthOf)
+      .around(request('r1'), here, async () => (steps.push('read'), ['a', 'b']), lengthOf)
       .then((rows) => (steps.push('given'), rows));
     await settle();
     t.strictSame([steps, writes.map(({ rows }) => rows)], [['read'], [['r1 started 0 0']]]);
     writes[0]!.written();
     t.strictSame(await given, ['a', 'b']);
 
-    const refused = journal.around(request('r2'), () => Promise.reject(new Error('away')), lengthOf);
+    const refused = journal.around(request('r2'), here, () => Promise.reject(new Error('away')), lengthOf);
     await settle();
     t.strictSame(
       writes[1]!.rows,
@@ -121,7 +124,7 @@ await tap.test(
 
 await tap.test('a last entry that nobody follows is written alone', async (t) => {
   const { journal, writes } = slowJournal();
-  const given = journal.around(request('r1'), two, lengthOf);
+  const given = journal.around(request('r1'), here, two, lengthOf);
   await settle();
   writes[0]!.written();
   await given;
@@ -135,13 +138,13 @@ await tap.test(
   'a last entry that cannot be written is tried again, and no other is lost by it',
   async (t) => {
     const { journal, writes } = slowJournal();
-    const first = journal.around(request('r1'), two, lengthOf);
-    const second = journal.around(request('r2'), two, lengthOf);
+    const first = journal.around(request('r1'), here, two, lengthOf);
+    const second = journal.around(request('r2'), here, two, lengthOf);
     await settle();
     writes[0]!.written();
     await first;
     await second;
-    const third = journal.around(request('r3'), two, lengthOf);
+    const third = journal.around(request('r3'), here, two, lengthOf);
     await settle();
     t.strictSame(writes[1]!.rows, ['r1 finished 2 1', 'r2 finished 2 1', 'r3 started 0 0']);
     writes[1]!.failed(new Error('disk full'));
@@ -169,7 +172,7 @@ await tap.test(
 
 await tap.test('what waits while a write runs is written by who asks for the rest', async (t) => {
   const { journal, writes } = slowJournal();
-  const first = journal.around(request('r1'), two, lengthOf);
+  const first = journal.around(request('r1'), here, two, lengthOf);
   await settle();
   const second = journal.started(request('r2'));
   writes[0]!.written();
@@ -196,6 +199,7 @@ await tap.test('nothing is given where only the last entry could be written', as
   await t.rejects(
     journal.around(
       lookup,
+      here,
       async () => 7,
       () => 1,
     ),
@@ -211,6 +215,7 @@ await tap.test('what the journal refuses at once is not even read', async (t) =>
   await t.rejects(
     journal.around(
       lookup,
+      here,
       async () => (read = true),
       () => 1,
     ),
@@ -223,9 +228,29 @@ await tap.test('without its first entry nothing is given, nor told why a look-up
   const journal = new Journal(journalKey, () => Promise.reject(new Error('disk full')));
   for (const lookUp of [async () => 7, () => Promise.reject(new Error('refused'))])
     await t.rejects(
-      journal.around(lookup, lookUp, () => 1),
+      journal.around(lookup, here, lookUp, () => 1),
       { code: 'JOURNAL_UNAVAILABLE' },
     );
+});
+
+await tap.test('what is read for nobody is ended', async (t) => {
+  const { journal, writes } = slowJournal();
+  const client = new AbortController();
+  const reads: AbortSignal[] = [];
+  const lookUp = async (ended: AbortSignal): Promise<never> => {
+    reads.push(ended);
+    await once(ended, 'abort');
+    throw new Error('aborted');
+  };
+  const looked = [client.signal, here].map((gone) => journal.around(lookup, gone, lookUp, () => 1));
+  const aborted = (): boolean[] => reads.map((ended) => ended.aborted);
+  await settle();
+  t.strictSame(aborted(), [false, false]);
+  client.abort();
+  t.strictSame(aborted(), [true, false], 'the client is gone');
+  writes[0]!.failed(new Error('disk full'));
+  for (const each of looked) await t.rejects(each, { code: 'JOURNAL_UNAVAILABLE' });
+  t.strictSame(aborted(), [true, true], 'the first entry cannot be written');
 });
 
 await tap.test('look-ups that wait are bounded', async (t) => {
