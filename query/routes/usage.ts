@@ -74,7 +74,7 @@ interface Question {
 
 /**
  * `GET /v1/usage`: sums per group, and the control totals of the feeds. Written into the journal: the sums of a number
- * as a look-up of it, all others once a request.
+ * as a look-up of it, all others, those of an account too, once a request.
  */
 export function usageRoutes(app: ApiServer, context: QueryContext): void {
   const { journal, metrics } = context;
@@ -147,18 +147,26 @@ export function usageRoutes(app: ApiServer, context: QueryContext): void {
   );
 }
 
-/** Throws the Problem HEADER_MISSING where a number is named and not why. A job over all numbers may leave that to its role. */
-function jobHeaders(headers: JobHeaders, { readings }: Question): LookupHeaders {
-  if (Object.keys(readings).length > 0) {
+/** Throws the Problem HEADER_MISSING where somebody's calls are asked for and not why. A job over all numbers may leave that to its role. */
+function jobHeaders(headers: JobHeaders, question: Question): LookupHeaders {
+  const asked = personAsked(question);
+  if (asked !== undefined) {
     for (const [name, value] of [
       ['Case-Id', headers['case-id']],
       ['Purpose', headers.purpose],
     ] as const) {
-      if (value === undefined)
-        throw new Problem('HEADER_MISSING', `${name} is required where a number is named`);
+      if (value === undefined) throw new Problem('HEADER_MISSING', `${name} is required where ${asked}`);
     }
   }
   return { 'case-id': '', purpose: 'billing', ...headers };
+}
+
+/** What makes the sums those of somebody's calls. */
+function personAsked({ readings, groups, conditions: { accounts } }: Question): string | undefined {
+  if (Object.keys(readings).length > 0) return 'a number is named';
+  // An account is a customer, and its sums by number and hour are single calls.
+  const isByNumber = NUMBER_PARAMETERS.some((name) => groups.includes(name));
+  return accounts !== undefined && isByNumber ? 'an account is grouped by numbers' : undefined;
 }
 
 function lookupOf(

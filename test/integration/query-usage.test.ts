@@ -276,6 +276,20 @@ await tap.test('the sums of a number are a look-up, all others a job', async (t)
   });
   t.notMatch(JSON.stringify(written), /3998|1002/);
 
+  for (const group of ['calling_number', 'day,displayed_caller_id', 'dialed_number,hour']) {
+    const byNumber = { ...whole, account: 'acme', group_by: group };
+    for (const headers of [{}, { purpose: 'billing' }, { 'case-id': 'none' }])
+      t.match(await ask(byNumber, headers), {
+        code: 'HEADER_MISSING',
+        detail: /is required where an account is grouped by numbers$/,
+      });
+    t.equal((await ask({ ...byNumber, group_by: 'dialed_prefix,hour' }, {})).code, undefined);
+    await ask(byNumber, { 'case-id': group, purpose: 'billing' });
+    const [entry, ...others] = (await entries(group)) as Record<string, unknown>[];
+    t.match(entry, { phase: 'started', purpose: 'billing', number_hmac: '', filter: '"accounts":1' });
+    t.match(others, [{ phase: 'finished', complete: 1 }]);
+  }
+
   await ask({ ...whole, group_by: 'calling_number' }, { 'case-id': 'all' });
   t.match(await entries('all'), [
     { phase: 'started', purpose: 'billing', number_hmac: '' },
