@@ -224,7 +224,7 @@ export async function exitWithin(ms: number, { child, ended }: Running): Promise
   return child.signalCode === 'SIGKILL' ? undefined : code;
 }
 
-/** Every row of the ledger. */
+/** Every row of the ledger of what was read. Those of replays are no ranges: their generations are moments. */
 export function ledgerRanges(installation: Installation): Promise<LedgerRange[]> {
   return installation.rows<LedgerRange>(LEDGER);
 }
@@ -264,7 +264,7 @@ export interface LedgerRange {
 }
 
 const LEDGER = `SELECT topic, partition, generation, from_offset, next_offset, messages, records, stored, rejected, skipped
-  FROM {db}.ingest_ledger FINAL ORDER BY topic, partition, generation, from_offset`;
+  FROM {db}.ingest_ledger FINAL WHERE kind = 'read' ORDER BY topic, partition, generation, from_offset`;
 
 /**
  * The ledger rows that count: those of a generation that begin before the place where a newer one begins. Claims

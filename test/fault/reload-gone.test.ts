@@ -1,8 +1,10 @@
-import tap from 'tap';
+import tap, { type Test } from 'tap';
 import type { ReloadReport } from '../../ingest/reload.ts';
+import type { ControlRow, UsageAnswer } from '../../schemas/api.ts';
+import { addKey, CallsClient, serve } from '../integration/calls-client.ts';
 import { SESSION, whenIdle, type Installation } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
-import { house, judgeTables, readAll } from './harness.ts';
+import { house, judgeTables, ledgerStored, readAll } from './harness.ts';
 import {
   change,
   joined,
@@ -43,6 +45,30 @@ function contentsOf({ calls }: Snapshot): string[] {
       return JSON.stringify(call);
     })
     .sort();
+}
+
+/** The control totals of usage explain every call that was accepted. */
+async function judgeControlTotals(
+  t: Test,
+  installation: Installation,
+  billing: CallsClient,
+  { corrected, removed }: { readonly corrected: number; readonly removed: number },
+): Promise<void> {
+  const period = { from: '2025-01-01', to: '2026-01-02' };
+  const { body } = await billing.get<UsageAnswer>('/v1/usage', period);
+  const live = (await contents(installation)).length;
+  const accepted = await ledgerStored(installation);
+  const expected: Partial<ControlRow> = {
+    accepted: String(accepted),
+    live: String(live),
+    duplicates: String(accepted - live - removed),
+    corrected: String(corrected),
+    removed: String(removed),
+    swept: '0',
+    erased: '0',
+    not_in_ledger: '0',
+  };
+  t.match({ records: body.total.records, ...body.control!.feeds[0] }, { records: String(live), ...expected });
 }
 
 await tap.test('what Kafka no longer has: listed, deleted when asked for, shipped again', async (t) => {
@@ -91,6 +117,9 @@ await tap.test('what Kafka no longer has: listed, deleted when asked for, shippe
   const above = joined({ calls: [], byNumber: [], deadLetters: [] }, now, bounds);
   const left = await snapshot(installation);
   t.strictSame(left, above, 'only they are gone');
+  const billing = new CallsClient(await serve(t, installation), await addKey(installation, 'billing'));
+  const corrected = old.calls.length - kept.length;
+  await judgeControlTotals(t, installation, billing, { corrected, removed: kept.length });
   await judgeTables(t, installation);
   await sender.send(topic, sent.filter(({ partition }) => partition === 0).slice(0, low));
   await readAll(installation);
@@ -103,13 +132,19 @@ await tap.test('what Kafka no longer has: listed, deleted when asked for, shippe
   const lost = 10;
   await deleteRecordsBefore(servers.kafka, topic, 1, lost);
   change(installation, topic, { ...NEW, earliest_start: '2024-12-01' });
-  t.ok((await reload(installation, 'pbx', '--from', hoursAgo(6), '--remove-gone')).removed > 0);
+  const again = await reload(installation, 'pbx', '--from', hoursAgo(6), '--remove-gone');
+  t.ok(again.removed > 0);
   await readAll(installation);
+  // What was read again under the same keys stands above its markers: it is not corrected.
+  const all = kept.length + again.removed;
+  await judgeControlTotals(t, installation, billing, { corrected, removed: all });
   t.not((await contents(installation)).length, now.calls.length);
   await sender.send(topic, sent.filter(({ partition }) => partition === 1).slice(0, lost));
   await readAll(installation);
   await judgeTables(t, installation);
   t.strictSame(await contents(installation), contentsOf(now));
+  // Accepted a second time, and live again: a duplicate, no longer removed.
+  await judgeControlTotals(t, installation, billing, { corrected, removed: kept.length });
 });
 
 await tap.test('two feeds whose names were mixed up', async (t) => {

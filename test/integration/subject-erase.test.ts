@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tap, { type Test } from 'tap';
 import { finishErasures } from '../../retention/erase.ts';
+import type { UsageAnswer } from '../../schemas/api.ts';
 import { isSigned } from '../../schemas/certificate.ts';
 import { loadSettings } from '../../settings-loader.ts';
 import { Installation, SESSION, until, whenIdle } from '../cdrhouse-program.ts';
@@ -11,6 +12,7 @@ import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
 import { readAll } from '../fault/harness.ts';
 import type { ToldReport } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
+import { addKey, CallsClient, serve } from './calls-client.ts';
 
 const servers = testServers(import.meta.url);
 const ERASED = '+33199770017';
@@ -172,6 +174,18 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   );
   t.equal(letter?.raw, OTHERS_REJECTED, 'records of others are as they were');
 
+  const billing = new CallsClient(await serve(t, installation), await addKey(installation, 'billing'));
+  const controlTotals = async (): Promise<object> => {
+    const { body } = await billing.get<UsageAnswer>('/v1/usage', { from: FROM, to: TO });
+    return { records: body.total.records, ...body.control!.feeds[0] };
+  };
+  const left = { records: '4', live: '4', duplicates: '0', corrected: '0', removed: '0', swept: '0' };
+  t.match(
+    await controlTotals(),
+    { ...left, accepted: '7', erased: '3', not_in_ledger: '0' },
+    'control totals explain what is gone',
+  );
+
   const topic = servers.databases[0]!;
   const rewound = await whenIdle(installation, 'ingest', 'rewind', '--topic', topic, '--to-offset', '0');
   t.equal(rewound.code, 0);
@@ -183,6 +197,11 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
     'SELECT sum(ledger.suppressed) AS suppressed, sum(ledger.blanked) AS blanked, min(suppressions_version) > 0 AS known FROM {db}.ingest_ledger AS ledger FINAL WHERE ledger.suppressed > 0',
   );
   t.match(ledger, [{ suppressed: '3', blanked: '3', known: 1 }]);
+  t.match(
+    await controlTotals(),
+    { ...left, accepted: '4', erased: '0', not_in_ledger: '0', since_start: { suppressed: '3' } },
+    'what is suppressed is accepted no longer',
+  );
 
   await installation.json('dead-letters', 'replay', '--json');
   t.strictSame(await contents(installation), after, 'a replay of dead letters brings nothing back');
