@@ -4,10 +4,13 @@ import tap from 'tap';
 import { API_ROLES } from '../../schemas/api-key.ts';
 import { HTTP_PROBLEMS } from '../../schemas/errors.ts';
 import {
+  changedValues,
   operationsOf,
   requestOf,
+  sampleOf,
   samplesOf,
   valuesOf,
+  withValue,
   type OpenApiDocument,
   type Operation,
   type Values,
@@ -126,6 +129,51 @@ for (const operation of operations) {
     if (operation.path.includes('{')) t.ok(statuses.has(404), 'and some lead to nothing');
   });
 }
+
+/** Values of a request for a second page, with the cursor that a first page gave; undefined where there are no pages. */
+async function secondPageOf(operation: Operation): Promise<Values | undefined> {
+  const cursor = operation.parameters.find(({ name }) => name === 'cursor');
+  if (cursor === undefined) return undefined;
+  // Look-ups are of today, which no range has to say.
+  const chosen = operation.path.startsWith('/v1/journal') ? ['limit'] : ['limit', 'from', 'to', 'group_by'];
+  const values = operation.parameters
+    .filter(({ name }) => chosen.includes(name))
+    .reduce((all, parameter) => withValue(all, parameter, sampleOf(parameter)), samplesOf(operation));
+  const answer = (await (await send(operation, values)).json()) as { next_cursor: unknown };
+  if (typeof answer.next_cursor !== 'string') throw new Error(`no second page: ${JSON.stringify(answer)}`);
+  return withValue(values, cursor, answer.next_cursor);
+}
+
+await tap.test('cursors that are valid, damaged, of other routes, of other questions', async (t) => {
+  const pages = await Promise.all(
+    operations.map(async (operation) => ({ operation, values: await secondPageOf(operation) })),
+  );
+  const paged = pages.flatMap(({ operation, values }) =>
+    values === undefined ? [] : [{ operation, values }],
+  );
+  t.ok(paged.length >= 5);
+  const cursors = paged.map(({ values }) => String((values.body ?? values.query)!['cursor']));
+  const damaged = cursors.flatMap((cursor) => [cursor.slice(0, -1), `${cursor}A`, cursor.toUpperCase()]);
+  for (const { operation, values } of paged) {
+    const name = `${operation.method} ${operation.path}`;
+    const statuses = new Map<number, number>();
+    await fc.assert(
+      fc.asyncProperty(
+        changedValues(operation, values, { cursor: [...cursors, ...damaged] }),
+        async (changed) => {
+          const response = await send(operation, changed);
+          statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
+          const fault = await faultOf(operation, response);
+          if (fault !== undefined) throw new Error(fault);
+        },
+      ),
+      { seed: SEED, numRuns: REQUESTS_PER_OPERATION, interruptAfterTimeLimit: MS_PER_OPERATION_MAX },
+    );
+    t.comment(name, Object.fromEntries(statuses));
+    t.ok(statuses.has(200), `${name}: second pages are given`);
+    t.ok(statuses.has(400), `${name}: and some refused`);
+  }
+});
 
 await tap.test('bodies that are no JSON, or not what they say', async (t) => {
   for (const operation of operations.filter(({ hasBody }) => hasBody)) {

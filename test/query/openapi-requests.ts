@@ -241,6 +241,26 @@ function parameterValue({ name, schema }: Parameter, known: Known): fc.Arbitrary
 /** Values that only the API itself can give, by parameter. */
 export type Known = Readonly<Record<string, readonly unknown[]>>;
 
+/** Requests with these values, of which one or two are others now and then. */
+export function changedValues(
+  { parameters }: Operation,
+  values: Values,
+  known: Known = {},
+): fc.Arbitrary<Values> {
+  return fc
+    .subarray([...parameters], { maxLength: 2 })
+    .chain((changed) =>
+      fc.tuple(
+        ...changed.map((parameter) =>
+          parameterValue(parameter, known).map((value) => ({ parameter, value })),
+        ),
+      ),
+    )
+    .map((changes) =>
+      changes.reduce((all, { parameter, value }) => withValue(all, parameter, value), values),
+    );
+}
+
 /** Requests of an operation, mostly such as it should take: some with a parameter missing, wrong or unknown. */
 export function valuesOf({ parameters, hasBody }: Operation, known: Known = {}): fc.Arbitrary<Values> {
   const chosen = parameters.map((parameter) =>
