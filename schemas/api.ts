@@ -267,7 +267,9 @@ export const CallsAnswer = Type.Object({
   other_number: Type.Optional(NumberReadingSchema),
   ...rangeFields,
   complete: CompleteSchema,
-  withheld: Type.Integer({ description: 'calls that match and may not be shown' }),
+  withheld: Type.Integer({
+    description: 'calls that match and may not be shown; not those that only a legal hold keeps',
+  }),
 });
 export type CallsAnswer = Static<typeof CallsAnswer>;
 
@@ -343,7 +345,8 @@ const CallEvidence = Type.Object({
   ),
   conflicts: Type.Object({
     other_content: Type.Array(StoredCall, {
-      description: 'records with the same id and other content that do not count, until they are merged away',
+      description:
+        'records with the same id and other content that do not count, until the database merges them away: empty does not say that there was none (`GET /v1/feeds` counts those that an audit found)',
     }),
     other_calls: Type.Array(StoredCall, { description: 'other calls with the same id; they count as well' }),
     looked_from: nullable<string>(

@@ -317,24 +317,36 @@ await tap.test(
   },
 );
 
+/** What ingest writes as the version of a correction: below stands the time of the batch that the row came with. */
+const versionOf = (correction: number): string =>
+  `bitOr(bitShiftLeft(toUInt64(${correction}), 32), bitAnd(version, 0xffffffff)) AS version`;
+
+/** Writes a call as a correction with other values. */
+async function correct(callId: string, replaced: string, correction: number): Promise<void> {
+  await installation.statement(
+    `INSERT INTO {db}.cdr SELECT * REPLACE (${replaced}, ${versionOf(correction)})
+     FROM {db}.cdr FINAL WHERE call_id = '${callId}'`,
+  );
+}
+
+/** The delete marker of a call as it was first stored. */
+async function markFirst(callId: string, correction: number): Promise<void> {
+  await installation.statement(
+    `INSERT INTO {db}.cdr SELECT * REPLACE (1 AS is_deleted, ${versionOf(correction)})
+     FROM (SELECT * FROM {db}.cdr WHERE call_id = '${callId}' AND version < 4294967296)`,
+  );
+}
+
 await tap.test('a call that was corrected alone, and one that was taken away', async (t) => {
   const found = await find('second');
-  const correct = async (replaced: string, version: number): Promise<void> =>
-    installation.statement(
-      `INSERT INTO {db}.cdr SELECT * REPLACE (${replaced}, bitShiftLeft(toUInt64(${version}), 32) AS version)
-       FROM {db}.cdr FINAL WHERE call_id = 'second'`,
-    );
-  await correct('start_at + INTERVAL 1 HOUR AS start_at', 1_700_000_000);
-  await installation.statement(
-    `INSERT INTO {db}.cdr SELECT * REPLACE (1 AS is_deleted, bitShiftLeft(toUInt64(1700000000), 32) AS version)
-     FROM (SELECT * FROM {db}.cdr WHERE call_id = 'second' AND version < 4294967296)`,
-  );
+  await correct('second', 'start_at + INTERVAL 1 HOUR AS start_at', 1_700_000_000);
+  await markFirst('second', 1_700_000_000);
   const told = await evidence(found.id);
   t.match(told.data, { call_id: 'second', start: `${DAY}T13:00:00.000+01:00` });
   t.match(told.evidence.corrections, [
     { at: '2023-11-14T23:13:20.000+01:00', reason: /not recorded/, before: [{ call: { id: found.id } }] },
   ]);
-  await correct('1 AS is_deleted', 1_700_000_001);
+  await correct('second', '1 AS is_deleted', 1_700_000_001);
   for (const id of [found.id, told.data.id])
     t.match(await client.get(`/v1/calls/${id}`), { status: 404, body: { code: 'CALL_UNKNOWN' } });
 });
@@ -347,6 +359,7 @@ await tap.test('of a call without any number the journal has no number', async (
   const { id } = body.data.find(({ call_id }) => call_id === 'nobody')!;
   const own = await addKey(installation, 'disputes');
   t.match((await evidence(id, new CallsClient(url, own))).data, { calling_number: '', dialed_number: '' });
+  await untilEnded((query) => installation.rows(query), '{db}');
   const rows = await installation.rows<{ number_hmac: string }>(
     `SELECT number_hmac FROM {db}.lookup_journal WHERE key_id = '${own.split('_')[1]!}'`,
   );
@@ -354,4 +367,15 @@ await tap.test('of a call without any number the journal has no number', async (
     rows.map(({ number_hmac }) => number_hmac),
     ['', ''],
   );
+});
+
+await tap.test('an id still names a call whose start was corrected by more than a month', async (t) => {
+  const found = await find('first');
+  // Beyond where other rows of a call are looked for: only its place tells.
+  await correct('first', 'start_at + INTERVAL 60 DAY AS start_at', 1_700_000_000);
+  await markFirst('first', 1_700_000_000);
+  const { data } = await evidence(found.id);
+  t.match(data, { call_id: 'first', calling_number: found.calling_number });
+  t.equal(Date.parse(data.start) - Date.parse(found.start), 60 * 86_400_000);
+  t.not(data.id, found.id);
 });
