@@ -32,6 +32,7 @@ export interface ApiKeyRow {
 export interface LogProgress {
   readonly feed: string;
   readonly topic: string;
+  readonly topicId: string;
   readonly partition: number;
   /** Of two logs of one partition the greater is the newer one. */
   readonly generation: number;
@@ -196,11 +197,11 @@ FROM ${this.#database}.api_keys FINAL WHERE key_id = {keyId: String}`;
     return row === undefined ? undefined : { ...row, revoked: row.revoked !== 0, shared: row.shared !== 0 };
   }
 
-  /** Every log of every feed that the ledger knows. */
-  async logProgress(): Promise<LogProgress[]> {
+  /** Rows of `logProgressSql`. */
+  async logProgress(sinceMs: number): Promise<LogProgress[]> {
     const rows = await this.#rows<
       Omit<LogProgress, 'generation' | 'readUpToMs'> & { generation: string; readUpToMs: string }
-    >('feeds', { text: logProgressSql(this.#database), parameters: {} });
+    >('feeds', logProgressSql(this.#database, sinceMs));
     return rows.map(({ generation, readUpToMs, ...log }) => ({
       ...log,
       generation: Number(generation),

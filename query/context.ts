@@ -20,6 +20,7 @@ import type { QueryDatabase } from './clickhouse.ts';
 import { findFaults } from './completeness.ts';
 import { Cursors } from './cursor.ts';
 import { Feeds } from './feeds.ts';
+import { LedgerProgress } from './ledger-progress.ts';
 import { JwtCallers } from './jwt.ts';
 import { Journal } from './journal.ts';
 import type { JournalPlace } from './journal-sql.ts';
@@ -94,6 +95,7 @@ export function createContext(
 ): QueryContext {
   // What is sealed outlives the journal's key: an id is kept in other systems.
   const { identityKey, journalKey, journalKeys } = stored;
+  const progress = new LedgerProgress((sinceMs) => database.logProgress(sinceMs));
   return {
     settings,
     database,
@@ -104,7 +106,7 @@ export function createContext(
     tokens: tokensOf(settings),
     wrongKeys: new WrongKeys(settings.query.wrong_keys_per_minute),
     feeds: new Feeds(new Map(settings.feeds.map(({ name, topic }) => [name, topic])), {
-      progress: () => database.logProgress(),
+      progress: () => progress.read(),
       faultsSince: (ms) => findFaults(database, ms),
     }),
     rights: new AnyRights(database),

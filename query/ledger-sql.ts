@@ -1,3 +1,6 @@
+import { moment } from '../schemas/sql-time.ts';
+import type { Statement } from './calls-sql.ts';
+
 /**
  * Rows of the ledger that count, as a table expression: replays, and what was read and is not read again. A generation
  * begins where its first range does, and ranges of older ones that begin at or beyond that place do not count
@@ -23,19 +26,19 @@ export function countedLedger(database: string): string {
 }
 
 /**
- * How far each log of each feed is read: up to the time of its newest stored message, or the last moment at which ingest
- * had stored all that Kafka had. Not what a rewind took back, which `GET /v1/feeds` knows: it is asked every few seconds.
+ * How far each log of each feed is read: up to the time of its newest message among the ranges that were stored since, or, as
+ * a row of no feed, the last moment at which ingest had stored all that Kafka had. Not what a rewind took back, which
+ * `GET /v1/feeds` knows: it is asked every few seconds.
  */
-export function logProgressSql(database: string): string {
-  return `SELECT feed, topic, partition, generation,
-  toUnixTimestamp64Milli(greatest(message_at, caught_up_at)) AS readUpToMs
-FROM (
-  SELECT feed, topic, topic_id, partition, max(generation) AS generation, max(message_at_max) AS message_at
-  FROM ${database}.ingest_ledger WHERE kind = 'read' GROUP BY feed, topic, topic_id, partition
-) AS logs
-LEFT JOIN (
-  SELECT topic, topic_id, partition, caught_up_at FROM ${database}.ingest_heartbeats FINAL
-) AS heartbeats USING (topic, topic_id, partition)`;
+export function logProgressSql(database: string, sinceMs: number): Statement {
+  const text = `SELECT feed, topic, topic_id AS topicId, partition, max(generation) AS generation,
+  toUnixTimestamp64Milli(max(message_at_max)) AS readUpToMs
+FROM ${database}.ingest_ledger WHERE kind = 'read' AND stored_at >= ${moment('since_ms')}
+GROUP BY feed, topic, topic_id, partition
+UNION ALL
+SELECT '' AS feed, topic, topic_id, partition, 0, toUnixTimestamp64Milli(caught_up_at)
+FROM ${database}.ingest_heartbeats FINAL`;
+  return { text, parameters: { since_ms: sinceMs } };
 }
 
 /** SQL of what the counted ledger knows of a feed since its start, for a SELECT that is grouped by feed. */

@@ -6,6 +6,7 @@ import { Feeds } from '../../query/feeds.ts';
 const log = (feed: string, readUpToMs: number, more: object = {}) => ({
   feed,
   topic: 'cdr',
+  topicId: 'id',
   partition: 0,
   generation: 1,
   readUpToMs,
