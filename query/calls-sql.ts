@@ -115,8 +115,8 @@ export function callsSql(database: string, filter: CallsFilter, page: CallsPage)
   const columns = `start_at, ${CALL_COLUMNS}`;
   const limit = page.rows === undefined ? '' : `\n  ${LIMIT}`;
   const branches = branchesOf(database, filter).map(
-    ({ table, conditions, isHeld }) =>
-      `${selectFrom(filter.withHeld ? `${columns}, ${isHeld ? 1 : 0} AS held` : columns, table, [...conditions, ...after])}${page.rows === undefined ? '' : `\n  ${ORDER}`}${isHeld ? `\n  ${ONCE}` : ''}${limit}`,
+    ({ isHeld, ...branch }) =>
+      `${selectFrom(filter.withHeld ? `${columns}, ${isHeld ? 1 : 0} AS held` : columns, branch, after)}${page.rows === undefined ? '' : `\n  ${ORDER}`}${isHeld ? `\n  ${ONCE}` : ''}${limit}`,
   );
   const text = `SELECT toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}${filter.withHeld ? ', held' : ''}${dialedRestrictedColumn(database, filter.visibility)}
 FROM (
@@ -134,8 +134,7 @@ ${ORDER}${limitOf(page.rows)}`;
 /** How many calls the filter has, and their sums. */
 export function matchedSql(database: string, filter: CallsFilter): Statement {
   const branches = branchesOf(database, filter).map(
-    ({ table, conditions, isHeld }) =>
-      `${selectFrom('duration_ms, talk_ms', table, conditions)}${isHeld ? `\n  ${ONCE}` : ''}`,
+    ({ isHeld, ...branch }) => `${selectFrom('duration_ms, talk_ms', branch)}${isHeld ? `\n  ${ONCE}` : ''}`,
   );
   const text = `SELECT count() AS calls, sum(duration_ms) AS sum_duration_ms,
   sum(ifNull(talk_ms, 0)) AS sum_talk_ms, countIf(talk_ms IS NULL) AS missing_talk
@@ -174,12 +173,11 @@ export function callsOfManySql(
   ];
   const text = branches
     .map(
-      ({ table, conditions, key, ofCalling }) =>
+      ({ key, ofCalling, ...branch }) =>
         `${selectFrom(
           `${key} AS number_key, ${ofCalling} AS of_calling, toUnixTimestamp64Milli(start_at) AS start_ms, ${CALL_COLUMNS}`,
-          table,
+          branch,
           [
-            ...conditions,
             `start_ms >= transform(${key}, {keys: Array(UInt64)}, {from_of_keys: Array(Int64)}, 0)`,
             `start_ms < transform(${key}, {keys: Array(UInt64)}, {to_of_keys: Array(Int64)}, 0)`,
           ],
@@ -202,6 +200,8 @@ export function callsOfManySql(
 
 interface Branch {
   readonly table: string;
+  /** The range of its sorting key. Undefined: it is read whole. */
+  readonly keyRange?: string;
   readonly conditions: readonly string[];
   readonly isHeld?: boolean;
 }
@@ -244,10 +244,14 @@ function callingBranch(database: string, filter: CallsFilter): Branch[] {
   if (!roles.includes('calling') && !roles.includes('displayed')) return [];
   const key =
     number.kind === 'exact'
-      ? 'calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)}'
+      ? 'calling_key IN {keys: Array(UInt64)}'
       : 'calling_key >= {key_from: UInt64} AND calling_key < {key_to: UInt64}';
-  const conditions = [key, ...callingConditions(filter), ...otherConditions(database, filter)];
-  return [{ table: `${database}.cdr`, conditions }];
+  const conditions = [
+    ...(number.kind === 'exact' ? [isOfNumber('calling_number', number)] : []),
+    ...callingConditions(filter),
+    ...otherConditions(database, filter),
+  ];
+  return [{ table: `${database}.cdr`, keyRange: key, conditions }];
 }
 
 /** What the branch of `cdr` asks, beside its number. */
@@ -287,10 +291,9 @@ function otherBranch(database: string, filter: CallsFilter, withRepeated = false
     number.kind === 'exact'
       ? 'number_key IN {keys: Array(UInt64)}'
       : 'number_key >= {key_from: UInt64} AND number_key < {key_to: UInt64}';
-  const conditions = [key, `(${rows.map((all) => `(${all.join(' AND ')})`).join(' OR ')})`];
-  return [
-    { table: `${database}.cdr_by_number`, conditions: [...conditions, ...otherConditions(database, filter)] },
-  ];
+  const ofRoles = `(${rows.map((all) => `(${all.join(' AND ')})`).join(' OR ')})`;
+  const conditions = [ofRoles, ...otherConditions(database, filter)];
+  return [{ table: `${database}.cdr_by_number`, keyRange: key, conditions }];
 }
 
 const not = (conditions: readonly string[]): string => `NOT (${conditions.join(' AND ')})`;
@@ -324,10 +327,15 @@ function foundByDialed({ number, otherNumbers }: CallsFilter): string {
   return otherNumbers === undefined ? asked : `(${asked} OR dialed_number IN {others: Array(String)})`;
 }
 
-function selectFrom(columns: string, table: string, conditions: readonly string[]): string {
+/** The keys are asked for before FINAL puts parts together: all rows of a call have the same. Else it would put whole blocks together. */
+function selectFrom(
+  columns: string,
+  { table, keyRange, conditions }: Branch,
+  more: readonly string[] = [],
+): string {
   return `  SELECT ${columns}
-  FROM ${table} FINAL
-  WHERE ${conditions.join('\n    AND ')}`;
+  FROM ${table} FINAL${keyRange === undefined ? '' : `\n  PREWHERE ${keyRange}`}
+  WHERE ${[...conditions, ...more].join('\n    AND ')}`;
 }
 
 function parametersOf(filter: CallsFilter): Record<string, unknown> {
