@@ -26,7 +26,8 @@ await tap.test('any role: both tables, each branch limited, each call in one of 
 FROM (
   SELECT start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, feed, call_id
   FROM cdrhouse.cdr FINAL
-  WHERE calling_key IN {keys: Array(UInt64)} AND calling_number IN {texts: Array(String)}
+  PREWHERE calling_key IN {keys: Array(UInt64)}
+  WHERE calling_number IN {texts: Array(String)}
     AND start_at >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC')
     AND start_at < fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')
   ORDER BY start_at DESC, cdr_key DESC, calling_number DESC
@@ -34,8 +35,8 @@ FROM (
 UNION ALL
   SELECT start_at, cdr_key, calling_number, displayed_caller_id, dialed_number, duration_ms, talk_ms, outcome, direction, account, feed, call_id
   FROM cdrhouse.cdr_by_number FINAL
-  WHERE number_key IN {keys: Array(UInt64)}
-    AND ((role = 'dialed' AND dialed_number IN {texts: Array(String)} AND NOT (calling_number IN {texts: Array(String)})) OR (role = 'displayed' AND displayed_caller_id IN {texts: Array(String)} AND NOT (calling_number IN {texts: Array(String)}) AND NOT (dialed_number IN {texts: Array(String)})))
+  PREWHERE number_key IN {keys: Array(UInt64)}
+  WHERE ((role = 'dialed' AND dialed_number IN {texts: Array(String)} AND NOT (calling_number IN {texts: Array(String)})) OR (role = 'displayed' AND displayed_caller_id IN {texts: Array(String)} AND NOT (calling_number IN {texts: Array(String)}) AND NOT (dialed_number IN {texts: Array(String)})))
     AND start_at >= fromUnixTimestamp64Milli({from_ms: Int64}, 'UTC')
     AND start_at < fromUnixTimestamp64Milli({to_ms: Int64}, 'UTC')
   ORDER BY start_at DESC, cdr_key DESC, calling_number DESC
