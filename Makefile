@@ -62,15 +62,15 @@ demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends 
 demo-picture: build ## docs/demo.svg anew from a run of the demo
 	node dist/deploy/demo-picture.js
 
-bench: build ## how fast, against whom, and whether a record is lost (19 minutes); OPTIONS="--outside '...'" for a tool of yours
+bench: build ## how fast, against whom, and whether a record is lost (10 to 15 minutes); OPTIONS="--outside '...'" for a tool of yours
 	status=0; \
 	node dist/bench/parse.js --rounds 5 || status=1; \
-	node dist/bench/steps.js --rounds 1 || status=1; \
-	node dist/bench/ingest.js --rounds 1 $(OPTIONS) || status=1; \
+	node dist/bench/steps.js --records 1000000 || status=1; \
+	node dist/bench/ingest.js --records 1000000 $(OPTIONS) || status=1; \
 	node dist/bench/latency.js --seconds 10 $(OPTIONS) || status=1; \
 	node dist/bench/delivery.js $(OPTIONS) || status=1; \
-	node dist/bench/query.js --calls 2000000 --rounds 1 --seconds 3 || status=1; \
-	node dist/bench/retention.js --calls 2000000 || status=1; \
+	node dist/bench/query.js --calls 2000000 --alone --rounds 2 --seconds 2 --warm-up-seconds 4 || status=1; \
+	node dist/bench/retention.js --calls 1000000 || status=1; \
 	node dist/bench/report.js || status=1; \
 	exit $$status
 
@@ -95,7 +95,7 @@ bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS
 bench-codecs: build ## what the compression of the call tables costs, beside other codecs; OPTIONS="--records 1500000 --rounds 2"
 	node dist/bench/codecs.js $(OPTIONS)
 
-bench-query: build ## the API on 50 million calls, beside a tenth of them (30 minutes, 5 GB); OPTIONS="--calls 5000000"
+bench-query: build ## the API on 50 million calls, beside a tenth of them (15 minutes, 5 GB); OPTIONS="--calls 5000000"
 	node dist/bench/query.js $(OPTIONS)
 
 bench-growth: build ## what grows with 1, 5, 20 and 50 million stored calls (20 minutes, 8 GB); OPTIONS="--calls 1000000,5000000"

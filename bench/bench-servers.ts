@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -24,17 +24,30 @@ export interface BenchServers {
   killClickhouse(): Promise<void>;
 }
 
-/**
- * Runs `work` beside servers of its own; ends them and removes their data afterwards, also at Ctrl-C.
- * @param databases in which the API's user may write the journal of look-ups
- */
+export interface BenchServersOptions {
+  /** In which the API's user may write the journal of look-ups. */
+  readonly databases?: readonly string[];
+  /** After which Kafka gives up a consumer of ClickHouse's Kafka engine that says nothing. @default 45 s, its own default */
+  readonly engineSessionMs?: number;
+}
+
+/** Has ClickHouse's Kafka engine give these options to its consumers. */
+function configureEngine(dataDir: string, sessionMs: number): void {
+  const folder = join(dataDir, 'clickhouse', 'config.d');
+  mkdirSync(folder, { recursive: true });
+  const options = `<session_timeout_ms>${sessionMs}</session_timeout_ms>`;
+  writeFileSync(join(folder, 'kafka.xml'), `<clickhouse><kafka>${options}</kafka></clickhouse>`);
+}
+
+/** Runs `work` beside servers of its own; ends them and removes their data afterwards, also at Ctrl-C. */
 export async function withBenchServers(
   work: (bench: BenchServers) => Promise<void>,
-  databases: readonly string[] = [],
+  { databases = [], engineSessionMs }: BenchServersOptions = {},
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'cdrhouse-bench-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   const dataDir = join(folder, 'servers');
+  if (engineSessionMs !== undefined) configureEngine(dataDir, engineSessionMs);
   let servers: LocalServers | undefined;
   let restarted: LocalServer | undefined;
   let offsets: GroupOffsets | undefined;

@@ -7,6 +7,8 @@ import { median } from './table.ts';
 const SETTINGS = checkSettings({});
 const DAYS_A_YEAR = 365.25;
 const DAYS_A_MONTH = DAYS_A_YEAR / 12;
+const MERGED_TOGETHER = 10;
+const MERGE_TIMES = Math.ceil(Math.log(DAYS_A_MONTH * 86_400) / Math.log(MERGED_TOGETHER));
 
 export type Unit = 'calls' | 'calls/s' | 'bytes' | 'us' | 'ms' | 's' | 'cores' | 'share' | 'days' | '';
 
@@ -247,43 +249,31 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
   ];
 }
 
-/**
- * What ClickHouse uses to store a call. Whether a merge falls into a run is luck; so merges are those of the case that has
- * the most, and all cases store the same kind of calls.
- */
+/** What ClickHouse uses to store a call, and to merge it until its month is one part. */
 function storingInputs(ingest: SavedResult): Input[] {
-  const command = `\`${COMMANDS[ingest.part]}\``;
-  const on = dataOf(ingest).text;
-  const merges = ingest.figures
-    .filter(({ name, who }) => name === FIGURES.mergesCpu && who === OURS)
-    .map(({ case: of, values }) => ({ of, us: median(values) }))
-    .sort((a, b) => b.us - a.us);
-  const packed = median(
-    largest(ingest, { part: 'ingest', figure: FIGURES.clickhouseCpu, case: PACKED }).values,
-  );
-  const insert = packed - (merges.find(({ of }) => of === PACKED)?.us ?? 0);
-  const [most] = merges;
+  const on = `case "${PACKED}", ${dataOf(ingest).text}`;
+  const of = (figure: string): Pick<Input, 'value' | 'from'> => ({
+    value: median(largest(ingest, { part: 'ingest', figure, case: PACKED }).values),
+    from: `\`${COMMANDS[ingest.part]}\`: "${figure}", ${on}`,
+  });
+  const insert = of(FIGURES.clickhouseCpu);
+  const merge = of(FIGURES.mergesCpu);
   return [
+    { name: 'insert_us', what: 'CPU of ClickHouse to insert a call into both tables', unit: 'us', ...insert },
+    { name: 'merge_us', what: 'CPU of ClickHouse to merge it once, both tables', unit: 'us', ...merge },
     {
-      name: 'insert_us',
-      what: 'CPU of ClickHouse to insert a call into both tables',
-      unit: 'us',
-      value: insert,
-      from: `${command}: "${FIGURES.clickhouseCpu}" without "${FIGURES.mergesCpu}", case "${PACKED}", ${on}`,
-    },
-    {
-      name: 'merge_us',
-      what: 'CPU of its merges a call, in the case that had the most',
-      unit: 'us',
-      value: most?.us ?? 0,
-      from: `${command}: ${most === undefined ? 'no merge ran in any case' : `"${FIGURES.mergesCpu}", case "${most.of}"`}, ${on}`,
+      name: 'merge_times',
+      what: 'how often it is merged until its month is one part',
+      unit: '',
+      value: MERGE_TIMES,
+      from: `assumed: a part a second, and ${MERGED_TOGETHER} of them become one (\`min_parts_to_merge_at_once\`), and so on: the logarithm of the seconds of a month`,
     },
     {
       name: 'clickhouse_us',
       what: 'CPU of ClickHouse to store a call, merges included',
       unit: 'us',
-      value: insert + (most?.us ?? 0),
-      from: 'insert_us + merge_us',
+      value: insert.value + MERGE_TIMES * merge.value,
+      from: 'insert_us + merge_times × merge_us',
     },
   ];
 }

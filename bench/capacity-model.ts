@@ -181,7 +181,12 @@ export interface Prediction {
 export function predictDay(
   inputs: readonly Input[],
   calls: number,
-  measured: { readonly bytes: number; readonly program: number; readonly clickhouse: number },
+  measured: {
+    readonly bytes: number;
+    readonly program: number;
+    readonly clickhouse: number;
+    readonly merges: number;
+  },
 ): Prediction[] {
   const value = (name: string): number => inputs.find((input) => input.name === name)!.value;
   const cpu = (us: number): number => (calls * us) / 1e6;
@@ -201,11 +206,18 @@ export function predictDay(
       measured: measured.program,
     },
     {
-      what: 'CPU of ClickHouse, without merges',
+      what: 'CPU of ClickHouse, until stored',
       unit: 's',
       formula: 'calls × insert_us / 1,000,000',
       predicted: cpu(value('insert_us')),
       measured: measured.clickhouse,
+    },
+    {
+      what: 'CPU of ClickHouse, merged once',
+      unit: 's',
+      formula: 'calls × merge_us / 1,000,000',
+      predicted: cpu(value('merge_us')),
+      measured: measured.merges,
     },
   ];
 }

@@ -18,6 +18,8 @@ export interface Place {
   readonly calls: number;
   /** A batch that holds no more records than this, where batches are to be small. @default what is best for speed */
   readonly batchRecords?: number;
+  /** After which Kafka gives up its consumer that says nothing, where its program can be told. @default 45 s, Kafka's own */
+  readonly sessionMs?: number;
 }
 
 /** A competitor at work. */
@@ -51,6 +53,8 @@ export interface Competitor {
   readonly store: CallStore;
   /** For so long, at most, it waits for more before it stores what it has; undefined: only whoever wrote it knows. */
   readonly flushIntervalMs?: number;
+  /** Somebody else's: nothing of it can be set. */
+  readonly isOutside?: boolean;
   /** What is killed where it is killed: its own program, or ClickHouse, which reads Kafka itself. */
   readonly runsIn: 'program' | 'ClickHouse';
   /** Begins to read, and goes on until it is stopped. Resolves when it is ready. */

@@ -8,6 +8,8 @@ const QUIET_LOOKS_MAX = 600;
 /** CPU of an idle server with our looks at it, as a share of one core. */
 const IDLE_SHARE = 0.08;
 
+const quoted = (names: readonly string[]): string => names.map((name) => `'${name}'`).join(', ');
+
 /** ClickHouse as the bench sees it: the local server's own user, over HTTP. */
 export class Database {
   readonly url: string;
@@ -47,6 +49,41 @@ export class Database {
   /** Of `cpuSeconds`, those of the threads that merge; they live as long as the server. */
   get mergeCpuSeconds(): number {
     return threadsCpuSeconds(this.pid, 'MergeMutate');
+  }
+
+  /** From now on ClickHouse merges parts of these tables only where it is told to. Tables that are not there yet are left out. */
+  async mergeNothing(name: string, tables: readonly string[]): Promise<void> {
+    const existing = await this.rows<{ table: string }>(
+      `SELECT name AS table FROM system.tables WHERE database = '${name}' AND name IN (${quoted(tables)})`,
+    );
+    for (const { table } of existing)
+      await this.statement(
+        `ALTER TABLE ${name}.${table} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1`,
+      );
+  }
+
+  /** Lets ClickHouse merge by itself again. */
+  async mergeAgain(name: string, tables: readonly string[]): Promise<void> {
+    for (const table of tables)
+      await this.statement(
+        `ALTER TABLE ${name}.${table} RESET SETTING max_bytes_to_merge_at_max_space_in_pool, max_bytes_to_merge_at_min_space_in_pool`,
+      );
+  }
+
+  /** Active parts of these tables. */
+  async parts(name: string, tables: readonly string[]): Promise<number> {
+    const [row] = await this.rows<{ parts: number }>(
+      `SELECT count() AS parts FROM system.parts WHERE active AND database = '${name}' AND table IN (${quoted(tables)})`,
+    );
+    return row!.parts;
+  }
+
+  /** Merges all parts of each month into one; gives the CPU seconds that the server used for it. */
+  async mergeAll(name: string, tables: readonly string[]): Promise<number> {
+    await this.quiet(0.5);
+    const before = this.cpuSeconds;
+    for (const table of tables) await this.statement(`OPTIMIZE TABLE ${name}.${table} FINAL`);
+    return this.cpuSeconds - before;
   }
 
   /** Waits until no merge has run for so long and the server uses no more CPU. Throws after 5 minutes. */

@@ -7,6 +7,7 @@ import {
   KILL_AT_SHARE,
   NOTHING_APPEARS_MS,
   OUR_KILLS_AT_SHARES,
+  SESSION_MS,
   tryAll,
   type Outcome,
 } from './delivery-trial.ts';
@@ -111,6 +112,8 @@ function heldOf({ verdict, left }: Outcome): Held[] {
   ];
 }
 
+const SERVERS = { engineSessionMs: SESSION_MS };
+
 await withBenchServers(async (bench) => {
   const host = await benchHost(bench);
   const records = deliveryRecords(RECORDS);
@@ -167,6 +170,7 @@ await withBenchServers(async (bench) => {
       bad: listed(byKind(new Set(records.bad.keys()), records)),
       packing: PACKING,
       batch_records: BATCH_RECORDS,
+      session: `Kafka gives up a killed peer after ${SESSION_MS / 1000} s`,
       kill: 'kill -9 of the process that reads: cdrhouse, the naive consumer; ClickHouse for its Kafka engine',
       competitors: Object.fromEntries(
         outcomes.map(({ trial: { competitor } }) => [competitor.name, competitor.settings]),
@@ -180,4 +184,4 @@ await withBenchServers(async (bench) => {
       ...found,
     ],
   });
-});
+}, SERVERS);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { INSERT_SETTINGS } from '../ingest/clickhouse.ts';
 import { Consumer } from '../ingest/consumer.ts';
 import { BatchParser } from '../ingest/parse/parse-batch.ts';
 import { SENT_COLUMNS } from '../schemas/tables.ts';
@@ -12,18 +13,6 @@ const POLL_MS = 100;
 const POLL_BYTES = 16_777_216;
 const POLL_MESSAGES = 200_000;
 const READ_POLLS_MAX = 100_000;
-
-/** The settings of ingest's inserts that decide what an insert costs (`ingest/clickhouse.ts`). */
-const INSERT_SETTINGS = {
-  async_insert: '0',
-  deduplicate_insert: 'disable',
-  optimize_on_insert: '0',
-  max_partitions_per_insert_block: '0',
-  max_insert_threads: '1',
-  max_insert_block_size: '10000000',
-  min_insert_block_size_rows: '10000000',
-  min_insert_block_size_bytes: '1000000000',
-};
 
 /** The encoded blocks of one batch, in files. */
 export interface CapturedBatch {
@@ -59,7 +48,11 @@ async function insertFile(
 ): Promise<void> {
   const columns = SENT_COLUMNS[table].map((column) => column.name).join(', ');
   const query = `INSERT INTO ${name}.${table} (${columns}) FORMAT Native`;
-  await database.insert(query, readFileSync(path), { ...INSERT_SETTINGS, ...settings });
+  const all = Object.entries({ ...INSERT_SETTINGS, ...settings }).map(([setting, value]) => [
+    setting,
+    String(value),
+  ]);
+  await database.insert(query, readFileSync(path), Object.fromEntries(all) as Record<string, string>);
 }
 
 /** The blocks of one table, one batch after the other. */

@@ -1,9 +1,9 @@
-import { FLOOR, cpu, cpuWithoutMerges, microseconds, type Measured } from './ingest-run.ts';
+import { FLOOR, cpuToMerged, cpuToStored, microseconds, type Measured } from './ingest-run.ts';
 import { FIGURES, OURS, type Figure } from './result.ts';
 import { groupBy, medianAndRange, textTable } from './table.ts';
 
 /** Figures of a record beside those that every part has. */
-const PARTS = 'parts left';
+const PARTS = 'parts inserted';
 
 export function costTable(measured: readonly Measured[]): string {
   return textTable(
@@ -11,8 +11,9 @@ export function costTable(measured: readonly Measured[]): string {
       'us CPU a record, median (range)',
       'program',
       'ClickHouse',
-      'of it merges',
       'both',
+      'merged once',
+      'all',
       'broker',
       'records/s',
       'parts',
@@ -24,8 +25,9 @@ export function costTable(measured: readonly Measured[]): string {
       name,
       shown(list, (one) => one.program),
       shown(list, (one) => one.clickhouse),
+      shown(list, cpuToStored),
       shown(list, (one) => one.merges),
-      shown(list, cpu),
+      shown(list, cpuToMerged),
       shown(list, (one) => one.broker),
       medianAndRange(list.map(rate), 0),
       medianAndRange(
@@ -61,10 +63,11 @@ export function figuresOf(measured: readonly Measured[]): Figure[] {
       const values = list.map(value);
       if (values.some((found) => found !== 0)) figures.push({ name, unit, who, case: list[0]!.case, values });
     };
-    add(FIGURES.cpu, 'us', (one) => microseconds(one, cpu(one)));
+    add(FIGURES.cpu, 'us', (one) => microseconds(one, cpuToStored(one)));
     add(FIGURES.programCpu, 'us', (one) => microseconds(one, one.program));
     add(FIGURES.clickhouseCpu, 'us', (one) => microseconds(one, one.clickhouse));
     add(FIGURES.mergesCpu, 'us', (one) => microseconds(one, one.merges));
+    add(FIGURES.mergedCpu, 'us', (one) => microseconds(one, cpuToMerged(one)));
     add(FIGURES.brokerCpu, 'us', (one) => microseconds(one, one.broker));
     add(FIGURES.rate, '1/s', rate);
     add(FIGURES.peakMemory, 'MB', (one) => one.peakBytes / 2 ** 20);
@@ -99,7 +102,7 @@ function against(
   measured: readonly Measured[],
   caseName: string,
   peers: RegExp,
-  used: (one: Measured) => number = cpu,
+  used: (one: Measured) => number = cpuToStored,
 ): number[] {
   const ours = perRound(measured, caseName, isOurProcess, used);
   const theirs = perRound(measured, caseName, (who) => peers.test(who), used);
@@ -113,7 +116,8 @@ function against(
 export interface Ratios {
   /** Against the Kafka engine that does equal work, by case, the better number of consumers. */
   readonly equalWork: Readonly<Record<string, readonly number[]>>;
-  readonly equalWorkWithoutMerges: Readonly<Record<string, readonly number[]>>;
+  /** With what it costs to merge each month to one part. */
+  readonly equalWorkMerged: Readonly<Record<string, readonly number[]>>;
   /** Against the Kafka engine that fills one table only, and against the naive consumer; packed and single. */
   readonly minimum: Readonly<Record<string, readonly number[]>>;
   readonly naive: Readonly<Record<string, readonly number[]>>;
@@ -135,11 +139,11 @@ export function ratiosOf(measured: readonly Measured[], cases: readonly string[]
     (who) => who === FLOOR,
     ({ seconds }) => seconds,
   );
-  const packed = perRound(measured, 'packed', isOurProcess, cpu);
-  const dedup = perRound(measured, 'dedup', isOurProcess, cpu);
+  const packed = perRound(measured, 'packed', isOurProcess, cpuToStored);
+  const dedup = perRound(measured, 'dedup', isOurProcess, cpuToStored);
   return {
     equalWork: byCase((name) => against(measured, name, EQUAL_PEER)),
-    equalWorkWithoutMerges: byCase((name) => against(measured, name, EQUAL_PEER, cpuWithoutMerges)),
+    equalWorkMerged: byCase((name) => against(measured, name, EQUAL_PEER, cpuToMerged)),
     minimum: byCase((name) => against(measured, name, MINIMUM_PEER)),
     naive: byCase((name) => against(measured, name, NAIVE_PEER)),
     dedup: quotients(dedup, packed),

@@ -10,6 +10,8 @@ import { cpuSeconds } from './process-usage.ts';
 import type { Check } from './result.ts';
 
 export const FLOOR = 'floor: same blocks from files';
+/** Nothing is merged, so that what is left to do behind an insert is little. */
+const INSERTED_QUIET_SECONDS = 1;
 
 /** What one competitor used in one round of a case; CPU and wall in seconds. */
 export interface Measured {
@@ -22,17 +24,21 @@ export interface Measured {
   readonly seconds: number;
   /** CPU of its own programs, without what starting and ending them costs. */
   readonly program: number;
+  /** Until it was idle again, while nothing was merged. */
   readonly clickhouse: number;
-  /** Of `clickhouse`, what merges used. How many there are depends on the number of parts that were inserted. */
+  /** Of ClickHouse, for writing every record anew once: all parts of a month into one. */
   readonly merges: number;
   readonly broker: number;
   readonly peakBytes: number;
-  /** Parts of its tables when merges were quiet. */
+  /** Parts of its tables as they were inserted. */
   readonly parts: number;
   readonly check: Check;
 }
 
-/** Counts what work costs in databases of its own, beside a quiet server. */
+/**
+ * Counts what work costs in databases of its own, beside a quiet server. Which parts ClickHouse merges by itself within
+ * minutes is luck and would decide everything (decision 0026): it merges nothing meanwhile, and then all.
+ */
 export class IngestRuns {
   readonly #bench: BenchServers;
   readonly #states: EndStates;
@@ -69,22 +75,19 @@ export class IngestRuns {
     const format = of.workload.format ?? 'canonical-csv';
     const place: Place = { bench: this.#bench, topic, format, database: name, calls: facts.rows.cdr };
     await store.prepare(place);
+    await database.mergeNothing(name, store.tables);
     try {
       // The run before has ended quietly.
       await database.quiet(0.5);
       const brokerBefore = cpuSeconds(servers.pids.kafka);
       const before = database.cpuSeconds;
-      const mergesBefore = database.mergeCpuSeconds;
       const finished = await work(place);
       const broker = cpuSeconds(servers.pids.kafka) - brokerBefore;
-      await database.quiet();
+      await database.quiet(INSERTED_QUIET_SECONDS);
       const clickhouse = database.cpuSeconds - before;
-      const merges = database.mergeCpuSeconds - mergesBefore;
       await finished.stop();
-      const [parts] = await database.rows<{ parts: number }>(
-        `SELECT count() AS parts FROM system.parts
-         WHERE active AND database = '${name}' AND table IN (${store.tables.map((table) => `'${table}'`).join(', ')})`,
-      );
+      const parts = await database.parts(name, store.tables);
+      const merges = await database.mergeAll(name, store.tables);
       return {
         who,
         case: of.name,
@@ -96,7 +99,7 @@ export class IngestRuns {
         merges,
         broker,
         peakBytes: finished.peakBytes,
-        parts: parts!.parts,
+        parts,
         check: await this.#states.check({ name: of.name, topic }, who, store, place, facts.rows),
       };
     } finally {
@@ -120,11 +123,12 @@ export function microseconds({ records }: Measured, seconds: number): number {
   return (seconds / records) * 1e6;
 }
 
-/** CPU of program and database, seconds. */
-export function cpu({ program, clickhouse }: Measured): number {
+/** CPU of program and database until all is stored, seconds. */
+export function cpuToStored({ program, clickhouse }: Measured): number {
   return program + clickhouse;
 }
 
-export function cpuWithoutMerges(one: Measured): number {
-  return cpu(one) - one.merges;
+/** The same until it is stored as it stays: each month merged to one part. */
+export function cpuToMerged(one: Measured): number {
+  return cpuToStored(one) + one.merges;
 }

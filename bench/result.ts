@@ -13,12 +13,14 @@ export const RESULTS = fileURLToPath(new URL('../../bench/results/', import.meta
 
 /** Names of figures that the report's summary looks for; a part may have others. */
 export const FIGURES = {
-  /** us, program and ClickHouse together. */
+  /** us, program and ClickHouse together, until the record is stored. */
   cpu: 'CPU a record',
-  /** us, each alone. Of ClickHouse's, what its merges used. */
+  /** us, what ClickHouse uses to merge each month to one part; and both together. */
+  mergesCpu: 'CPU a record, merges of ClickHouse',
+  mergedCpu: 'CPU a record, merged once',
+  /** us, each alone, until the record is stored. */
   programCpu: 'CPU a record, program',
   clickhouseCpu: 'CPU a record, ClickHouse',
-  mergesCpu: 'CPU a record, merges of ClickHouse',
   brokerCpu: 'CPU a record, broker',
   /** Wall, with all on one machine. */
   rate: 'records a second',

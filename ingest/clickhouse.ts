@@ -15,7 +15,7 @@ import type { Suppression, SuppressionSet } from '../schemas/suppressions.ts';
 import { readSuppressions } from './suppressions.ts';
 
 /** Insert settings that the guarantees rest on, passed explicitly because a server's profile may differ. */
-const INSERT_SETTINGS: ClickHouseSettings = {
+export const INSERT_SETTINGS: ClickHouseSettings = {
   // On by default since 26.3: an acknowledged insert must be on disk.
   async_insert: 0,
   wait_for_async_insert: 1,

@@ -25,6 +25,8 @@ const { values } = parseArgs({
     /** Also the consumer group. */
     database: { type: 'string', default: 'cdrhouse' },
     'batch-records': { type: 'string', default: '50000' },
+    /** After which Kafka gives a member up that says nothing: the default of the library. */
+    'session-timeout-ms': { type: 'string', default: '45000' },
     /** Has ClickHouse pass over the rows that it refuses. */
     'skip-refused': { type: 'boolean', default: false },
   },
@@ -92,6 +94,7 @@ const consumer = new Kafka.KafkaConsumer(
     'metadata.broker.list': values.brokers,
     'group.id': values.database,
     'enable.auto.commit': false,
+    'session.timeout.ms': Number(values['session-timeout-ms']),
     rebalance_cb: (error: LibrdKafkaError, partitions: Assignment[]) => {
       if (error.code === Kafka.CODES.ERRORS.ERR__ASSIGN_PARTITIONS) {
         consumer.assign(partitions);

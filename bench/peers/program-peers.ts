@@ -35,11 +35,12 @@ function runWith(
  * @param skips it goes on where ClickHouse refuses a row, and would otherwise end and be started again for ever
  */
 export function naiveNode(skips = false): Competitor {
-  const start: StartProgram = async ({ bench, topic, database, batchRecords }) => {
+  const start: StartProgram = async ({ bench, topic, database, batchRecords, sessionMs }) => {
     const { kafka, clickhouse } = bench.servers;
     const small = batchRecords === undefined ? [] : ['--batch-records', String(batchRecords)];
     const places = ['--brokers', kafka, '--topic', topic, '--clickhouse', clickhouse, '--database', database];
-    const commandLine = [NAIVE_NODE, ...places, ...small, ...(skips ? ['--skip-refused'] : [])];
+    const session = sessionMs === undefined ? [] : ['--session-timeout-ms', String(sessionMs)];
+    const commandLine = [NAIVE_NODE, ...places, ...small, ...session, ...(skips ? ['--skip-refused'] : [])];
     const program = new Program(spawnGroup(process.execPath, commandLine, { cwd: bench.folder }));
     await program.printed(READY);
     return program;
@@ -91,6 +92,7 @@ export function outsideTool({ name, command, table }: OutsideTool): Competitor {
     name,
     settings: `outside tool, CPU with its start: ${command}`,
     store: { ...ONE_TABLE, tables: [table], oneRow: { [table]: '1' } },
+    isOutside: true,
     runsIn: 'program',
     start,
     run(place) {

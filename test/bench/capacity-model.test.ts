@@ -10,7 +10,7 @@ const input = (name: string): number => inputs.find((one) => one.name === name)!
 
 await tap.test('inputs are the figures of the results, at the largest size', async (t) => {
   t.equal(input('program_us'), 1.5);
-  t.equal(input('insert_us'), 1.25, 'without the merges of that run');
+  t.equal(input('insert_us'), 1.25);
   t.equal(input('cdr_bytes'), 30);
   t.equal(input('tried'), 50_000_000);
   t.equal(input('store_exponent'), 0.1);
@@ -19,18 +19,15 @@ await tap.test('inputs are the figures of the results, at the largest size', asy
   t.equal(input('erase_us'), 2);
 });
 
-await tap.test('merges are those of the case that has the most of them', async (t) => {
-  const merges = figure('CPU a record, merges of ClickHouse', 'us', 'single', 3, 5);
-  const merged = { ...INGEST, figures: [...INGEST.figures, merges] };
-  const read = readInputs([merged, GROWTH, RETENTION, CAPACITY]);
-  const of = (name: string) => read.find((one) => one.name === name)!;
-  t.equal(of('insert_us').value, 1.25);
-  t.equal(of('merge_us').value, 4);
-  t.match(of('merge_us').from, /case "single", 2,000,000 records/);
-  t.equal(of('clickhouse_us').value, 5.25);
-  const none = { ...INGEST, figures: INGEST.figures.filter(({ name }) => !name.includes('merges')) };
-  const unmerged = readInputs([none, GROWTH, RETENTION, CAPACITY]).find(({ name }) => name === 'merge_us');
-  t.match(unmerged, { value: 0, from: /no merge ran/ });
+await tap.test('a call is merged several times until its month is one part', (t) => {
+  t.equal(input('merge_us'), 0.75);
+  t.equal(
+    input('merge_times'),
+    7,
+    'ten parts into one, from a part a second to one a month of 2.6 million seconds',
+  );
+  t.equal(input('clickhouse_us'), 1.25 + 7 * 0.75);
+  t.end();
 });
 
 await tap.test('steps of 100 million calls a day', async (t) => {
@@ -46,7 +43,7 @@ await tap.test('steps of 100 million calls a day', async (t) => {
   t.equal(values['processes'], Math.ceil(values['ingest_cores']!));
   t.ok(values['partitions']! >= values['processes']!, 'no process stands idle');
   const growth = ((1e8 * days) / 5e7) ** 0.1;
-  const cores = (rate * 2 * growth) / 1e6 / input('core_load');
+  const cores = (rate * 6.5 * growth) / 1e6 / input('core_load');
   t.ok(Math.abs(values['clickhouse_cores']! / cores - 1) < 1e-12);
   t.equal(values['look_up'], 250 / 50, 'flat stays flat');
   t.ok(
@@ -58,24 +55,26 @@ await tap.test('steps of 100 million calls a day', async (t) => {
 await tap.test('no table is credited for being smaller than what was tried', async (t) => {
   const { values } = capacityOf(inputs, 1000);
   t.ok(values['extrapolation']! < 1);
-  t.equal(values['clickhouse_cores'], (values['busy_rate']! * 2) / 1e6 / input('core_load'));
+  t.equal(values['clickhouse_cores'], (values['busy_rate']! * 6.5) / 1e6 / input('core_load'));
 });
 
 await tap.test('a day foretold and measured', async (t) => {
-  const [disk, program, clickhouse] = predictDay(inputs, 1_000_000, {
+  const [disk, program, clickhouse, merges] = predictDay(inputs, 1_000_000, {
     bytes: 35_000_000,
     program: 3,
     clickhouse: 1.25,
+    merges: 1.5,
   });
   t.match(disk, { predicted: 70_000_000, measured: 35_000_000 });
   t.equal(agreement(disk!), 0.5);
   t.match(program, { predicted: 1.5, measured: 3 });
   t.equal(agreement(program!), 0.5, 'too little is as wrong as too much');
   t.equal(agreement(clickhouse!), 1);
+  t.equal(agreement(merges!), 0.5);
 });
 
 await tap.test('the tables hold every input and every step', async (t) => {
-  const day = predictDay(inputs, 1_000_000, { bytes: 7e7, program: 1.5, clickhouse: 1.25 });
+  const day = predictDay(inputs, 1_000_000, { bytes: 7e7, program: 1.5, clickhouse: 1.25, merges: 1 });
   const live = [{ what: 'cores of ingest', cores: 0.0123, input: 'program_us' as const }];
   const tables = capacityTables(inputs, day, live);
   for (const { name } of inputs) t.match(tables.inputs, `| \`${name}\` |`);

@@ -44,7 +44,7 @@ export const INGEST = saved('ingest', {
     { ...figure('CPU a record', 'us', 'packed', 8.75, 8.5, 9), who: 'Kafka engine, 1 consumer' },
     { ...figure('CPU a record', 'us', 'packed', 1.25), who: 'floor: same blocks from files' },
     figure('CPU a record, program', 'us', 'packed', 1.5),
-    figure('CPU a record, ClickHouse', 'us', 'packed', 2),
+    figure('CPU a record, ClickHouse', 'us', 'packed', 1.25),
     figure('CPU a record, merges of ClickHouse', 'us', 'packed', 0.75),
     figure('CPU a record, broker', 'us', 'packed', 0.125),
     figure('records a second', '1/s', 'packed', 431_234),
