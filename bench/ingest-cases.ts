@@ -19,8 +19,6 @@ export interface IngestCase {
   readonly packing: Packing;
   readonly workload: WorkloadOptions;
   readonly about: string;
-  /** Of the records that were asked for. */
-  readonly share: number;
 }
 
 export const INGEST_CASES: readonly IngestCase[] = [
@@ -29,28 +27,24 @@ export const INGEST_CASES: readonly IngestCase[] = [
     packing: 'packed',
     workload: {},
     about: 'canonical-csv, messages of 64 KiB as ship packs them',
-    share: 1,
   },
   {
     name: 'single',
     packing: 'single',
     workload: {},
     about: 'canonical-csv, one record a message',
-    share: 1,
   },
   {
     name: 'asterisk',
     packing: 'packed',
     workload: { format: 'asterisk-csv' },
     about: 'asterisk-csv of 21 columns, packed',
-    share: 1 / 3,
   },
   {
     name: 'dedup',
     packing: 'packed',
     workload: { duplicates: 0.1 },
     about: 'canonical-csv, packed, one record of ten was sent before',
-    share: 1 / 3,
   },
 ];
 

@@ -54,13 +54,7 @@ async function sendAll(bench: BenchServers): Promise<SentCase[]> {
   const sent: SentCase[] = [];
   const workloads = new Workloads();
   for (const one of CASES) {
-    const whole = await sendCase(
-      bench,
-      workloads,
-      one,
-      Math.round(OPTIONS.records * one.share),
-      OPTIONS.days,
-    );
+    const whole = await sendCase(bench, workloads, one, OPTIONS.records, OPTIONS.days);
     sent.push(whole);
     const { facts, messages } = whole;
     say(
