@@ -11,19 +11,25 @@ import {
   timed,
   usagePath,
   type Asked,
-  type Latency,
   type Month,
   type Question,
 } from './asked.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { peakMemoryBytes } from './process-usage.ts';
-import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
+import {
+  queryFigures,
+  queryHeld,
+  queryTable,
+  type Both,
+  type Exported,
+  type Measured,
+  type UsageOfAll,
+} from './query-report.ts';
+import { benchHost, finishPart, OURS } from './result.ts';
 import { say } from './say.ts';
 import { SteadyLoad } from './steady-load.ts';
 import type { StoredCalls } from './stored-calls.ts';
-import { median, textTable } from './table.ts';
-import { readThresholds, type Held } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
 
 /**
@@ -61,12 +67,6 @@ const LIVE_RATE = 5000;
 const HOUR_MS = 3_600_000;
 /** Of `blockPrefix`. */
 const PREFIX_NUMBERS = 10_000;
-
-/** Rounds of one question, on all calls and on a tenth of them; undefined where a tenth was not asked. */
-interface Both {
-  readonly whole: Rounds;
-  readonly tenth: Rounds | undefined;
-}
 
 /** Rounds of the question in turn on both, the first of each unmeasured. */
 async function measure(
@@ -127,8 +127,7 @@ function rangeOf({ calls, monthStarts }: StoredCalls, rows: number): Month {
   return { from: new Date(begin).toISOString(), to: new Date(until).toISOString() };
 }
 
-/** An export, and the same rows as ClickHouse itself writes them. */
-async function measureCsv(bench: BenchServers, asked: Asked) {
+async function measureCsv(bench: BenchServers, asked: Asked): Promise<Exported> {
   const { from, to } = rangeOf(asked.stored, CSV_ROWS);
   const path = `/v1/records?${new URLSearchParams({ from, to, format: 'csv' }).toString()}`;
   const small = rangeOf(asked.stored, CSV_ROWS / 10);
@@ -149,14 +148,13 @@ ORDER BY start_at, cdr_key FORMAT CSV`),
     rows: ours.value.lines - 1,
     seconds: ours.seconds,
     plainSeconds: plain.seconds,
-    /** Peaks of the program: behind an export of a tenth of the rows, and behind that of all. */
     megabytesBefore: before / 2 ** 20,
     megabytes: after / 2 ** 20,
   };
 }
 
 /** Usage of all callers of a month, and what plain ClickHouse takes to group the same rows. */
-async function measureUsageOfAll(bench: BenchServers, asked: Asked) {
+async function measureUsageOfAll(bench: BenchServers, asked: Asked): Promise<UsageOfAll> {
   const { from, to } = closedMonth(asked.stored);
   const ours: number[] = [];
   const plain: number[] = [];
@@ -176,191 +174,69 @@ GROUP BY calling_number ORDER BY calling_number LIMIT 101 FORMAT Null`),
   return { seconds: ours, plainSeconds: plain, csvSeconds: csv.seconds };
 }
 
-interface Answered {
-  readonly what: string;
-  readonly both: Both;
-  /** p99, ms. */
-  readonly wanted: string;
+/** All questions, one after the other. */
+async function measureAll(bench: BenchServers, whole: Asked, tenth: Asked | undefined): Promise<Measured> {
+  const { calls, connections } = OPTIONS;
+  const both = (question: Question, of = connections): Promise<Both> => measure(whole, tenth, question, of);
+  return {
+    calls,
+    connections,
+    liveRate: LIVE_RATE,
+    number: await both(QUESTIONS.number),
+    openMonth: await both(QUESTIONS.openMonth),
+    calling: await both(QUESTIONS.calling),
+    displayed: await both(QUESTIONS.displayed),
+    dialed: await both(QUESTIONS.dialed),
+    prefix: await both(QUESTIONS.prefix, 1),
+    prefixes: await both(QUESTIONS.prefix),
+    prefixIsFull: tenth !== undefined && tenth.stored.subscribers >= PREFIX_NUMBERS,
+    usageOfOne: await both(QUESTIONS.usageOfOne, 1),
+    usageOfAll: await measureUsageOfAll(bench, whole),
+    csv: await measureCsv(bench, whole),
+    besideIngest: await measureBesideIngest(bench, whole, QUESTIONS.number),
+  };
 }
 
-const ms = (value: number): string => value.toFixed(1);
+const SERVERS = { databases: [WHOLE, TENTH] };
 
-function latencyRow(what: string, latency: Latency, wanted: string): string[] {
-  const { p50, p95, p99, perSecond, databaseMs, serveMs } = latency;
-  return [what, ms(p50), ms(p95), ms(p99), wanted, perSecond.toFixed(0), ms(databaseMs), ms(serveMs)];
-}
-
-function latencyTable(answered: readonly Answered[]): string {
-  return textTable(
-    ['ms', 'p50', 'p95', 'p99', 'wanted p99', 'answers/s', 'CPU an answer: database', 'serve'],
-    answered.flatMap(({ what, both, wanted }) => [
-      latencyRow(what, both.whole.latency(), wanted),
-      ...(both.tenth === undefined
-        ? []
-        : [latencyRow('  the same at a tenth of the calls', both.tenth.latency(), '')]),
-    ]),
-  );
-}
-
-function figuresOf({ what, both }: Answered): Figure[] {
-  const sizes = [
-    { rounds: both.whole, calls: OPTIONS.calls },
-    { rounds: both.tenth, calls: Math.round(OPTIONS.calls / 10) },
-  ];
-  return sizes.flatMap(({ rounds, calls }) =>
-    rounds === undefined
-      ? []
-      : [50, 95, 99].map((percent) => ({
-          name: `answer, p${percent}`,
-          unit: 'ms',
+await withBenchServers(async (bench) => {
+  const host = await benchHost(bench);
+  const { calls, months, connections, rounds, seconds, warmUpSeconds } = OPTIONS;
+  const whole = await serve(bench, WHOLE, await fill(bench, WHOLE, calls, months));
+  const tenth = values.alone
+    ? undefined
+    : await serve(bench, TENTH, await fill(bench, TENTH, Math.round(calls / 10), months));
+  const served = [whole, ...(tenth === undefined ? [] : [tenth])];
+  try {
+    await bench.database.quiet();
+    for (const asked of served) await checkFound(bench, asked);
+    for (const asked of served) await ask(asked, QUESTIONS.number, { connections, seconds: warmUpSeconds });
+    const measured = await measureAll(bench, whole, tenth);
+    say(
+      `${host.cores} cores carry database, program and this bench; median of ${rounds} rounds of ${seconds} s`,
+    );
+    say(queryTable(measured));
+    const held = queryHeld(measured);
+    for (const { what, value, max } of held) say(`${what}: ${value.toFixed(2)}, at most ${max}`);
+    finishPart(host, {
+      part: 'query',
+      settings: { ...OPTIONS, ledger_rows: whole.stored.ledgerRows, subscribers: whole.stored.subscribers },
+      figures: queryFigures(measured),
+      checks: [
+        {
+          what: 'as many calls of a number as a scan finds',
           who: OURS,
-          case: what,
-          values: rounds.percentiles(percent / 100),
-          calls,
-        })),
-  );
-}
-
-await withBenchServers(
-  async (bench) => {
-    const host = await benchHost(bench);
-    const { calls, months, connections } = OPTIONS;
-    const whole = await serve(bench, WHOLE, await fill(bench, WHOLE, calls, months));
-    const tenth = values.alone
-      ? undefined
-      : await serve(bench, TENTH, await fill(bench, TENTH, Math.round(calls / 10), months));
-    const served = [whole, ...(tenth === undefined ? [] : [tenth])];
-    try {
-      await bench.database.quiet();
-      for (const asked of served) await checkFound(bench, asked);
-      for (const asked of served)
-        await ask(asked, QUESTIONS.number, { connections, seconds: OPTIONS.warmUpSeconds });
-      const number = await measure(whole, tenth, QUESTIONS.number, connections);
-      const open = await measure(whole, tenth, QUESTIONS.openMonth, connections);
-      const calling = await measure(whole, tenth, QUESTIONS.calling, connections);
-      const displayed = await measure(whole, tenth, QUESTIONS.displayed, connections);
-      const dialed = await measure(whole, tenth, QUESTIONS.dialed, connections);
-      const prefix = await measure(whole, tenth, QUESTIONS.prefix, 1);
-      const prefixes = await measure(whole, tenth, QUESTIONS.prefix, connections);
-      const usageOfOne = await measure(whole, tenth, QUESTIONS.usageOfOne, 1);
-      const usageOfAll = await measureUsageOfAll(bench, whole);
-      const csv = await measureCsv(bench, whole);
-      const besideIngest = await measureBesideIngest(bench, whole, QUESTIONS.number);
-
-      const answered: Answered[] = [
-        {
-          what: `a number, any role, a closed month, ${connections} connections`,
-          both: number,
-          wanted: '100',
+          passed: true,
+          detail: 'numbers drawn at random, on each size',
         },
-        {
-          what: 'the same in the newest month, whose parts are not merged',
-          both: open,
-          wanted: '100',
-        },
-        { what: 'a calling number', both: calling, wanted: '100' },
-        { what: 'a displayed number', both: displayed, wanted: '100' },
-        { what: 'a dialed number', both: dialed, wanted: '100' },
-        { what: 'prefix of 10,000 numbers, a closed month, 1 connection', both: prefix, wanted: '300' },
-        { what: `the same, ${connections} connections`, both: prefixes, wanted: '' },
-        { what: 'usage of one calling number, a month, 1 connection', both: usageOfOne, wanted: '100' },
-        {
-          what: `a number, any role, while ingest stores ${LIVE_RATE} calls a second`,
-          both: { whole: besideIngest, tenth: undefined },
-          wanted: '100',
-        },
-      ];
-      say(
-        `${host.cores} cores carry database, program and this bench; median of ${OPTIONS.rounds} rounds of ${OPTIONS.seconds} s`,
-      );
-      say(latencyTable(answered));
-      say(
-        `usage of all calling numbers of a month: ${median(usageOfAll.seconds).toFixed(2)} s (wanted 2); all groups as CSV ${usageOfAll.csvSeconds.toFixed(2)} s; ` +
-          `plain GROUP BY ${median(usageOfAll.plainSeconds).toFixed(2)} s`,
-      );
-      say(
-        `CSV of ${csv.rows} records: ${csv.seconds.toFixed(1)} s (wanted 30), ClickHouse's own ${csv.plainSeconds.toFixed(1)} s; ` +
-          `peak memory of the program ${csv.megabytes.toFixed(0)} MB, ${csv.megabytesBefore.toFixed(0)} MB behind a tenth of the rows`,
-      );
-
-      const limits = readThresholds().query;
-      const growth = (what: string, { whole: all, tenth: few }: Both, max: number): Held[] =>
-        few === undefined
-          ? []
-          : [
-              {
-                what: `${what}: p99 against a tenth of the calls`,
-                value: all.latency().p99 / few.latency().p99,
-                max,
-              },
-            ];
-      const held: Held[] = [
-        ...growth('a number', number, limits.number_growth_max),
-        ...growth('the newest month', open, limits.number_growth_max),
-        // With fewer numbers than a prefix has the tenth answers less.
-        ...(tenth !== undefined && tenth.stored.subscribers < PREFIX_NUMBERS
-          ? []
-          : growth('a prefix', prefix, limits.prefix_growth_max)),
-        {
-          what: `a number while ingest stores ${LIVE_RATE} calls a second, against without: p50`,
-          value: besideIngest.latency().p50 / number.whole.latency().p50,
-          max: limits.beside_ingest_ratio_max,
-        },
-        {
-          what: 'usage of one number against a look-up, p50',
-          value: usageOfOne.whole.latency().p50 / number.whole.latency().p50,
-          max: limits.usage_of_one_ratio_max,
-        },
-        {
-          what: 'usage of all numbers against plain GROUP BY',
-          value: median(usageOfAll.seconds) / median(usageOfAll.plainSeconds),
-          max: limits.usage_of_all_ratio_max,
-        },
-        {
-          what: 'CSV against that of ClickHouse',
-          value: csv.seconds / csv.plainSeconds,
-          max: limits.csv_ratio_max,
-        },
-        {
-          what: 'memory behind all rows against a tenth of them',
-          value: csv.megabytes / csv.megabytesBefore,
-          max: limits.csv_memory_growth_max,
-        },
-      ];
-      for (const { what, value, max } of held) say(`${what}: ${value.toFixed(2)}, at most ${max}`);
-      const seconds = (who: string, what: string, took: readonly number[]): Figure => {
-        return { name: 'answer', unit: 's', who, case: what, values: took, calls };
-      };
-      const grouped = 'usage of all calling numbers, a month';
-      const exported = `CSV of ${csv.rows} records`;
-      finishPart(host, {
-        part: 'query',
-        settings: { ...OPTIONS, ledger_rows: whole.stored.ledgerRows, subscribers: whole.stored.subscribers },
-        figures: [
-          ...answered.flatMap(figuresOf),
-          seconds(OURS, grouped, usageOfAll.seconds),
-          seconds('plain GROUP BY of ClickHouse', grouped, usageOfAll.plainSeconds),
-          seconds(OURS, exported, [csv.seconds]),
-          seconds("ClickHouse's own CSV", exported, [csv.plainSeconds]),
-          { name: FIGURES.peakMemory, unit: 'MB', who: OURS, case: exported, values: [csv.megabytes], calls },
-        ],
-        checks: [
-          {
-            what: 'as many calls of a number as a scan finds',
-            who: OURS,
-            passed: true,
-            detail: 'numbers drawn at random, on each size',
-          },
-        ],
-        held,
-        notes: [
-          'ClickHouse makes the stored calls itself; a number has as many of them whatever the size of the table.',
-          'Database, program and the client that asks share the cores.',
-        ],
-      });
-    } finally {
-      for (const asked of served) await asked.served.stop();
-    }
-  },
-  { databases: [WHOLE, TENTH] },
-);
+      ],
+      held,
+      notes: [
+        'ClickHouse makes the stored calls itself; a number has as many of them whatever the size of the table.',
+        'Database, program and the client that asks share the cores.',
+      ],
+    });
+  } finally {
+    for (const asked of served) await asked.served.stop();
+  }
+}, SERVERS);
