@@ -115,7 +115,7 @@ export class KafkaMetadata {
         resources: existing.map((resourceName) => ({
           resourceType: TOPIC_RESOURCE,
           resourceName,
-          configurationKeys: ['retention.ms', 'segment.ms'],
+          configurationKeys: ['cleanup.policy', 'retention.ms', 'segment.ms'],
         })),
       });
       const metadata = await admin.metadata({ topics: existing, forceUpdate: true });
@@ -134,14 +134,17 @@ export class KafkaMetadata {
       });
       return existing.map((topic) => {
         const config = configs.find(({ resourceName }) => resourceName === topic)?.configs;
-        const msOf = (key: string): number => Number(config?.find(({ name }) => name === key)?.value ?? -1);
+        const valueOf = (key: string) => config?.find(({ name }) => name === key)?.value ?? undefined;
+        const msOf = (key: string): number => Number(valueOf(key) ?? -1);
+        // Who only compacts heeds no time.
+        const isDeleted = valueOf('cleanup.policy')?.split(',').includes('delete') ?? false;
         const times = oldest
           .find(({ name }) => name === topic)!
           .partitions.map(({ timestamp }) => Number(timestamp))
           .filter((ms) => ms >= 0);
         return {
           topic,
-          retentionMs: msOf('retention.ms'),
+          retentionMs: isDeleted ? msOf('retention.ms') : -1,
           segmentMs: msOf('segment.ms'),
           oldestMs: times.length === 0 ? undefined : Math.min(...times),
         };

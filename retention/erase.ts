@@ -5,6 +5,7 @@ import { addMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { CALL_TABLES, FINAL_SETTINGS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
+import { checkClock } from './clock.ts';
 import { ErasedLetters } from './erase-letters.ts';
 import { ErasedNumbers } from './erase-numbers.ts';
 import { EraseSql, type ErasedSpans, type Span } from './erase-sql.ts';
@@ -45,7 +46,7 @@ const CHANGES_MAX = 10;
 /** Tables in which something of the person stands, beside those of calls. */
 const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections', 'cdr_held', 'legal_holds'];
 
-/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
+/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, CLOCK_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
 export function erase(
   settings: Settings,
   asked: PersonAsked,
@@ -75,7 +76,13 @@ export function finishErasures(
     for (const request of await listRequests(context)) {
       if (request.kind !== 'erase' || !isOpen(request)) continue;
       const numbers = await numbersOf(context, request);
-      if (numbers.length === 0) continue;
+      if (numbers.length === 0) {
+        failure ??= new CdrhouseError(
+          'ERASURE_NUMBERS_GONE',
+          `erasure ${request.requestId} was broken off and can be finished by whoever knows its numbers alone`,
+        );
+        continue;
+      }
       const { feeds, fromMs, toMs } = request;
       const subject = { numbers, feeds: feeds.length === 0 ? undefined : feeds, fromMs, toMs };
       const erasure = new Erasure(context, request, subject, keptTopics);
@@ -197,9 +204,12 @@ class Erasure {
   }
 
   async #run(lost: AbortSignal): Promise<SubjectReport> {
-    const { client, database } = this.#context;
+    const { client, database, settings } = this.#context;
     let request = this.#request!;
     const { requestId } = request;
+    // By a clock that is ahead bills would need no calls any more. Where nothing was sent for long it can be right.
+    const { billing_months: months, silence_days_max: silenceDaysMax } = settings.retention;
+    if (months > 0) await checkClock(client, database, { silenceDaysMax, trusted: true });
     // The numbers stand here until it is done: look-ups hide the calls at once, and it can be finished without naming them.
     await this.#restrict(this.#subject.fromMs);
     const held = await this.#heldCalls();

@@ -2,7 +2,7 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { isoTime } from './subject.ts';
 
-/** What Kafka keeps of a topic by itself; -1: for ever. */
+/** What Kafka keeps of a topic by itself; -1: for ever, as where it only compacts. */
 export interface KeptTopic {
   readonly topic: string;
   readonly retentionMs: number;
@@ -38,7 +38,9 @@ export async function kafkaResidue(
       return unknown(`Kafka shows no topic ${name}: make it, or let retention describe it`);
     const { retentionMs, segmentMs } = topic;
     if (retentionMs < 0 || segmentMs < 0)
-      return unknown(`topic ${name} is kept for ever: set its retention.ms and segment.ms`);
+      return unknown(
+        `topic ${name} is kept for ever: set its retention.ms and segment.ms, and cleanup.policy to delete`,
+      );
     longestMs = Math.max(longestMs, retentionMs + segmentMs);
   }
   const untilMs = sinceMs + longestMs;

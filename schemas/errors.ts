@@ -167,6 +167,12 @@ export const PROGRAM_ERRORS = {
     action: 'look at system.mutations of the database, then call the command again',
     retryable: false,
   },
+  ERASURE_NUMBERS_GONE: {
+    meaning:
+      'an erasure was broken off where the database does not have its numbers: before they were noted, or when all but its record was done',
+    action: 'call subject erase again with the same arguments: it goes on where it stopped',
+    retryable: false,
+  },
   SUPPRESSIONS_UNREADABLE: {
     meaning:
       'suppressions of erased numbers were made with other keys than the database has: ingest could store again what was erased',

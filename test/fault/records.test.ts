@@ -1,4 +1,5 @@
 import tap from 'tap';
+import type { TopicStatus } from '../../retention/status.ts';
 import { addMonths } from '../../schemas/retention-term.ts';
 import { until, within } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
@@ -294,4 +295,10 @@ await tap.test('a compacted topic: holes in the offsets are no gap', async (t) =
   t.match(await readAll(installation), { stored: kept.length });
   await judge(t, installation, load);
   t.comment(`${kept.length} of ${compactedLines.length} messages are kept`);
+  const { topics } = await installation.json<{ topics: TopicStatus[] }>('retention', 'status', '--json');
+  t.match(
+    topics,
+    [{ retention_ms: -1, warning: /keeps records longer/ }],
+    'who only compacts keeps for ever',
+  );
 });

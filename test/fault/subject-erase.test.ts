@@ -36,7 +36,7 @@ async function erasable(t: Test, index: number): Promise<Installation> {
   const installation = await house(t, servers, index, {
     client: SESSION,
     partitions: 1,
-    environment: { CDRHOUSE_RETENTION_BILLING_MONTHS: '1' },
+    environment: { CDRHOUSE_RETENTION_BILLING_MONTHS: '1', CDRHOUSE_RETENTION_METRICS_PORT: '0' },
   });
   await writePlainly(installation);
   const { own, others, bad } = personLines(ERASED, 'a');
@@ -96,6 +96,11 @@ await tap.test('killed at every step and called again, the end is that of an und
     await running.ended;
     await hold.release();
   }
+  // All is done but its record, and nobody but who asked knows the numbers any more.
+  const service = disturbed.start('retention', 'run');
+  await until('the service tells', () => service.stderr().includes('ERASURE_NUMBERS_GONE'));
+  service.child.kill('SIGTERM');
+  await service.ended;
   const told = await disturbed.json<ToldReport>(...ERASE);
   t.match(told, { state: 'done', result: { calls_deleted: 2 } });
   t.strictSame(await contents(disturbed), await contents(undisturbed));
