@@ -58,6 +58,26 @@ await tap.test('a failed assertion is shown with its explanation', async (t) => 
   });
 });
 
+await tap.test('a file whose process was ended by a signal', async (t) => {
+  const file = (name: string, ...explained: string[]): string[] => [
+    `not ok 1 - dist/test/${name}.test.js # time=1ms`,
+    '  ---',
+    '  args:',
+    '    - dist/test/a.test.js',
+    ...explained,
+    '  ...',
+    '',
+  ];
+  const text = [
+    ...file('exit', '  exitCode: 1'),
+    ...file('crash', '  exitCode: null', '  signal: SIGSEGV'),
+    ...file('other', '  exitCode: 1', '  signal: null'),
+    '# { total: 1, pass: 1 }',
+  ].join('\n');
+  const names = ['exit', 'crash', 'other'].map((name) => `dist/test/${name}.test.js`);
+  t.strictSame(readTapResult(text, names).problems, ['dist/test/crash.test.js was ended by SIGSEGV']);
+});
+
 await tap.test('a file that ran no test has failed', async (t) => {
   const skipped = 'ok 1 - dist/test/a.test.js # SKIP no tests found\n# { total: 1, skip: 1 }\n';
   t.match(readTapResult(skipped, ['dist/test/a.test.js']), {

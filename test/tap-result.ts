@@ -15,6 +15,8 @@ export interface TapResult {
 const fileLine = /^(not )?ok \d+ - (\S+\.test\.js)(?: # (.*))?$/;
 const totals = /^# \{ total: (\d+), (.*) \}$/;
 const noTests = /^\s+1\.\.0\b/;
+/** In tap's explanation of a file, which stands behind its line. */
+const fileSignal = /^ {2}signal: (?!null\b)(\S+)/;
 /** A failed assertion; the lines of tests and files have a time. */
 const failedAssertion = /^ +not ok \d+ - (?!.*# time=)/;
 /** Parts of an assertion's explanation that are shown; the source around it and the places in it are left out. */
@@ -29,12 +31,16 @@ export function readTapResult(text: string, files: readonly string[]): TapResult
   const seen = new Set<string>();
   const empty: string[] = [];
   const notOk: string[] = [];
+  const crashes: string[] = [];
   const fileLines: string[] = [];
   let summary: RegExpExecArray | null = null;
   let planIsEmpty = false;
   for (const line of text.split('\n')) {
     summary = totals.exec(line) ?? summary;
     if (/^ {4}1\.\.\d/.test(line)) planIsEmpty = noTests.test(line);
+    // No assertion tells of a process that crashed, or whose time was over.
+    const [, signal] = fileSignal.exec(line) ?? [];
+    if (signal !== undefined) crashes.push(`${notOk.at(-1)} was ended by ${signal}`);
     const [, failure, file, directive] = fileLine.exec(line) ?? [];
     if (file === undefined) continue;
     seen.add(file);
@@ -49,6 +55,7 @@ export function readTapResult(text: string, files: readonly string[]): TapResult
   const missing = files.filter((file) => !seen.has(file));
   const problems = [
     ...failedAssertions(text),
+    ...crashes,
     ...empty.map((file) => `${file} ran no test`),
     ...missing.map((file) => `${file} is missing in tap's output`),
     ...(summary === null ? ['tap printed no totals: it was broken off'] : []),

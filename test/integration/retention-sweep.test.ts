@@ -244,7 +244,7 @@ await tap.test('a clock that does not fit', async (t) => {
   await store.insert('ingest_ledger', [{ topic: 'x', stored_at: sqlTime(NOW + 900_000) }]);
   const behind = await installation.run('retention', 'sweep', '--trust-clock');
   t.match([behind.code, behind.stderr], [1, /CLOCK_WRONG: .*ledger/]);
-  const person = ['--number', old[0]!.calling, '--from', '2020-01-01', '--reason', 'asked for it'];
+  const person = ['--number', old[0]!.calling, '--from', '2020-01-01T00:00:00Z', '--reason', 'asked for it'];
   const erased = await installation.run('subject', 'erase', ...person);
   t.match(
     [erased.code, erased.stderr],
