@@ -58,20 +58,17 @@ await tap.test('a failed assertion is shown with its explanation', async (t) => 
   });
 });
 
+/** tap's line for a file that failed, and what it says behind it. */
+function failedFile(name: string, ...explained: string[]): string[] {
+  const path = `dist/test/${name}.test.js`;
+  return [`not ok 1 - ${path} # time=1ms`, '  ---', '  args:', `    - ${path}`, ...explained, '  ...', ''];
+}
+
 await tap.test('a file whose process was ended by a signal', async (t) => {
-  const file = (name: string, ...explained: string[]): string[] => [
-    `not ok 1 - dist/test/${name}.test.js # time=1ms`,
-    '  ---',
-    '  args:',
-    '    - dist/test/a.test.js',
-    ...explained,
-    '  ...',
-    '',
-  ];
   const text = [
-    ...file('exit', '  exitCode: 1'),
-    ...file('crash', '  exitCode: null', '  signal: SIGSEGV'),
-    ...file('other', '  exitCode: 1', '  signal: null'),
+    ...failedFile('exit', '  exitCode: 1'),
+    ...failedFile('crash', '  exitCode: null', '  signal: SIGSEGV'),
+    ...failedFile('other', '  exitCode: 1', '  signal: null'),
     '# { total: 1, pass: 1 }',
   ].join('\n');
   const names = ['exit', 'crash', 'other'].map((name) => `dist/test/${name}.test.js`);

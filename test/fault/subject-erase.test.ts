@@ -36,7 +36,12 @@ async function erasable(t: Test, index: number): Promise<Installation> {
   const installation = await house(t, servers, index, {
     client: SESSION,
     partitions: 1,
-    environment: { CDRHOUSE_RETENTION_BILLING_MONTHS: '1', CDRHOUSE_RETENTION_METRICS_PORT: '0' },
+    environment: {
+      CDRHOUSE_RETENTION_BILLING_MONTHS: '1',
+      CDRHOUSE_RETENTION_METRICS_PORT: '0',
+      // The newest record is old.
+      CDRHOUSE_RETENTION_SILENCE_DAYS_MAX: '3650',
+    },
   });
   await writePlainly(installation);
   const { own, others, bad } = personLines(ERASED, 'a');
