@@ -55,6 +55,9 @@ export function erase(
   checkReason(asked.reason);
   const subject = readSubject(settings, asked.person);
   return withSubjects(settings, async (context) => {
+    // By a clock that is ahead bills would need no calls any more. Where nothing was sent for long it can be right.
+    const { billing_months: months, silence_days_max: silenceDaysMax } = settings.retention;
+    if (months > 0) await checkClock(context.client, context.database, { silenceDaysMax, trusted: true });
     if (asked.dryRun)
       return dryRun('erase', await new Erasure(context, undefined, subject, keptTopics).planned());
     const request = await beginRequest(context, { ...asked, kind: 'erase', subject, details: {} });
@@ -204,12 +207,9 @@ class Erasure {
   }
 
   async #run(lost: AbortSignal): Promise<SubjectReport> {
-    const { client, database, settings } = this.#context;
+    const { client, database } = this.#context;
     let request = this.#request!;
     const { requestId } = request;
-    // By a clock that is ahead bills would need no calls any more. Where nothing was sent for long it can be right.
-    const { billing_months: months, silence_days_max: silenceDaysMax } = settings.retention;
-    if (months > 0) await checkClock(client, database, { silenceDaysMax, trusted: true });
     // The numbers stand here until it is done: look-ups hide the calls at once, and it can be finished without naming them.
     await this.#restrict(this.#subject.fromMs);
     const held = await this.#heldCalls();

@@ -251,6 +251,8 @@ await tap.test('a clock that does not fit', async (t) => {
     [1, /CLOCK_WRONG: .*ledger/],
     'what bills need is asked of the clock, too',
   );
+  const requests = `SELECT 1 FROM ${store.database}.subject_requests`;
+  t.strictSame(await store.rows(requests), [], 'nothing is begun');
   t.strictSame(await storedIds(store, 'cdr'), idsOf(old));
   await store.admin.command({ query: `TRUNCATE TABLE ${store.database}.ingest_ledger` });
   t.equal((await installation.run('retention', 'sweep', '--trust-clock')).code, 0);
