@@ -1,6 +1,6 @@
 import { FLOOR, cpuToMerged, cpuToStored, microseconds, type Measured } from './ingest-run.ts';
 import { FIGURES, OURS, type Figure } from './result.ts';
-import { groupBy, medianAndRange, textTable } from './table.ts';
+import { groupBy, median, medianAndRange, textTable } from './table.ts';
 
 /** Figures of a record beside those that every part has. */
 const PARTS = 'parts inserted';
@@ -97,7 +97,10 @@ const EQUAL_PEER = /^Kafka engine, [0-9]/;
 const MINIMUM_PEER = /^Kafka engine, minimum/;
 const NAIVE_PEER = /^naive Node/;
 
-/** Per round: CPU a record of cdrhouse and ClickHouse against that of the best of these peers in the same round. */
+/**
+ * CPU a record of cdrhouse and ClickHouse against that of the best of these peers, of the same round; where they ran less often
+ * than cdrhouse, the median of its rounds counts: one round of two alone is good for nothing.
+ */
 function against(
   measured: readonly Measured[],
   caseName: string,
@@ -106,10 +109,7 @@ function against(
 ): number[] {
   const ours = perRound(measured, caseName, isOurProcess, used);
   const theirs = perRound(measured, caseName, (who) => peers.test(who), used);
-  return [...ours].flatMap(([round, [own]]) => {
-    const best = theirs.get(round);
-    return best === undefined ? [] : [own! / Math.min(...best)];
-  });
+  return quotients(ours, new Map([...theirs].map(([round, list]) => [round, [Math.min(...list)]])));
 }
 
 /** The ratios of an ingest bench, with a value for each round in which both sides ran. */
@@ -151,9 +151,12 @@ export function ratiosOf(measured: readonly Measured[], cases: readonly string[]
   };
 }
 
+/** Of each round in which both ran; the one that ran in more of them counts with its median. */
 function quotients(above: ReadonlyMap<number, number[]>, below: ReadonlyMap<number, number[]>): number[] {
-  return [...above].flatMap(([round, [value]]) => {
-    const [other] = below.get(round) ?? [];
-    return other === undefined ? [] : [value! / other];
-  });
+  const both = [...above.keys()].filter((round) => below.has(round));
+  return both.map((round) => valueOf(above, round, below.size) / valueOf(below, round, above.size));
+}
+
+function valueOf(rounds: ReadonlyMap<number, number[]>, round: number, roundsOfOther: number): number {
+  return rounds.size > roundsOfOther ? median([...rounds.values()].flat()) : rounds.get(round)![0]!;
 }

@@ -272,6 +272,7 @@ await withBenchServers(async (bench) => {
             },
           ],
     notes: [
+      'What is sent in the first seconds does not count, to the message: so the numbers of records differ by those of one message or two. None is lost.',
       'Queryable: a query finds the record in every table that the competitor fills. The moment is that of the answer, so it is late by up to the time between two looks.',
     ],
   });

@@ -19,7 +19,7 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
   delivery: {
     title: 'Delivery: killed in the middle, with bad records among the good ones',
     about:
-      'Each competitor is killed (SIGKILL) while it stores, started again, and must end with every good record once and unaltered, and with the bad ones set aside.',
+      'Each competitor is killed (SIGKILL) while it stores, or where it stores nothing by then, started again, and must end with every good record once and unaltered, and with the bad ones set aside.',
   },
   parse: {
     title: 'Parsing, by format',

@@ -23,7 +23,7 @@ export function summarise(results: readonly SavedResult[]): Answer[] {
     },
     { question: 'How near to the floor?', rows: floor(results) },
     { question: 'Against whom?', rows: peers(results) },
-    { question: 'Was a record lost, counted twice or altered?', rows: checks(results) },
+    { question: 'Is every record there once, and unaltered?', rows: checks(results) },
     { question: 'Does it stay so with many calls?', rows: growth(results) },
     { question: 'Do the thresholds hold?', rows: thresholds(results) },
     { question: 'Measured on how much, and when?', rows: results.map(measuredOn) },
@@ -39,7 +39,8 @@ const WORDS: Readonly<Record<string, string>> = {
     'how long one core works until a record is stored, program and ClickHouse together, start and end of the program left out',
   merges:
     'ClickHouse makes few large parts of many small ones, behind the inserts, and so writes every record anew several times; here once, all parts of a month into one',
-  ratio: 'CPU a record against that of another one in the same round: below 1 is cheaper',
+  ratio:
+    'CPU a record against that of another one in the same round, or of what ran once against the median: below 1 is cheaper',
   floor:
     'what is left where nobody reads, parses or sorts: the blocks of cdrhouse for both tables, encoded before, inserted from files; or Kafka read and nothing done with it',
   'share of the floor': 'records a second against those of the floor: 1 is as fast',
@@ -99,14 +100,22 @@ function speed(results: readonly SavedResult[]): AnswerRow[] {
     ...cpu.map((figure) => ({
       what: `${figure.case}: records a second and core, program and ClickHouse`,
       value:
-        `${Math.round(1e6 / median(figure.values)).toLocaleString('en')} ` +
+        `${ratesOf(figure.values.map((us) => 1e6 / us))} ` +
         `(${shownValues(figure.values, 'us')} CPU a record, and ${ofMerges(figure.case)} for each time it is merged)`,
     })),
     ...rates.map((figure) => ({
       what: `${figure.case}: records a second until the last is stored, nothing merged meanwhile`,
-      value: Math.round(median(figure.values)).toLocaleString('en'),
+      value: ratesOf(figure.values),
     })),
   ];
+}
+
+const whole = (value: number): string => Math.round(value).toLocaleString('en');
+
+/** Median and range, with marks between the thousands. */
+function ratesOf(values: readonly number[]): string {
+  const range = `${whole(Math.min(...values))} to ${whole(Math.max(...values))}`;
+  return values.length === 1 ? whole(values[0]!) : `${whole(median(values))} (${range})`;
 }
 
 const OUR_PROCESSES = new RegExp(`^${OURS}, ([0-9]+) processes$`);
