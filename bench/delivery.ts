@@ -16,7 +16,7 @@ import { makeTopic } from './ingest-cases.ts';
 import { kafkaEngine, minimumKafkaEngine } from './peers/kafka-engine.ts';
 import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
 import { naiveNode, outsideTool } from './peers/program-peers.ts';
-import { benchHost, finishPart, isOurs, type Check } from './result.ts';
+import { benchHost, finishPart, isOurs, type Check, type Figure } from './result.ts';
 import { say } from './say.ts';
 import { textTable } from './table.ts';
 import type { Held } from './thresholds.ts';
@@ -102,6 +102,25 @@ function checkOf({ trial, verdict, left }: Outcome): Check {
   };
 }
 
+/** The counts of the table, for the report; what cannot be said is left out. */
+function figuresOf({ trial, verdict, left }: Outcome): Figure[] {
+  const { lost, twice, altered, madeUp, aside, gone } = verdict;
+  const figure = (name: string, value: number): Figure => {
+    return { name, unit: '', who: trial.competitor.name, case: `${RECORDS} records`, values: [value] };
+  };
+  return [
+    ...(left === 0 ? [figure('lost', lost.size), figure('bad: gone', gone.size)] : []),
+    figure('twice', twice.size),
+    figure('altered', altered.size),
+    figure('made up', madeUp.size),
+    figure('bad: aside', aside.size),
+    figure('messages never read', left),
+    figure('kills', trial.kills),
+    figure('rows stored at the last kill', trial.killedAt),
+    figure('crashes', trial.crashes),
+  ];
+}
+
 /** What must not be at all. */
 function heldOf({ verdict, left }: Outcome): Held[] {
   const { lost, twice, altered, madeUp, gone } = verdict;
@@ -179,7 +198,7 @@ await withBenchServers(async (bench) => {
         outcomes.map(({ trial: { competitor } }) => [competitor.name, competitor.settings]),
       ),
     },
-    figures: [],
+    figures: outcomes.flatMap(figuresOf),
     checks: outcomes.map(checkOf),
     held: outcomes.filter(({ trial }) => isOurs(trial.competitor.name)).flatMap(heldOf),
     notes: [
