@@ -52,6 +52,7 @@ export function cdrhouse(
       `flushed after ${flushIntervalMs} ms; all else as by default`,
     store: BOTH_TABLES,
     flushIntervalMs,
+    keepsSession: true,
     runsIn: 'program',
     start: (place) => startIngest(place.bench, runOf(place, processes, flushIntervalMs)),
     run: async (place) => {

@@ -53,8 +53,8 @@ export interface Competitor {
   readonly store: CallStore;
   /** For so long, at most, it waits for more before it stores what it has; undefined: only whoever wrote it knows. */
   readonly flushIntervalMs?: number;
-  /** Somebody else's: nothing of it can be set. */
-  readonly isOutside?: boolean;
+  /** Its session timeout is its own, whatever `Place.sessionMs` says: Kafka's default. */
+  readonly keepsSession?: boolean;
   /** What is killed where it is killed: its own program, or ClickHouse, which reads Kafka itself. */
   readonly runsIn: 'program' | 'ClickHouse';
   /** Begins to read, and goes on until it is stopped. Resolves when it is ready. */

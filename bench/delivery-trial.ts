@@ -15,12 +15,9 @@ export const OUR_KILLS_AT_SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
 const KILL_LOOK_MS = 1;
 /** Where nothing more appears, the kill comes now. */
 export const NOTHING_APPEARS_MS = 10_000;
-/**
- * For so long Kafka waits for a dead member: of the peers, so that nobody waits for nothing; cdrhouse keeps its own. A tool of
- * somebody else has what it has, and is taken to have Kafka's default.
- */
+/** For so long Kafka waits for a dead member of a peer, so that nobody waits for nothing; and by default. */
 export const SESSION_MS = 10_000;
-const OUTSIDE_SESSION_MS = 45_000;
+const DEFAULT_SESSION_MS = 45_000;
 /** Where nothing happens for so much longer than that, the reader does not get through. */
 const STALLED_BEYOND_SESSION_MS = 20_000;
 const LOOK_MS = 300;
@@ -125,7 +122,7 @@ async function untilRowsAppear(trials: readonly Trial[], rows: number): Promise<
 async function untilEnd(trial: Trial): Promise<number> {
   const { competitor, place } = trial;
   const stalledMs =
-    STALLED_BEYOND_SESSION_MS + (competitor.isOutside === true ? OUTSIDE_SESSION_MS : SESSION_MS);
+    STALLED_BEYOND_SESSION_MS + (competitor.keepsSession === true ? DEFAULT_SESSION_MS : SESSION_MS);
   let before = '';
   let changedAt = performance.now();
   for (;;) {

@@ -76,17 +76,17 @@ export function figuresOf(measured: readonly Measured[]): Figure[] {
   return figures;
 }
 
-/** What a competitor uses a record in each round of a case in which it ran. */
+/** What the best of those that are meant uses a record, in each round of a case in which one of them ran. */
 function perRound(
   measured: readonly Measured[],
   caseName: string,
   isMeant: (who: string) => boolean,
   used: (one: Measured) => number,
-): Map<number, number[]> {
-  const rounds = new Map<number, number[]>();
+): Map<number, number> {
+  const rounds = new Map<number, number>();
   for (const one of measured) {
     if (one.case !== caseName || !isMeant(one.who)) continue;
-    rounds.set(one.round, [...(rounds.get(one.round) ?? []), microseconds(one, used(one))]);
+    rounds.set(one.round, Math.min(rounds.get(one.round) ?? Infinity, microseconds(one, used(one))));
   }
   return rounds;
 }
@@ -109,7 +109,7 @@ function against(
 ): number[] {
   const ours = perRound(measured, caseName, isOurProcess, used);
   const theirs = perRound(measured, caseName, (who) => peers.test(who), used);
-  return quotients(ours, new Map([...theirs].map(([round, list]) => [round, [Math.min(...list)]])));
+  return quotients(ours, theirs);
 }
 
 /** The ratios of an ingest bench, with a value for each round in which both sides ran. */
@@ -152,11 +152,11 @@ export function ratiosOf(measured: readonly Measured[], cases: readonly string[]
 }
 
 /** Of each round in which both ran; the one that ran in more of them counts with its median. */
-function quotients(above: ReadonlyMap<number, number[]>, below: ReadonlyMap<number, number[]>): number[] {
+function quotients(above: ReadonlyMap<number, number>, below: ReadonlyMap<number, number>): number[] {
   const both = [...above.keys()].filter((round) => below.has(round));
   return both.map((round) => valueOf(above, round, below.size) / valueOf(below, round, above.size));
 }
 
-function valueOf(rounds: ReadonlyMap<number, number[]>, round: number, roundsOfOther: number): number {
-  return rounds.size > roundsOfOther ? median([...rounds.values()].flat()) : rounds.get(round)![0]!;
+function valueOf(rounds: ReadonlyMap<number, number>, round: number, roundsOfOther: number): number {
+  return rounds.size > roundsOfOther ? median([...rounds.values()]) : rounds.get(round)!;
 }

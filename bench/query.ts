@@ -69,17 +69,9 @@ const HOUR_MS = 3_600_000;
 const PREFIX_NUMBERS = 10_000;
 
 /** Rounds of the question in turn on both, the first of each unmeasured. */
-async function measure(
-  whole: Asked,
-  tenth: Asked | undefined,
-  question: Question,
-  connections: number,
-): Promise<Both> {
+async function measure(served: readonly Asked[], question: Question, connections: number): Promise<Both> {
   const { seconds } = OPTIONS;
-  const rounds = [whole, ...(tenth === undefined ? [] : [tenth])].map((asked) => ({
-    asked,
-    of: new Rounds(seconds),
-  }));
+  const rounds = served.map((asked) => ({ asked, of: new Rounds(seconds) }));
   for (let round = 0; round <= OPTIONS.rounds; round++) {
     for (const { asked, of } of rounds) {
       const took = await ask(asked, question, { connections, seconds });
@@ -174,10 +166,14 @@ GROUP BY calling_number ORDER BY calling_number LIMIT 101 FORMAT Null`),
   return { seconds: ours, plainSeconds: plain, csvSeconds: csv.seconds };
 }
 
-/** All questions, one after the other. */
-async function measureAll(bench: BenchServers, whole: Asked, tenth: Asked | undefined): Promise<Measured> {
+/**
+ * All questions, one after the other.
+ * @param served all calls, and a tenth of them where it is asked, too
+ */
+async function measureAll(bench: BenchServers, served: readonly Asked[]): Promise<Measured> {
   const { calls, connections } = OPTIONS;
-  const both = (question: Question, of = connections): Promise<Both> => measure(whole, tenth, question, of);
+  const [whole, tenth] = [served[0]!, served[1]];
+  const both = (question: Question, of = connections): Promise<Both> => measure(served, question, of);
   return {
     calls,
     connections,
@@ -203,15 +199,14 @@ await withBenchServers(async (bench) => {
   const host = await benchHost(bench);
   const { calls, months, connections, rounds, seconds, warmUpSeconds } = OPTIONS;
   const whole = await serve(bench, WHOLE, await fill(bench, WHOLE, calls, months));
-  const tenth = values.alone
-    ? undefined
-    : await serve(bench, TENTH, await fill(bench, TENTH, Math.round(calls / 10), months));
-  const served = [whole, ...(tenth === undefined ? [] : [tenth])];
+  const served = [whole];
+  if (!values.alone)
+    served.push(await serve(bench, TENTH, await fill(bench, TENTH, Math.round(calls / 10), months)));
   try {
     await bench.database.quiet();
     for (const asked of served) await checkFound(bench, asked);
     for (const asked of served) await ask(asked, QUESTIONS.number, { connections, seconds: warmUpSeconds });
-    const measured = await measureAll(bench, whole, tenth);
+    const measured = await measureAll(bench, served);
     say(
       `${host.cores} cores carry database, program and this bench; median of ${rounds} rounds of ${seconds} s`,
     );

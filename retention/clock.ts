@@ -42,11 +42,14 @@ function known(ms: number | undefined): number | undefined {
   return ms === undefined || ms <= 0 ? undefined : ms;
 }
 
-/** Throws CLOCK_WRONG; gives the database's time, UTC ms. */
+/**
+ * Throws CLOCK_WRONG; gives the database's time, UTC ms.
+ * @param silenceDaysMax Infinity where the clock is trusted though nothing was sent for long
+ */
 export async function checkClock(
   client: ClickHouseClient,
   database: string,
-  { silenceDaysMax, trusted }: { readonly silenceDaysMax: number; readonly trusted: boolean },
+  silenceDaysMax: number,
 ): Promise<number> {
   const askedMs = Date.now();
   const [now] = await select<{ ms: number }>(client, 'SELECT toUnixTimestamp64Milli(now64(3)) AS ms');
@@ -66,7 +69,7 @@ export async function checkClock(
       ledgerMs: known(newest?.ledger),
       recordMs: known(Math.max(newest?.message ?? 0, newest?.start ?? 0)),
     },
-    trusted ? Infinity : silenceDaysMax,
+    silenceDaysMax,
   );
   if (fault !== undefined) throw new CdrhouseError('CLOCK_WRONG', fault);
   return databaseMs;

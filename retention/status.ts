@@ -157,10 +157,7 @@ async function clockOf(
   { clickhouse, retention }: Settings,
 ): Promise<string | null> {
   try {
-    await checkClock(client, clickhouse.database, {
-      silenceDaysMax: retention.silence_days_max,
-      trusted: false,
-    });
+    await checkClock(client, clickhouse.database, retention.silence_days_max);
     return null;
   } catch (error) {
     if (error instanceof CdrhouseError && error.code === 'CLOCK_WRONG') return error.message;

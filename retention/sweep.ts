@@ -204,10 +204,8 @@ class Sweep {
       terms === undefined
         ? (await storedSettings(this.#client, settings)).retentionMonths
         : terms(await readTerms(this.#client, this.#database));
-    const dueMs = await checkClock(this.#client, this.#database, {
-      silenceDaysMax: settings.retention.silence_days_max,
-      trusted: trustClock,
-    });
+    const silenceDaysMax = trustClock ? Infinity : settings.retention.silence_days_max;
+    const dueMs = await checkClock(this.#client, this.#database, silenceDaysMax);
     this.#sweepId = String(dueMs);
     return { months, dueMs };
   }

@@ -92,7 +92,7 @@ export function outsideTool({ name, command, table }: OutsideTool): Competitor {
     name,
     settings: `outside tool, CPU with its start: ${command}`,
     store: { ...ONE_TABLE, tables: [table], oneRow: { [table]: '1' } },
-    isOutside: true,
+    keepsSession: true,
     runsIn: 'program',
     start,
     run(place) {
