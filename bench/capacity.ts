@@ -175,7 +175,7 @@ function writeDocument(tables: Readonly<Record<string, string>>): void {
 function finishDay(host: Host, others: readonly SavedResult[], figures: readonly Figure[]): void {
   const settings = { calls: CHECKED_LOAD, packing: 'packed', fsync: 'after each insert' };
   const own = { part: 'capacity', settings, figures, checks: [], held: [], notes: [] };
-  const results = [...others, { ...own, at: '', host, broken: [] }];
+  const results = [...others, { ...own, at: '', host, others_cores: 0, broken: [] }];
   const inputs = readInputs(results);
   const day = predictionsOf(inputs, figures);
   writeDocument(capacityTables(inputs, day, liveOf(figures)));

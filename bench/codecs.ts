@@ -71,8 +71,8 @@ async function makeTables(bench: BenchServers, { codec, settings }: Candidate): 
     await database.statement(`ALTER TABLE ${DATABASE}.${table} ${columns.join(', ')}`);
     if (settings !== '')
       await database.statement(`ALTER TABLE ${DATABASE}.${table} MODIFY SETTING ${settings}`);
-    await database.statement(`SYSTEM STOP MERGES ${DATABASE}.${table}`);
   }
+  await database.mergeNothing(DATABASE, CALL_TABLES);
 }
 
 /** Runs `work`, and gives the CPU seconds of ClickHouse until it is quiet. */
@@ -104,7 +104,6 @@ async function measureTable(
       });
   });
   note('CPU of reading one key, parts not merged', 'ms', table, candidate, (reading / keys.length) * 1e3);
-  await database.statement(`SYSTEM START MERGES ${target}`);
   const merging = await cpuOf(bench, () => database.statement(`OPTIMIZE TABLE ${target} FINAL`));
   note('CPU of one merge, a record', 'us', table, candidate, (merging / RECORDS) * 1e6);
   const size = (await storedSizes(bench, DATABASE)).find((each) => each.table === table);

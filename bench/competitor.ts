@@ -4,7 +4,7 @@ import type { CallStore } from './call-store.ts';
 import type { LineFormat } from './workload.ts';
 
 /** Each look costs the broker a little, which is counted with what the competitor has it do. */
-const LOOK_MS = 250;
+const LOOK_MS = 100;
 const STALLED_MS = 120_000;
 
 /** What a competitor reads, and where it stores it. */
@@ -35,7 +35,7 @@ export interface Reading {
 
 /** What reading a whole topic took. */
 export interface Finished {
-  /** Wall, from the moment on at which it was ready to read. */
+  /** Wall, from the moment on at which it had its partitions until it had committed all of them. */
   readonly seconds: number;
   /** Of its programs beside the database, without what starting and ending them costs. */
   readonly cpuSeconds: number;

@@ -2,7 +2,7 @@ import type { BenchServers } from './bench-servers.ts';
 import { cdrhouse, type StartCost } from './cdrhouse-competitor.ts';
 import { runCdrhouse } from './cdrhouse-run.ts';
 import type { Competitor } from './competitor.ts';
-import { kafkaEngine, minimumKafkaEngine } from './peers/kafka-engine.ts';
+import { kafkaEngine, oneTableKafkaEngine } from './peers/kafka-engine.ts';
 import { naiveNode, outsideTool, type OutsideTool } from './peers/program-peers.ts';
 import { captureBlocks, type CapturedBatch } from './floor.ts';
 import {
@@ -78,8 +78,8 @@ export function entriesOf(
     once(ours(2)),
     all(kafkaEngine(1)),
     once(kafkaEngine(2)),
-    briefly(minimumKafkaEngine(1)),
-    briefly(minimumKafkaEngine(2)),
+    once(oneTableKafkaEngine(1)),
+    once(oneTableKafkaEngine(2)),
     briefly(naiveNode()),
     ...(outside === undefined ? [] : [all(outsideTool(outside))]),
   ];

@@ -1,6 +1,7 @@
 import { FLOOR, cpuToMerged, cpuToStored, microseconds, type Measured } from './ingest-run.ts';
 import { FIGURES, OURS, type Figure } from './result.ts';
 import { groupBy, median, medianAndRange, textTable } from './table.ts';
+import type { Held, Thresholds } from './thresholds.ts';
 
 /** Figures of a record beside those that every part has. */
 const PARTS = 'parts inserted';
@@ -92,63 +93,110 @@ function perRound(
 }
 
 const isOurProcess = (who: string): boolean => who === OURS;
-/** Names of peers begin so, with the number of consumers behind. */
-const EQUAL_PEER = /^Kafka engine, [0-9]/;
-const MINIMUM_PEER = /^Kafka engine, minimum/;
-const NAIVE_PEER = /^naive Node/;
+
+type RatioOf = (measured: readonly Measured[], caseName: string) => number[];
 
 /**
  * CPU a record of cdrhouse and ClickHouse against that of the best of these peers, of the same round; where they ran less often
  * than cdrhouse, the median of its rounds counts: one round of two alone is good for nothing.
+ * @param peers names of peers begin so, with the number of consumers behind
  */
-function against(
-  measured: readonly Measured[],
-  caseName: string,
-  peers: RegExp,
-  used: (one: Measured) => number = cpuToStored,
-): number[] {
-  const ours = perRound(measured, caseName, isOurProcess, used);
-  const theirs = perRound(measured, caseName, (who) => peers.test(who), used);
-  return quotients(ours, theirs);
-}
-
-/** The ratios of an ingest bench, with a value for each round in which both sides ran. */
-export interface Ratios {
-  /** Against the Kafka engine that does equal work, by case, the better number of consumers. */
-  readonly equalWork: Readonly<Record<string, readonly number[]>>;
-  /** With what it costs to merge each month to one part. */
-  readonly equalWorkMerged: Readonly<Record<string, readonly number[]>>;
-  /** Against the Kafka engine that fills one table only, and against the naive consumer; packed and single. */
-  readonly minimum: Readonly<Record<string, readonly number[]>>;
-  readonly naive: Readonly<Record<string, readonly number[]>>;
-  /** CPU a record with duplicates against that without, both packed and of the same round. */
-  readonly dedup: readonly number[];
-  /** Rate on the packed topic against the floor's. */
-  readonly floorShare: readonly number[];
-}
-
-export function ratiosOf(measured: readonly Measured[], cases: readonly string[]): Ratios {
-  const byCase = (ratio: (caseName: string) => number[]): Record<string, number[]> =>
-    Object.fromEntries(
-      cases.map((name) => [name, ratio(name)] as const).filter(([, list]) => list.length > 0),
-    );
-  const ours = perRound(measured, 'packed', isOurProcess, ({ seconds }) => seconds);
-  const floor = perRound(
-    measured,
-    'packed',
-    (who) => who === FLOOR,
-    ({ seconds }) => seconds,
-  );
-  const packed = perRound(measured, 'packed', isOurProcess, cpuToStored);
-  const dedup = perRound(measured, 'dedup', isOurProcess, cpuToStored);
-  return {
-    equalWork: byCase((name) => against(measured, name, EQUAL_PEER)),
-    equalWorkMerged: byCase((name) => against(measured, name, EQUAL_PEER, cpuToMerged)),
-    minimum: byCase((name) => against(measured, name, MINIMUM_PEER)),
-    naive: byCase((name) => against(measured, name, NAIVE_PEER)),
-    dedup: quotients(dedup, packed),
-    floorShare: quotients(floor, ours),
+function against(peers: RegExp, used: (one: Measured) => number = cpuToStored): RatioOf {
+  return (measured, caseName) => {
+    const ours = perRound(measured, caseName, isOurProcess, used);
+    const theirs = perRound(measured, caseName, (who) => peers.test(who), used);
+    return quotients(ours, theirs);
   };
+}
+
+const EQUAL_PEER = /^Kafka engine, [0-9]/;
+
+/** The ratios of an ingest bench, and where their limits stand in `bench/thresholds.json`. */
+const RATIOS: readonly {
+  readonly name: string;
+  readonly limits: keyof Thresholds['ingest'];
+  readonly of: RatioOf;
+}[] = [
+  { name: 'CPU against the Kafka engine', limits: 'kafka_engine_max', of: against(EQUAL_PEER) },
+  {
+    name: 'CPU against the Kafka engine, merged once',
+    limits: 'kafka_engine_merged_max',
+    of: against(EQUAL_PEER, cpuToMerged),
+  },
+  {
+    name: 'CPU against the Kafka engine, one table',
+    limits: 'kafka_engine_one_table_max',
+    of: against(/^Kafka engine, one table/),
+  },
+  {
+    name: 'CPU against the naive Node consumer, one table',
+    limits: 'naive_one_table_max',
+    of: against(/^naive Node/),
+  },
+  {
+    name: 'CPU with one record of ten sent before, against none',
+    limits: 'duplicates_max',
+    of: (measured, caseName) => {
+      if (caseName !== 'dedup') return [];
+      const [dedup, packed] = [caseName, 'packed'].map((name) =>
+        perRound(measured, name, isOurProcess, cpuToStored),
+      );
+      return quotients(dedup!, packed!);
+    },
+  },
+  {
+    name: FIGURES.floorShare,
+    limits: 'floor_share_min',
+    of: (measured, caseName) => {
+      const seconds = (who: string): Map<number, number> =>
+        perRound(
+          measured,
+          caseName,
+          (one) => one === who,
+          (one) => one.seconds,
+        );
+      return quotients(seconds(FLOOR), seconds(OURS));
+    },
+  },
+];
+
+/** A ratio by case, with a value for each round in which both sides ran. */
+export interface Ratio {
+  readonly name: string;
+  readonly limits: keyof Thresholds['ingest'];
+  readonly byCase: ReadonlyMap<string, readonly number[]>;
+}
+
+export function ratiosOf(measured: readonly Measured[], cases: readonly string[]): Ratio[] {
+  return RATIOS.map(({ name, limits, of }) => {
+    const byCase = cases.map((caseName) => [caseName, of(measured, caseName)] as const);
+    return { name, limits, byCase: new Map(byCase.filter(([, list]) => list.length > 0)) };
+  });
+}
+
+/** As lines for the terminal. */
+export function ratioLines(ratios: readonly Ratio[]): string[] {
+  return ratios.flatMap(({ name, byCase }) =>
+    [...byCase].map(([caseName, list]) => `${name}, ${caseName}: ${medianAndRange(list)}`),
+  );
+}
+
+export function ratioFigures(ratios: readonly Ratio[]): Figure[] {
+  return ratios.flatMap(({ name, byCase }) =>
+    [...byCase].map(([caseName, values]) => ({ name, unit: '', who: OURS, case: caseName, values })),
+  );
+}
+
+/** The limits of what was measured; a case that was left out holds nothing. */
+export function ratiosHeld(ratios: readonly Ratio[], { ingest }: Thresholds): Held[] {
+  return ratios.flatMap(({ name, limits, byCase }) =>
+    [...byCase].flatMap(([caseName, list]) => {
+      const limit = ingest[limits][caseName];
+      if (limit === undefined) return [];
+      const bound = limits.endsWith('_min') ? { min: limit } : { max: limit };
+      return [{ what: `${name}, ${caseName}`, value: median(list), ...bound }];
+    }),
+  );
 }
 
 /** Of each round in which both ran; the one that ran in more of them counts with its median. */

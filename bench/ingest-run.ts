@@ -20,7 +20,7 @@ export interface Measured {
   /** From 1. */
   readonly round: number;
   readonly records: number;
-  /** Wall, from the moment on at which it was ready to read. */
+  /** Wall, as `Finished` has it. */
   readonly seconds: number;
   /** CPU of its own programs, without what starting and ending them costs. */
   readonly program: number;

@@ -1,15 +1,17 @@
 import { parseArgs } from 'node:util';
+import { COMPRESSION } from '../ingest/ship/producer.ts';
+import { checkSettings } from '../schemas/settings.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import type { StartCost } from './cdrhouse-competitor.ts';
 import { EndStates } from './end-state.ts';
 import { readTopic } from './floor.ts';
 import { entriesOf, INGEST_CASES, sendCase, Workloads, type Entry, type SentCase } from './ingest-cases.ts';
-import { costTable, figuresOf, ratiosOf, type Ratios } from './ingest-report.ts';
+import { costTable, figuresOf, ratioFigures, ratioLines, ratiosHeld, ratiosOf } from './ingest-report.ts';
 import { cpuToStored, IngestRuns, measureStart, microseconds, type Measured } from './ingest-run.ts';
 import { outsideOption, OUTSIDE_OPTIONS } from './peers/outside-option.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
 import { say } from './say.ts';
-import { groupBy, median, medianAndRange } from './table.ts';
+import { groupBy } from './table.ts';
 import { readThresholds, type Held } from './thresholds.ts';
 import { wholeNumber } from './whole-number.ts';
 
@@ -129,84 +131,15 @@ async function readAlone(bench: BenchServers, sent: readonly SentCase[]): Promis
   return figures;
 }
 
-function sayAgainst(peer: string, byCase: Readonly<Record<string, readonly number[]>>): void {
-  for (const [name, list] of Object.entries(byCase)) say(`  ${name}, ${peer}: ${medianAndRange(list)}`);
-}
-
-function sayRatios(ratios: Ratios): void {
-  say('CPU of cdrhouse + ClickHouse, of the same round, against');
-  sayAgainst('the Kafka engine that does equal work, the better number of consumers', ratios.equalWork);
-  sayAgainst('the same, with each month merged to one part', ratios.equalWorkMerged);
-  sayAgainst('the Kafka engine that fills one table only', ratios.minimum);
-  sayAgainst('the naive Node consumer, which fills one table only', ratios.naive);
-  if (ratios.dedup.length > 0)
-    say(`one record of ten sent before: CPU a record against none: ${medianAndRange(ratios.dedup)}`);
-  if (ratios.floorShare.length > 0) {
-    say(
-      `rate against the floor, packed, from the assignment of partitions to the end of the program: ${medianAndRange(ratios.floorShare)}`,
-    );
-  }
-}
-
 function peakMegabytes(measured: readonly Measured[]): number {
   return Math.max(...measured.filter(({ who }) => who === OURS).map(({ peakBytes }) => peakBytes)) / 2 ** 20;
 }
 
-function most(what: string, list: readonly number[] | undefined, max: number): Held[] {
-  return list === undefined || list.length === 0 ? [] : [{ what, value: median(list), max }];
-}
-
-function least(what: string, list: readonly number[], min: number): Held[] {
-  return list.length === 0 ? [] : [{ what, value: median(list), min }];
-}
-
-/** Thresholds of what was measured; a case that was left out holds nothing. */
-function heldOf(ratios: Ratios, measured: readonly Measured[]): Held[] {
-  const limits = readThresholds();
-  const { equalWork, minimum, naive } = ratios;
-  return [
-    ...most('CPU ratio, packed', equalWork['packed'], limits.packed_cpu_ratio_max),
-    ...most('CPU ratio, single', equalWork['single'], limits.single_cpu_ratio_max),
-    ...most('CPU ratio, asterisk', equalWork['asterisk'], limits.asterisk_cpu_ratio_max),
-    ...most('CPU ratio, dedup', equalWork['dedup'], limits.dedup_cpu_ratio_max),
-    ...most(
-      'CPU ratio, packed, merged once',
-      ratios.equalWorkMerged['packed'],
-      limits.packed_merged_ratio_max,
-    ),
-    ...most(
-      'CPU ratio, single, merged once',
-      ratios.equalWorkMerged['single'],
-      limits.single_merged_ratio_max,
-    ),
-    ...most('CPU with duplicates against without', ratios.dedup, limits.duplicates_cpu_ratio_max),
-    ...most('CPU ratio to one table, packed', minimum['packed'], limits.packed_minimum_cpu_ratio_max),
-    ...most('CPU ratio to one table, single', minimum['single'], limits.single_minimum_cpu_ratio_max),
-    ...most('CPU ratio to the naive consumer, packed', naive['packed'], limits.naive_cpu_ratio_max),
-    ...most('CPU ratio to the naive consumer, single', naive['single'], limits.naive_cpu_ratio_max),
-    ...least('share of the floor', ratios.floorShare, limits.share_of_floor_min),
-    ...most(
-      'peak memory in MB',
-      measured.some(({ who }) => who === OURS) ? [peakMegabytes(measured)] : [],
-      limits.peak_memory_megabytes_max,
-    ),
-  ];
-}
-
-function ofUs(name: string, byCase: Readonly<Record<string, readonly number[]>>): Figure[] {
-  return Object.entries(byCase).map(([caseName, list]) => {
-    return { name, unit: '', who: OURS, case: caseName, values: list };
-  });
-}
-
-function ratioFigures(ratios: Ratios): Figure[] {
-  return [
-    ...ofUs(FIGURES.peerRatio, ratios.equalWork),
-    ...ofUs('CPU against the better peer, merged once', ratios.equalWorkMerged),
-    ...ofUs('CPU against a peer that fills one table', ratios.minimum),
-    ...ofUs('CPU against a naive consumer that fills one table', ratios.naive),
-    ...ofUs(FIGURES.floorShare, ratios.floorShare.length === 0 ? {} : { packed: ratios.floorShare }),
-  ];
+/** Peak memory of one process, where one ran. */
+function memoryHeld(measured: readonly Measured[]): Held[] {
+  if (!measured.some(({ who }) => who === OURS)) return [];
+  const max = readThresholds().ingest_peak_memory_megabytes_max;
+  return [{ what: 'peak memory of cdrhouse, MB', value: peakMegabytes(measured), max }];
 }
 
 await withBenchServers(async (bench) => {
@@ -228,7 +161,7 @@ await withBenchServers(async (bench) => {
     measured,
     sent.map(({ of }) => of.name),
   );
-  sayRatios(ratios);
+  for (const line of ratioLines(ratios)) say(line);
   const memory = peakMegabytes(measured);
   if (memory > 0) say(`peak resident memory of cdrhouse: ${memory.toFixed(0)} MB`);
 
@@ -240,6 +173,7 @@ await withBenchServers(async (bench) => {
         sent.map(({ of, facts, messages }) => [of.name, { about: of.about, ...facts, messages }]),
       ),
       competitors: settings,
+      topics: `${checkSettings({}).kafka.topic_partitions} partitions each, messages compressed with ${COMPRESSION}`,
       fsync: 'after each insert, all tables',
       merges: 'none while records are stored, then each month to one part',
       start_of_program: startCost,
@@ -249,16 +183,20 @@ await withBenchServers(async (bench) => {
     checks: [...groupBy(measured, ({ check }) => `${check.who}: ${check.what}`).values()].map(
       (list) => (list.find(({ check }) => !check.passed) ?? list[0]!).check,
     ),
-    held: heldOf(ratios, measured),
+    held: [...ratiosHeld(ratios, readThresholds()), ...memoryHeld(measured)],
     notes: [
-      'A ratio is taken within each round in which both ran, and is no quotient of the medians above; against what ran once, the median of cdrhouse counts. Medians of columns do not add up.',
-      'Records a second of peers are no match for each other: those of the Kafka engine begin with its tables and contain the joining of its group, and what reads a fifth of the records has five times as much of such.',
+      'A ratio is taken within each round in which both ran; against what ran once, the median of the other counts. Medians of columns do not add up.',
+      'Records a second count from the moment at which a competitor has its partitions, until it has committed them all (a look every 100 ms) or, of cdrhouse, until its program has ended; those of an outside tool from its start. The last block of the Kafka engine waits a quarter of a second for more.',
       'CPU a record is that until it is stored. How often ClickHouse then writes it anew depends on months of other records; once is the least, and is counted apart: all parts of a month into one.',
       'Start and end of each process are not counted, except those of an outside tool.',
-      'The records a second of the Kafka engine contain a second in which its last block waits for more.',
-      'The naive consumer and the minimum read a fifth of the records. They, 2 processes, 2 consumers, asterisk and dedup run in the first round only.',
-      'What runs in one round only has no range: --all-rounds has all of it in each.',
+      ...(values['all-rounds'] || OPTIONS.rounds === 1
+        ? []
+        : [
+            'What runs in the first round only, and has no range: 2 processes, 2 consumers, one table, asterisk, dedup. --all-rounds has all of it in each.',
+          ]),
+      'The naive consumer reads a fifth of the records.',
       'One table has neither number keys nor record keys: it stores a record that comes again twice.',
+      'The statements of the Kafka engine are in bench/peers/kafka-engine-sql.ts, the naive consumer is bench/peers/naive-node.ts.',
     ],
   });
 });

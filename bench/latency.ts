@@ -152,7 +152,7 @@ async function measure(bench: BenchServers, competitor: Competitor, index: numbe
   const place: Place = { bench, topic, format: 'canonical-csv', database, calls: records };
   const { store } = competitor;
   await store.prepare(place);
-  for (const table of store.tables) await bench.database.statement(`SYSTEM STOP MERGES ${database}.${table}`);
+  await bench.database.mergeNothing(database, store.tables);
   const reading = await competitor.start(place);
   const watch = new PartWatch(place, store.tables);
   const watching = watch.watch();

@@ -36,6 +36,34 @@ export function endedChildrenCpuSeconds(): number {
   return statTicks('self', STAT.childrenUserTicks, STAT.childrenSystemTicks) / TICKS_PER_SECOND;
 }
 
+/** CPU seconds of a running process, of its children and theirs, those that have ended too. */
+export function treeCpuSeconds(pid: number): number {
+  const { userTicks, systemTicks, childrenUserTicks, childrenSystemTicks } = STAT;
+  let seconds = 0;
+  try {
+    seconds =
+      statTicks(String(pid), userTicks, systemTicks, childrenUserTicks, childrenSystemTicks) /
+      TICKS_PER_SECOND;
+  } catch {
+    // It has ended between two looks.
+  }
+  return childrenOf(pid).reduce((sum, child) => sum + treeCpuSeconds(child), seconds);
+}
+
+/** CPU seconds of the whole machine since its start; of a virtual one also those that its host gave to others. */
+export function machineCpuSeconds(): number {
+  const [user, nice, system, , , interrupts, softInterrupts, stolen] = readFileSync('/proc/stat', 'utf8')
+    .split('\n', 1)[0]!
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  const ticks = [user, nice, system, interrupts, softInterrupts, stolen].reduce<number>(
+    (sum, of) => sum + (of ?? 0),
+    0,
+  );
+  return ticks / TICKS_PER_SECOND;
+}
+
 /** Largest resident memory that a running process has had, in bytes; undefined where it has ended. */
 export function peakMemoryBytes(pid: number): number | undefined {
   try {
@@ -58,14 +86,18 @@ export function groupCpuSeconds(group: number): number {
 
 /** Sum of the largest resident memories that a running process and its children have had, in bytes; 0 where it has ended. */
 export function treePeakBytes(pid: number): number {
-  let children: string[] = [];
+  return [pid, ...childrenOf(pid)].reduce((sum, one) => sum + (peakMemoryBytes(one) ?? 0), 0);
+}
+
+/** Of the first thread, which starts all children of a Node program. */
+function childrenOf(pid: number): number[] {
   try {
-    children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+    return children.filter((child) => child !== '').map(Number);
   } catch {
     // It has ended between two looks.
+    return [];
   }
-  const pids = [pid, ...children.filter((child) => child !== '').map(Number)];
-  return pids.reduce((sum, one) => sum + (peakMemoryBytes(one) ?? 0), 0);
 }
 
 /** The same of the running processes of a group. Looks through all processes: not for every moment. */

@@ -18,6 +18,7 @@ import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
 import { peakMemoryBytes } from './process-usage.ts';
 import {
+  answersNote,
   queryFigures,
   queryHeld,
   queryTable,
@@ -227,6 +228,8 @@ await withBenchServers(async (bench) => {
       ],
       held,
       notes: [
+        answersNote(measured, seconds),
+        'Wanted are figures of 50,000,000 calls.',
         'ClickHouse makes the stored calls itself; a number has as many of them whatever the size of the table.',
         'Database, program and the client that asks share the cores.',
       ],

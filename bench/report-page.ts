@@ -1,4 +1,4 @@
-import { barPlot, barName, growthPlot } from './report-plots.ts';
+import { BAR_COLOURS, barPlot, barName, growthPlot } from './report-plots.ts';
 import { meaningsOf, shownNumber, shownValues, summarise, type Answer } from './report-summary.ts';
 import { allowed, EXPONENT, FIGURES, type Figure, type Host, type SavedResult } from './result.ts';
 import { dataOf } from './saved-results.ts';
@@ -40,7 +40,8 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
   },
   query: {
     title: 'Questions to the API',
-    about: 'The real HTTP API over stored calls, beside the same questions on a tenth of them.',
+    about:
+      'The real HTTP API over stored calls; where it says so, beside the same questions on a tenth of them.',
   },
   growth: {
     title: 'Growth with the number of stored calls',
@@ -128,9 +129,15 @@ function words(results: readonly SavedResult[]): string {
     };
     for (const [who, meaning] of Object.entries(competitors)) meanings.set(who, meaning);
   }
+  // Competitors that differ in a number only are told together.
+  const told = groupBy([...meanings], ([, meaning]) => meaning);
+  const entries = [...told].map(([meaning, entryWords]) => {
+    const terms = entryWords.map(([word]) => `<dt>${escape(word)}</dt>`).join('');
+    return `${terms}<dd>${escape(meaning)}</dd>`;
+  });
   return `<section aria-labelledby="words">
 <h2 id="words">What the words mean</h2>
-<dl>${[...meanings].map(([word, meaning]) => `<dt>${escape(word)}</dt><dd>${escape(meaning)}</dd>`).join('\n')}</dl>
+<dl>${entries.join('\n')}</dl>
 </section>`;
 }
 
@@ -177,15 +184,25 @@ function plotOf(part: string, name: string, figures: readonly Figure[]): string 
   const caption = `${name}${unit === '' ? '' : `, ${unit}`}`;
   return `<figure>
 <figcaption>${escape(caption)}</figcaption>
+${isGrowth ? '' : BAR_LEGEND}
 <div role="img" aria-label="${escape(`Plot of ${caption}; its figures are in the table below it`)}">${svg}</div>
 ${details('The figures of this plot', figuresTable(figures))}
 </figure>`;
 }
 
+const BAR_LEGEND = `<p class="legend">${Object.entries(BAR_COLOURS)
+  .map(([colour, meaning]) => `<span style="background: var(--${colour})"></span> ${meaning}`)
+  .join(' ')} <b></b> range of the rounds</p>`;
+
 function figuresTable(figures: readonly Figure[]): string {
+  const areWanted = figures.some(({ wanted }) => wanted !== undefined);
   return table(
-    ['figure', 'of', 'median (range of the rounds)'],
-    figures.map((figure) => [figure.name, barName(figure), shownValues(figure.values, figure.unit)]),
+    ['figure', 'of', 'median (range of the rounds)', ...(areWanted ? ['wanted, at most'] : [])],
+    figures.map((figure) => {
+      const { name, values, unit, wanted } = figure;
+      const cells = [name, barName(figure), shownValues(values, unit)];
+      return areWanted ? [...cells, wanted === undefined ? '' : `${wanted} ${unit}`] : cells;
+    }),
   );
 }
 
@@ -238,10 +255,11 @@ const HOST_NAMES: Readonly<Record<keyof Host, string>> = {
   memory_gigabytes: 'memory, GiB',
   system: 'system',
   node: 'Node',
+  file_system: 'file system of the servers',
   clickhouse: 'ClickHouse',
+  clickhouse_memory_gigabytes: 'memory that ClickHouse may use, GiB',
   kafka: 'Kafka',
   commit: 'commit',
-  load_before: 'load of the machine in the minute before',
 };
 
 function hostTable(results: readonly SavedResult[]): string {
@@ -301,6 +319,9 @@ td { font-variant-numeric: tabular-nums; }
 .passed { color: var(--passed); } .failed { color: var(--failed); font-weight: bold; }
 .doubt { background: var(--doubt); padding: 0.5rem 0.8rem; }
 dt { font-weight: bold; }
+.legend { margin: 0.2rem 0; font-size: 0.85rem; }
+.legend span { display: inline-block; width: 0.8em; height: 0.8em; margin-left: 1em; }
+.legend b { display: inline-block; width: 1.4em; margin-left: 1em; border-top: 2px solid var(--range); vertical-align: middle; }
 figure { margin: 1.2rem 0; } figcaption { font-weight: bold; } svg { width: 100%; height: auto; }
 details { margin: 0.4rem 0; } summary { cursor: pointer; }
 @media print { details > div { display: block; } }

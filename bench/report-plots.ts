@@ -14,7 +14,9 @@ use([BarChart, CustomChart, LineChart, GridComponent, LegendComponent, SVGRender
 const WIDTH = 920;
 const BAR_HEIGHT = 26;
 const LINES_HEIGHT = 300;
-const NAMES_WIDTH = 420;
+const NAMES_WIDTH = 400;
+/** Behind the longest bar, for its value. */
+const VALUE_WIDTH = 70;
 /** A larger factor between the largest and the smallest value needs a logarithmic axis. */
 const LINEAR_FACTOR_MAX = 8;
 
@@ -58,20 +60,20 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
   const colourOf = (who: string): string =>
     isOurs(who) ? COLOURS.ours : who.startsWith('floor') ? COLOURS.floor : COLOURS.peer;
   return draw(rows.length * BAR_HEIGHT + 60, {
-    grid: { left: NAMES_WIDTH + 10, right: 70, top: 10, bottom: 40 },
+    grid: { left: NAMES_WIDTH + 10, right: VALUE_WIDTH, top: 10, bottom: 40 },
     xAxis: {
       type: 'value',
       name: unit,
       nameLocation: 'middle',
       nameGap: 26,
       nameTextStyle: axisLabel,
-      axisLabel,
+      axisLabel: { ...axisLabel, formatter: compactNumber },
       splitLine,
     },
     yAxis: {
       type: 'category',
       data: rows.map(barName),
-      axisLabel: { ...axisLabel, width: NAMES_WIDTH, overflow: 'truncate' },
+      axisLabel: { ...axisLabel, width: NAMES_WIDTH, overflow: 'break', lineHeight: 12 },
       axisTick: { show: false },
       axisLine: { lineStyle: { color: COLOURS.faint } },
     },
@@ -85,12 +87,6 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
           value: median(values),
           itemStyle: { color: colourOf(who) },
         })),
-        label: {
-          show: true,
-          position: 'insideLeft',
-          color: COLOURS.text,
-          formatter: ({ value }: { value: number }) => compactNumber(value),
-        },
       },
       {
         type: 'custom',
@@ -99,16 +95,37 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
         z: 5,
         data: rows.map(({ values }, row) => [Math.min(...values), row, Math.max(...values)]),
         encode: { x: [0, 2], y: 1 },
-        renderItem: (_: unknown, api: CustomApi) => {
+        // The line over the range, and the value behind it.
+        renderItem: ({ dataIndex }: { readonly dataIndex: number }, api: CustomApi) => {
           const [x1, y] = api.coord([api.value(0), api.value(1)]);
           const [x2] = api.coord([api.value(2), api.value(1)]);
-          const style = { stroke: COLOURS.range, lineWidth: 2 };
-          return { type: 'line', shape: { x1, y1: y, x2, y2: y }, style };
+          const text = compactNumber(median(rows[dataIndex]!.values));
+          return {
+            type: 'group',
+            children: [
+              {
+                type: 'line',
+                shape: { x1, y1: y, x2, y2: y },
+                style: { stroke: COLOURS.range, lineWidth: 2 },
+              },
+              {
+                type: 'text',
+                style: { text, x: x2 + 6, y, textVerticalAlign: 'middle', fill: COLOURS.text, fontSize: 12 },
+              },
+            ],
+          };
         },
       },
     ],
   });
 }
+
+/** What the colours of bars mean; names of variables of the page. */
+export const BAR_COLOURS: Readonly<Record<string, string>> = {
+  ours: 'cdrhouse',
+  peer: 'others',
+  floor: 'the floor',
+};
 
 /** What is used of the interface of a series of our own. */
 interface CustomApi {

@@ -16,13 +16,21 @@ export interface AnswerRow {
 }
 
 export function summarise(results: readonly SavedResult[]): Answer[] {
+  const others = againstOthers(results);
   const answers: Answer[] = [
     {
       question: 'How fast?',
       rows: [...speed(results), ...processes(results), ...latency(results), ...lookUps(results)],
     },
     { question: 'How near to the floor?', rows: floor(results) },
-    { question: 'Against whom?', rows: peers(results) },
+    {
+      question: 'Against whom is it the cheaper or faster one?',
+      rows: others.filter(({ isBetter }) => isBetter),
+    },
+    {
+      question: 'Against whom is it the dearer or slower one?',
+      rows: others.filter(({ isBetter }) => !isBetter),
+    },
     { question: 'Is every record there once, and unaltered?', rows: checks(results) },
     { question: 'Does it stay so with many calls?', rows: growth(results) },
     { question: 'Do the thresholds hold?', rows: thresholds(results) },
@@ -39,8 +47,10 @@ const WORDS: Readonly<Record<string, string>> = {
     'how long one core works until a record is stored, program and ClickHouse together, start and end of the program left out',
   merges:
     'ClickHouse makes few large parts of many small ones, behind the inserts, and so writes every record anew several times; here once, all parts of a month into one',
-  ratio:
-    'CPU a record against that of another one in the same round, or of what ran once against the median: below 1 is cheaper',
+  'n times that':
+    'cdrhouse against the other one, in the same round, or of what ran once against the median: below 1 it uses less',
+  'one table':
+    'fills one table, without keys, where cdrhouse and what has equal work to do fill two: the second one finds displayed and dialed numbers',
   floor:
     'what is left where nobody reads, parses or sorts: the blocks of cdrhouse for both tables, encoded before, inserted from files; or Kafka read and nothing done with it',
   'share of the floor': 'records a second against those of the floor: 1 is as fast',
@@ -89,22 +99,25 @@ function ingestFigures(results: readonly SavedResult[], name: string): Figure[] 
   );
 }
 
+function perCore({ values }: Figure): string {
+  return `${ratesOf(values.map((us) => 1e6 / us))}: ${shownValues(values, 'us')} CPU a record`;
+}
+
 function speed(results: readonly SavedResult[]): AnswerRow[] {
   const cpu = ingestFigures(results, FIGURES.cpu).filter(({ who }) => who === OURS);
   const rates = ingestFigures(results, FIGURES.rate).filter(({ who }) => who === OURS);
-  const merges = ingestFigures(results, FIGURES.mergesCpu).filter(({ who }) => who === OURS);
-  // A figure that is 0 is left out.
-  const ofMerges = (name: string): string =>
-    shownValues(merges.find((figure) => figure.case === name)?.values ?? [0], 'us');
+  const merged = ingestFigures(results, FIGURES.mergedCpu).filter(({ who }) => who === OURS);
   return [
     ...cpu.map((figure) => ({
-      what: `${figure.case}: records a second and core, program and ClickHouse`,
-      value:
-        `${ratesOf(figure.values.map((us) => 1e6 / us))} ` +
-        `(${shownValues(figure.values, 'us')} CPU a record, and ${ofMerges(figure.case)} for each time it is merged)`,
+      what: `${figure.case}: records a second and core, until stored`,
+      value: perCore(figure),
+    })),
+    ...merged.map((figure) => ({
+      what: `${figure.case}: records a second and core, stored and merged once`,
+      value: perCore(figure),
     })),
     ...rates.map((figure) => ({
-      what: `${figure.case}: records a second until the last is stored, nothing merged meanwhile`,
+      what: `${figure.case}: records a second with all on this machine, until stored`,
       value: ratesOf(figure.values),
     })),
   ];
@@ -159,7 +172,9 @@ function latency(results: readonly SavedResult[]): AnswerRow[] {
 }
 
 function mediansOf(list: readonly Figure[]): string {
-  return list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / ');
+  const wanted = list.find((figure) => figure.wanted !== undefined);
+  const medians = list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / ');
+  return wanted === undefined ? medians : `${medians} (wanted ${wanted.wanted} ${wanted.unit})`;
 }
 
 /** Answers of the API on the most calls that each part had. */
@@ -190,18 +205,49 @@ function floor(results: readonly SavedResult[]): AnswerRow[] {
   ];
 }
 
-function peers(results: readonly SavedResult[]): AnswerRow[] {
-  const cpu = ingestFigures(results, FIGURES.cpu);
-  return cpu
-    .filter(({ who }) => !isOurs(who) && !who.startsWith('floor'))
-    .map((figure) => {
-      const ours = cpu.find((other) => other.who === OURS && other.case === figure.case);
-      const times = ours === undefined ? Number.NaN : median(figure.values) / median(ours.values);
-      return {
-        what: `${figure.case}: ${figure.who}, CPU a record`,
-        value: `${shownValues(figure.values, figure.unit)}${Number.isNaN(times) ? '' : `, ${times.toFixed(1)} times that of ${OURS}`}`,
-      };
-    });
+/** Figures by which others are compared, by part: what a record, an answer or a task costs. */
+const COMPARED: Readonly<Record<string, readonly string[]>> = {
+  ingest: [FIGURES.cpu],
+  query: ['answer'],
+  retention: ['CPU'],
+};
+
+/** Everybody else beside cdrhouse, at the same work. */
+function againstOthers(results: readonly SavedResult[]): (AnswerRow & { readonly isBetter: boolean })[] {
+  return results.flatMap(({ part, figures }) => {
+    const find = (who: string, name: string, { case: of, calls }: Figure): Figure | undefined =>
+      figures.find((one) => one.who === who && one.name === name && one.case === of && one.calls === calls);
+    return figures
+      .filter(({ name, who }) => COMPARED[part]?.includes(name) && !isOurs(who) && !who.startsWith('floor'))
+      .flatMap((figure) => {
+        const { values, unit, name, who } = figure;
+        const ours = find(OURS, name, figure);
+        if (ours === undefined) return [];
+        const merged = [OURS, who].map((whose) => find(whose, FIGURES.mergedCpu, figure)?.values);
+        return [
+          {
+            what: `${figure.case}: ${name}, ${who}`,
+            value: [
+              `${shownValues(values, unit)}; ${OURS} ${shownValues([median(ours.values)], unit)}${timesThat(ours.values, values)}`,
+              ...(merged[0] === undefined || merged[1] === undefined
+                ? []
+                : [`merged once${timesThat(merged[0], merged[1])}`]),
+            ].join('; '),
+            isBetter: median(ours.values) <= median(values),
+          },
+        ];
+      });
+  });
+}
+
+/** Quotients of each round, or of the medians where one side ran less often. What takes less than a tick of the clock took nothing. */
+function timesThat(ours: readonly number[], theirs: readonly number[]): string {
+  if (theirs.includes(0)) return '';
+  const quotients =
+    ours.length === theirs.length
+      ? ours.map((value, round) => value / theirs[round]!)
+      : [median(ours) / median(theirs)];
+  return `, ${shownValues(quotients, '')} times that`;
 }
 
 /** Each check of ours; of others how many hold, those that do not, and those of delivery, which is where engines differ. */

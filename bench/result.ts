@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { arch, cpus, loadavg, release, totalmem } from 'node:os';
+import { arch, cpus, release, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { BenchServers } from './bench-servers.ts';
+import { machineCpuSeconds, treeCpuSeconds } from './process-usage.ts';
 import { say } from './say.ts';
 import { brokenThresholds, type Held } from './thresholds.ts';
 
@@ -25,8 +26,6 @@ export const FIGURES = {
   /** Wall, with all on one machine. */
   rate: 'records a second',
   peakMemory: 'peak memory',
-  /** CPU of ours against the better peer's of the same round. */
-  peerRatio: 'CPU against the better peer',
   /** Rate against that of inserting the same blocks from files, of the same round. */
   floorShare: 'share of the floor',
   /** ms from the Kafka timestamp of a record to the first query that finds it. */
@@ -65,6 +64,8 @@ export interface Figure {
   readonly values: readonly number[];
   /** Where a figure was taken at several sizes: calls in the tables. */
   readonly calls?: number;
+  /** What it is wanted to be at most. Absolute, so that it depends on the machine and no threshold holds it. */
+  readonly wanted?: number;
 }
 
 /** Something that had to be so in the end. Where it was not, that breaks the bench if it is ours, and is a finding if it is a peer's. */
@@ -99,9 +100,11 @@ export interface Host {
   readonly node: string;
   readonly clickhouse?: string;
   readonly kafka?: string;
+  /** Of the folder in which the servers keep their data. */
+  readonly file_system: string;
+  /** `max_server_memory_usage`, GiB. */
+  readonly clickhouse_memory_gigabytes?: number;
   readonly commit: string;
-  /** Programs that wanted a core in the minute before: well above 0, others were at work too. */
-  readonly load_before: number;
 }
 
 /** What a file of results holds. */
@@ -109,6 +112,8 @@ export interface SavedResult extends PartResult {
   /** ISO 8601, UTC: the end of the part. */
   readonly at: string;
   readonly host: Host;
+  /** Cores that all other programs used meanwhile, on average. */
+  readonly others_cores: number;
   readonly broken: readonly Held[];
 }
 
@@ -120,16 +125,32 @@ export function localHost(): Host {
     memory_gigabytes: Math.round(totalmem() / 2 ** 30),
     system: `${release()} ${arch()}`,
     node: process.version,
+    file_system: fileSystemOf(tmpdir()),
     commit: commit(),
-    load_before: loadavg()[0]!,
   };
 }
 
-/** Ask before the work begins, for the load. */
 export async function benchHost({ database }: BenchServers): Promise<Host> {
   const host = localHost();
   const [clickhouse] = await database.rows<{ version: string }>('SELECT version() AS version');
-  return { ...host, clickhouse: clickhouse!.version, kafka: kafkaVersion() };
+  const [memory] = await database.rows<{ bytes: number }>(
+    `SELECT toUInt64(value) AS bytes FROM system.server_settings WHERE name = 'max_server_memory_usage'`,
+  );
+  return {
+    ...host,
+    clickhouse: clickhouse!.version,
+    clickhouse_memory_gigabytes: memory!.bytes / 2 ** 30,
+    kafka: kafkaVersion(),
+  };
+}
+
+/** When this process began, and what the machine had used by then. */
+const BEGAN = { at: performance.now(), machine: machineCpuSeconds() };
+
+/** Cores that programs other than this one and its children have used since it began, on average. */
+function othersCores(): number {
+  const used = machineCpuSeconds() - BEGAN.machine - treeCpuSeconds(process.pid);
+  return Math.max(0, used / ((performance.now() - BEGAN.at) / 1000));
 }
 
 /**
@@ -141,7 +162,7 @@ export function finishPart(host: Host, result: PartResult): void {
   const broken = brokenThresholds(result.held);
   mkdirSync(RESULTS, { recursive: true });
   const path = `${RESULTS}${result.part}-${at.replaceAll(/[:.]/g, '-')}.json`;
-  const saved: SavedResult = { at, host, ...result, broken };
+  const saved: SavedResult = { at, host, others_cores: othersCores(), ...result, broken };
   writeFileSync(path, `${JSON.stringify(saved, null, 2)}\n`);
   say(`written to ${path}`);
   for (const held of broken)
@@ -155,6 +176,20 @@ export function finishPart(host: Host, result: PartResult): void {
 export function allowed({ min, max }: Held): string {
   const bounds = [min === undefined ? [] : [`at least ${min}`], max === undefined ? [] : [`at most ${max}`]];
   return bounds.flat().join(', ');
+}
+
+/** Type of the file system that a folder is on. */
+function fileSystemOf(folder: string): string {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '))
+    .filter(([, at]) => at === '/' || folder === at || folder.startsWith(`${at}/`));
+  // The one nearest to the folder, and of several at one place the last.
+  const nearest = mounts.reduce(
+    (best, mount) => (mount[1]!.length >= (best?.[1]?.length ?? 0) ? mount : best),
+    mounts[0],
+  );
+  return nearest?.[2] ?? 'unknown';
 }
 
 function commit(): string {

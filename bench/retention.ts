@@ -15,7 +15,7 @@ import { wholeNumber } from './whole-number.ts';
  * nothing. CPU is counted until merges are quiet. Exits 1 where a threshold is broken or a row is left.
  */
 const { values } = parseArgs({ options: { calls: { type: 'string', default: '50000000' } } });
-const CALLS = wholeNumber('calls', values.calls, 100_000, 200_000_000);
+const CALLS = wholeNumber('calls', values.calls, 200_000, 200_000_000);
 
 const NAME = 'cdrhouse';
 /** Copies of the tables that share their parts; the plain statements work on them. */

@@ -68,14 +68,14 @@ export function doubtsAbout(results: readonly SavedResult[], all: readonly Saved
     doubts.push(
       `Measured with changes that are in no commit: ${changed.map(({ part }) => part).join(', ')}.`,
     );
-  const busy = results.filter(({ host }) => host.load_before > BUSY_LOAD);
+  const busy = results.filter(({ others_cores: cores }) => cores > BUSY_CORES);
   if (busy.length > 0)
     doubts.push(
-      `The machine was busy when these parts began (other programs, or the part before), which raises absolute figures: ` +
-        `${busy.map(({ part, host }) => `${part} (load ${host.load_before.toFixed(1)})`).join(', ')}. Read ratios within one part.`,
+      `Other programs used the machine while these parts were measured, which raises absolute figures: ` +
+        `${busy.map(({ part, others_cores: cores }) => `${part} (${cores.toFixed(2)} cores)`).join(', ')}. Read ratios within one part.`,
     );
   return doubts;
 }
 
-/** A part that begins right after another one finds the last minute of that one, too. */
-const BUSY_LOAD = 2.5;
+/** The kernel itself, which writes what is to be on disk, uses a little. */
+const BUSY_CORES = 0.2;

@@ -104,7 +104,7 @@ async function countInserts(
     for (const [step, insertAll] of Object.entries(INSERTS)) {
       await runCdrhouse(bench, { database: DATABASE, topic: 'bench-steps' }, 'migrate');
       // A merge would be counted with the inserts; `bench-ingest` counts it.
-      for (const table of TABLES) await database.statement(`SYSTEM STOP MERGES ${DATABASE}.${table}`);
+      await database.mergeNothing(DATABASE, TABLES);
       await database.quiet();
       const before = database.cpuSeconds;
       await insertAll(database, batches);

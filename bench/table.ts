@@ -46,3 +46,17 @@ export function groupBy<T>(list: readonly T[], name: (one: T) => string): Map<st
   }
   return groups;
 }
+
+/** Text in lines of at most so many characters, the second and all others further in. */
+export function wrapped(text: string, characters: number, indent: string): string {
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.split(' ')) {
+    const isFirst = line.trim() === '';
+    if (!isFirst && line.length + 1 + word.length > characters) {
+      lines.push(line);
+      line = `${indent}    ${word}`;
+    } else line += isFirst ? word : ` ${word}`;
+  }
+  return [...lines, line].join('\n');
+}

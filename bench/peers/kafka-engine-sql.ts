@@ -152,7 +152,7 @@ export function equalWorkStatements(
 }
 
 /** The least that stores calls of canonical-csv: typed columns, and a view that turns seconds into milliseconds. */
-export function minimumStatements(table: EngineTable, skips: boolean): readonly string[] {
+export function oneTableStatements(table: EngineTable, skips: boolean): readonly string[] {
   const { database, blockRows } = table;
   const skipped = skips ? `, kafka_skip_broken_messages = ${blockRows}` : '';
   const columns = [

@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { STORED_SETTINGS } from '../../schemas/migrations.ts';
 import { BOTH_TABLES, ONE_TABLE } from '../call-store.ts';
 import { uncommitted, untilRead, type Competitor, type Place, type Reading } from '../competitor.ts';
-import { equalWorkStatements, minimumStatements, type EngineTable } from './kafka-engine-sql.ts';
+import { equalWorkStatements, oneTableStatements, type EngineTable } from './kafka-engine-sql.ts';
 
 /** Rows of a block; larger than the default of 65,505, which makes more and smaller parts. */
 const BLOCK_ROWS = 262_144;
@@ -13,7 +14,10 @@ const FLUSH_INTERVAL_MS = 7500;
  * Where a topic is read to its end and no more: after ten polls that bring nothing a block is flushed, by default after 5 s. Waiting
  * for it would make the engine slower than it is.
  */
-const POLL_MS_TO_END = 100;
+const POLL_MS_TO_END = 25;
+
+const ASSIGNED_LOOK_MS = 20;
+const ASSIGNED_LOOKS_MAX = 3000;
 
 /** How the engine reads. */
 type Reads = Pick<EngineTable, 'consumers' | 'flushIntervalMs' | 'pollMs'>;
@@ -28,6 +32,18 @@ function tableOf({ bench, database, topic, batchRecords }: Place, reads: Reads):
   };
 }
 
+/** Waits until Kafka has given its first consumer partitions: what all are timed from. Throws after a minute. */
+async function untilAssigned({ bench, database }: Place): Promise<void> {
+  for (let look = 0; look < ASSIGNED_LOOKS_MAX; look++) {
+    const [found] = await bench.database.rows<{ assigned: number }>(
+      `SELECT countIf(notEmpty(assignments.partition_id)) AS assigned FROM system.kafka_consumers WHERE database = '${database}'`,
+    );
+    if (found!.assigned > 0) return;
+    await sleep(ASSIGNED_LOOK_MS);
+  }
+  throw new Error(`the Kafka engine of ${database} gets no partitions`);
+}
+
 /** A competitor whose work ClickHouse does by itself, once these statements have made its tables and views. */
 function engine(
   about: Pick<Competitor, 'name' | 'settings' | 'store'>,
@@ -38,6 +54,7 @@ function engine(
     const { bench, database } = place;
     const table = tableOf(place, pollMs === undefined ? reads : { ...reads, pollMs });
     for (const statement of await statementsOf(place, table)) await bench.database.statement(statement);
+    await untilAssigned(place);
     return {
       isRunning: () => true,
       kill: () => Promise.resolve(),
@@ -62,8 +79,8 @@ function engine(
     runsIn: 'ClickHouse',
     start: (place) => start(place),
     async run(place) {
-      const began = performance.now();
       const reading = await start(place, POLL_MS_TO_END);
+      const began = performance.now();
       await untilRead(this, place);
       const seconds = (performance.now() - began) / 1000;
       return { seconds, cpuSeconds: 0, peakBytes: 0, stop: () => reading.stop() };
@@ -100,19 +117,19 @@ export function kafkaEngine(consumers: number, flushIntervalMs: number = FLUSH_I
 }
 
 /**
- * The engine as its manual shows it: typed columns, one view into one table; no keys, nothing aside.
+ * The engine as its manual shows it, the least that stores calls: typed columns, one view into one table; no keys, nothing aside.
  * @param skips `kafka_skip_broken_messages`, with which it goes on where it would stand still
  */
-export function minimumKafkaEngine(consumers: number, skips = false): Competitor {
+export function oneTableKafkaEngine(consumers: number, skips = false): Competitor {
   return engine(
     {
-      name: `Kafka engine, minimum, ${consumers} consumer${consumers === 1 ? '' : 's'}${skips ? ', skips what it cannot read' : ''}`,
+      name: `Kafka engine, one table, ${consumers} consumer${consumers === 1 ? '' : 's'}${skips ? ', skips what it cannot read' : ''}`,
       settings:
         `typed columns, one view into one table; no keys, nothing aside, ${skips ? 'kafka_skip_broken_messages' : 'errors as by default'}; blocks of up to ` +
         `${BLOCK_ROWS} rows, flushed after ${FLUSH_INTERVAL_MS} ms, and sooner at the end of a topic where one is read to its end`,
       store: ONE_TABLE,
     },
     { consumers, flushIntervalMs: FLUSH_INTERVAL_MS },
-    (_place, table) => Promise.resolve(minimumStatements(table, skips)),
+    (_place, table) => Promise.resolve(oneTableStatements(table, skips)),
   );
 }

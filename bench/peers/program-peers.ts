@@ -47,7 +47,7 @@ export function naiveNode(skips = false): Competitor {
   };
   const run = runWith(start);
   return {
-    name: `naive Node consumer${skips ? ', skips what is refused' : ''}`,
+    name: `naive Node consumer, one table${skips ? ', skips what is refused' : ''}`,
     settings:
       'one table; node-rdkafka, fast-csv on the main thread, one JSONEachRow insert a batch of up to 50,000 records or 1 s, ' +
       `offsets committed after it${skips ? '; input_format_allow_errors_ratio = 1' : ''}`,

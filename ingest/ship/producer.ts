@@ -2,6 +2,9 @@ import Kafka, { type LibrdKafkaError, type ProducerGlobalConfig } from 'node-rdk
 import { CdrhouseError } from '../../schemas/errors.ts';
 import type { Settings } from '../../schemas/settings.ts';
 
+/** Of all messages that this project sends. */
+export const COMPRESSION = 'lz4';
+
 const CONNECT_TIMEOUT_MS = 15_000;
 const METADATA_TIMEOUT_MS = 10_000;
 const PROBE_TIMEOUT_MS = 2000;
@@ -236,7 +239,7 @@ function producerConfiguration(settings: Settings): ProducerGlobalConfig {
     'enable.idempotence': true,
     acks: 'all',
     'message.max.bytes': lineBytesMax(settings) + HEADERS_BYTES,
-    'compression.codec': 'lz4',
+    'compression.codec': COMPRESSION,
     'linger.ms': 20,
     // Messages are batches already: each goes to a partition of its own choice, so that all partitions fill alike.
     'sticky.partitioning.linger.ms': 0,

@@ -53,13 +53,20 @@ await tap.test('what was no number is not there', async (t) => {
 
 await tap.test('the summary answers from the figures', async (t) => {
   t.equal(
-    answered(/^packed: records a second and core/),
-    '285,714 (250,000 to 307,692) (3.50 (3.25 to 4.00) us CPU a record, and 0.75 us for each time it is merged)',
+    answered(/^packed: records a second and core, until stored/),
+    '285,714 (250,000 to 307,692): 3.50 (3.25 to 4.00) us CPU a record',
   );
-  t.equal(answered(/^packed: records a second until/), '431,234');
+  t.equal(
+    answered(/^packed: records a second and core, stored and merged once/),
+    '235,294: 4.25 us CPU a record',
+  );
+  t.equal(answered(/^packed: records a second with all/), '431,234');
   t.match(answered(/^answer of the API, p50: a number, any role/), / ms$/);
   t.equal(answered(/share of inserting/), '0.72');
-  t.equal(answered(/Kafka engine, 1 consumer/), '8.75 (8.50 to 9.00) us, 2.5 times that of cdrhouse');
+  t.equal(
+    answered(/^packed: CPU a record, Kafka engine, 1 consumer/),
+    '8.75 (8.50 to 9.00) us; cdrhouse 3.50 us, 0.40 (0.38 to 0.44) times that',
+  );
   t.equal(answered(/every record once/), 'yes: lost 0, twice 0, altered 0');
   t.equal(answered(/that hold$/), '2 of 2');
 });
@@ -85,7 +92,15 @@ await tap.test('more processes: what they bring and cost', async (t) => {
 
 await tap.test('the words of the answers, and the cases by name', async (t) => {
   const words = meaningsOf(RESULTS);
-  for (const word of ['CPU a record', 'merges', 'ratio', 'floor', 'share of the floor', 'p50, p95, p99'])
+  for (const word of [
+    'CPU a record',
+    'merges',
+    'n times that',
+    'one table',
+    'floor',
+    'share of the floor',
+    'p50, p95, p99',
+  ])
     t.ok(words.has(word), word);
   t.equal(words.get('packed'), 'many records a message');
 });
@@ -109,11 +124,11 @@ await tap.test('what is broken is said, and a finding about a peer is none of ou
 
 await tap.test('doubts about results that do not belong together', async (t) => {
   t.same(doubtsAbout(RESULTS), []);
-  const other = { ...GROWTH, host: { ...HOST, commit: 'def5678-dirty', load_before: 6 } };
+  const other = { ...GROWTH, others_cores: 0.6, host: { ...HOST, commit: 'def5678-dirty' } };
   const doubts = doubtsAbout([INGEST, other]).join(' ');
   t.match(doubts, /different commits \(ingest: abc1234, growth: def5678-dirty\)/);
   t.match(doubts, /in no commit: growth/);
-  t.match(doubts, /growth \(load 6\.0\)/);
+  t.match(doubts, /growth \(0\.60 cores\)/);
 });
 
 await tap.test('the page stands alone, and has the results and nothing else', async (t) => {

@@ -10,12 +10,13 @@ export const HOST: SavedResult['host'] = {
   clickhouse: '26.7.1',
   kafka: '4.3.1',
   commit: 'abc1234',
-  load_before: 0.4,
+  file_system: 'ext4',
+  clickhouse_memory_gigabytes: 6,
 };
 
 export function saved(part: string, fields: Partial<SavedResult> = {}): SavedResult {
   const empty: PartResult = { part, settings: {}, figures: [], checks: [], held: [], notes: [] };
-  return { ...empty, at: '2026-11-28T10:00:00.000Z', host: HOST, broken: [], ...fields };
+  return { ...empty, at: '2026-11-28T10:00:00.000Z', host: HOST, others_cores: 0.1, broken: [], ...fields };
 }
 
 export function figure(name: string, unit: string, of: string, ...values: number[]): Figure {
@@ -46,6 +47,7 @@ export const INGEST = saved('ingest', {
     figure('CPU a record, program', 'us', 'packed', 1.5),
     figure('CPU a record, ClickHouse', 'us', 'packed', 1.25),
     figure('CPU a record, merges of ClickHouse', 'us', 'packed', 0.75),
+    figure('CPU a record, merged once', 'us', 'packed', 4.25),
     figure('CPU a record, broker', 'us', 'packed', 0.125),
     figure('records a second', '1/s', 'packed', 431_234),
     figure('share of the floor', '', 'packed', 0.72),
