@@ -139,7 +139,8 @@ interface Gap {
 
 /**
  * Goes on behind what Kafka lost, for every partition that stands still (or those chosen). Gives what was
- * accepted; the missing range stays recorded in `accepted_gaps`.
+ * accepted; the missing range stays recorded in `accepted_gaps`. Needs an idle group, to look (`dryRun`) it does not.
+ * Throws GROUP_BUSY.
  */
 export async function acceptGaps(
   settings: Settings,
@@ -156,8 +157,8 @@ export async function acceptGaps(
       const isShorter = position.head?.topicId === position.log.topicId && position.end > position.log.high;
       return [{ position, offset: isShorter ? position.log.high : position.log.low, reason: resume.reason }];
     });
-    if (gaps.length > 0) await requireIdle(consumer, settings);
-    if (!dryRun) {
+    if (!dryRun && gaps.length > 0) {
+      await requireIdle(consumer, settings);
       const targets: Target[] = [];
       for (const { position, offset } of gaps)
         targets.push({ position, offset, correctedUntil: await correctedUntil(database, position, offset) });

@@ -466,11 +466,14 @@ class Erasure {
   /** Where the calls or the numbers may still be, and until when. */
   async #residue(): Promise<{ readonly [place: string]: Json }> {
     const { settings } = this.#context;
-    const begunMs = this.#request?.begunMs ?? Date.now();
+    const request = this.#request!;
+    const kafka = await kafkaResidue(settings, request.begunMs, this.#keptTopics);
     const holds = await this.#endedHolds(OPEN_END_MS);
+    // Until its last change a backup may have the person, and an erasure can end long after it was begun.
+    const changedMs = request.finishedMs ?? Date.now();
     return {
-      ...(await kafkaResidue(settings, begunMs, this.#keptTopics)),
-      backups_until: isoTime(begunMs + settings.retention.backup_days * DAY_MS),
+      ...kafka,
+      backups_until: isoTime(changedMs + settings.retention.backup_days * DAY_MS),
       kept: 'keyed hashes of the numbers: suppressions, this request, the journal of look-ups',
       // Who ordered what to be kept of whom is no copy of a call; it stays, and is told.
       legal_holds_that_ended: holds.length,

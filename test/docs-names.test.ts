@@ -4,6 +4,7 @@ import tap from 'tap';
 import { localServerErrors } from '../deploy/local/errors.ts';
 import { userNames } from '../deploy/local/users.ts';
 import { IngestMetrics } from '../ingest/metrics.ts';
+import { QueryMetrics } from '../query/metrics.ts';
 import { HTTP_PROBLEMS, PROGRAM_ERRORS, REJECT_CODES, SKIP_REASONS } from '../schemas/errors.ts';
 import { FORMATS } from '../schemas/formats/index.ts';
 import { MIGRATIONS, migrationsTable, settingsTable } from '../schemas/migrations.ts';
@@ -27,8 +28,12 @@ function namesIn(text: string, pattern: RegExp): Set<string> {
 
 await tap.test('metrics, and users of the database', async (t) => {
   const own = namesIn(readDocument('docs/metrics.md').text, /(?<=^\| `)cdrhouse_\w+/gm);
-  const ofProcess = (await new IngestMetrics().current().getMetricsAsJSON()).map(({ name }) => name);
-  const known = new Set<string>([...own, ...ofProcess, ...Object.values(userNames)]);
+  const ofProcesses = (
+    await Promise.all(
+      [new IngestMetrics().current(), new QueryMetrics().registry].map((each) => each.getMetricsAsJSON()),
+    )
+  ).flatMap((metrics) => metrics.map(({ name }) => name));
+  const known = new Set<string>([...own, ...ofProcesses, ...Object.values(userNames)]);
   t.ok(own.size > 40);
   for (const { path, text } of documents)
     for (const name of namesIn(text, /\bcdrhouse_[a-z0-9_]+/g))

@@ -15,7 +15,7 @@ function written(text: string): string {
 
 await tap.test('the environment lies over the file, the file over the defaults', async (t) => {
   const path = written(
-    'kafka:\n  brokers: a:1\n  group: from-file\nfeeds:\n  - name: x\n    time_zone: Europe/Paris\n',
+    'kafka:\n  brokers: a:1\n  group: from-file\n  client: { sasl.username: all }\nfeeds:\n  - name: x\n    time_zone: Europe/Paris\n',
   );
   const settings = loadSettings({
     CDRHOUSE_CONFIG: path,
@@ -27,7 +27,7 @@ await tap.test('the environment lies over the file, the file over the defaults',
   t.equal(settings.kafka.brokers, 'b:2');
   t.equal(settings.kafka.group, 'from-file');
   t.equal(settings.retention.months, 600);
-  t.same(settings.kafka.client, { 'security.protocol': 'ssl' });
+  t.same(settings.kafka.client, { 'security.protocol': 'ssl' }, 'as a whole');
   t.equal(settings.feeds[0]!.time_zone, 'Europe/Paris');
 });
 

@@ -2,10 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import tap from 'tap';
+import tap, { type Test } from 'tap';
 import { freePort } from '../../deploy/local/ports.ts';
 import { IngestMetrics } from '../../ingest/metrics.ts';
 import { SESSION, until, type Ended, type Running } from '../cdrhouse-program.ts';
+import { addKey, serve } from '../integration/calls-client.ts';
 import { alertRules, fasterRules, Prometheus, promtool, serveText, type Alert } from '../prometheus.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy } from './clickhouse-proxy.ts';
@@ -21,6 +22,8 @@ const servers = testServers(import.meta.url);
 const topicOf = (feed: string): string => `${servers.databases[0]}.${feed}`;
 const port = await freePort();
 const retentionPort = await freePort();
+const queryPort = await freePort();
+const shipPort = await freePort();
 
 const folder = mkdtempSync(join(tmpdir(), 'cdrhouse-alerts-'));
 tap.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -50,6 +53,7 @@ const installation = await house(tap, servers, 0, {
   environment: {
     CDRHOUSE_INGEST_METRICS_PORT: String(port),
     CDRHOUSE_RETENTION_METRICS_PORT: String(retentionPort),
+    CDRHOUSE_QUERY_PORT: String(queryPort),
   },
 });
 installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = clickhouse.url;
@@ -59,6 +63,9 @@ const prometheus = await Prometheus.start(tap, fasterRules(), {
   cdrhouse: `127.0.0.1:${port}`,
   node: auditTarget,
   retention: `127.0.0.1:${retentionPort}`,
+  query: `127.0.0.1:${queryPort}`,
+  // The rules go by this name.
+  'cdrhouse-ship': `127.0.0.1:${shipPort}`,
   slow: slowTarget,
 });
 /** Names of the alerts that have fired. */
@@ -78,6 +85,23 @@ async function startRetention(): Promise<void> {
 async function endRetention(): Promise<void> {
   retention.child.kill('SIGTERM');
   tap.equal((await retention.ended).code, 0);
+}
+
+/** Starts a `ship --listen`, which is ended with the test. */
+function startShip(): void {
+  const address = `http://127.0.0.1:${shipPort}/cdr`;
+  const ship = installation.start('ship', '--feed', 'steady', '--listen', address);
+  tap.teardown(() => ship.child.kill('SIGKILL'));
+}
+
+/** Asks the API again and again until this test of it is over, whatever it answers. */
+async function keepAsking(t: Test): Promise<void> {
+  const authorization = `Bearer ${await addKey(installation, 'operations')}`;
+  const ask = async (): Promise<void> => {
+    await (await fetch(`http://127.0.0.1:${queryPort}/v1/feeds`, { headers: { authorization } })).text();
+  };
+  const asking = setInterval(() => void ask().catch(() => undefined), 200);
+  t.teardown(() => clearInterval(asking));
 }
 
 /** The alert of this name once it fires. */
@@ -116,14 +140,18 @@ async function audit(): Promise<Ended['code']> {
 await tap.test('the rules are valid', async (t) => {
   const path = join(folder, 'alerts.yml');
   writeFileSync(path, alertRules());
-  t.match(await promtool('check', 'rules', path), /SUCCESS: 16 rules found/);
+  t.match(await promtool('check', 'rules', path), /SUCCESS: 20 rules found/);
 });
 
-await tap.test('no ingest, no audit, no retention', async (t) => {
+await tap.test('no ingest, no audit, no retention, no API, no ship', async (t) => {
   await fires('CdrhouseIngestAbsent');
   await fires('CdrhouseAuditMissing');
   await fires('CdrhouseRetentionMissing');
+  await fires('CdrhouseQueryAbsent');
+  await fires('CdrhouseShipDown');
   await startRetention();
+  await serve(tap, installation);
+  startShip();
   ingest = startIngest(tap, installation);
   t.equal(await audit(), 0);
   await calm();
@@ -177,6 +205,7 @@ await tap.test('a request of a person that is not answered in time', async (t) =
 
 await tap.test('ClickHouse is out of reach, while an ingest elsewhere reads slowly', async (t) => {
   slowReader.setPlainConsume(true);
+  await keepAsking(t);
   const cut = clickhouse.on(
     () => true,
     async (exchange) => exchange.cut(),
@@ -199,6 +228,7 @@ await tap.test('ClickHouse is out of reach, while an ingest elsewhere reads slow
   slowReader.setPlainConsume(false);
   await fires('CdrhouseIngestPaused');
   t.match((await fires('CdrhouseIngestRetrying')).labels, { step: /^insert into / });
+  t.match((await fires('CdrhouseQueryFailing')).annotations, { summary: /fails \d+(\.\d+)?% of/ });
   await fires('CdrhouseIngestUnflushed');
   cut.remove();
   await until('it has gone on', async () => (await ledgerStored(installation)) === 3100);
@@ -208,7 +238,10 @@ await tap.test('ClickHouse is out of reach, while an ingest elsewhere reads slow
 await tap.test('Kafka is out of reach', async (t) => {
   kafka.cut();
   t.match((await fires('CdrhouseIngestNotReady')).annotations, { summary: /out of reach: kafka *$/ });
-  t.strictSame(await firing(), ['CdrhouseIngestNotReady'], 'and no other');
+  // Which of the two is told first is chance.
+  const others = (await firing()).filter((name) => name !== 'CdrhouseShipNotReady');
+  t.strictSame(others, ['CdrhouseIngestNotReady'], 'and no other');
+  await fires('CdrhouseShipNotReady');
   kafka.heal();
   await calm();
 });

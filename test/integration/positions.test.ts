@@ -126,8 +126,17 @@ await tap.test(
       'the gap is recorded',
     );
 
-    const dry = await whenIdle(installation, 'ingest', 'accept-gap', '--dry-run');
-    t.match(dry, { code: 0, stdout: /created again/ });
+    const service = installation.start('ingest');
+    t.teardown(() => service.child.kill('SIGKILL'));
+    await until('ingest has its partitions', () => service.stderr().includes('partitions assigned'));
+    t.match(
+      await installation.run('ingest', 'accept-gap', '--dry-run'),
+      { code: 0, stdout: /created again/ },
+      'one may look while ingest runs',
+    );
+    t.match(await installation.run('ingest', 'accept-gap'), { code: 1, stdout: '', stderr: /GROUP_BUSY/ });
+    service.child.kill('SIGTERM');
+    await service.ended;
     t.match(await whenIdle(installation, 'ingest', 'accept-gap'), { code: 0, stderr: /gap\(s\) accepted/ });
     t.match(await installation.json('ingest', '--until-idle'), { consumed: 7, stored: 7 });
     t.strictSame(

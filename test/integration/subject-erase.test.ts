@@ -16,6 +16,9 @@ import { addKey, CallsClient, serve } from './calls-client.ts';
 
 const servers = testServers(import.meta.url);
 const ERASED = '+33199770017';
+const DAY_MS = 86_400_000;
+/** `retention.backup_days`, its default. */
+const BACKUP_MS = 35 * DAY_MS;
 /** What of the number must not be found anywhere, however it is spelt. */
 const DIGITS = ['99770017', '99 77 00 17', '99-77-00-17', '99.77.00.17'];
 const [OTHER, THIRD] = ['+33199770098', '+33199770099'] as const;
@@ -156,7 +159,7 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   // A topic keeps for 14 days, and a segment of it takes records for the 7 days of the broker's default.
   const begunMs = Date.parse(told.certificate!.certificate['begun_at'] as string);
   t.match(told.result, {
-    residue: { kafka_until: new Date(begunMs + (14 + 7) * 86_400_000).toISOString() },
+    residue: { kafka_until: new Date(begunMs + (14 + 7) * DAY_MS).toISOString() },
   });
   t.strictSame(await ids(installation), ['both', 'dialed', 'displayed', 'other']);
   t.strictSame(await filesWith(installation, ERASED, DIGITS), []);
@@ -206,7 +209,11 @@ await tap.test('nothing of the person is left, on disk either, and nothing comes
   await installation.json('dead-letters', 'replay', '--json');
   t.strictSame(await contents(installation), after, 'a replay of dead letters brings nothing back');
   const verified = ['subject', 'verify', '--id', told.request_id!, '--number', ERASED, '--json'];
-  t.match(await installation.json(...verified), { verified: true });
+  const signedMs = Date.parse(told.certificate!.certificate['signed_at'] as string);
+  t.match(await installation.json(...verified), {
+    verified: true,
+    residue: { backups_until: new Date(signedMs + BACKUP_MS).toISOString() },
+  });
   t.equal((await installation.run('keys', 'rotate-journal')).code, 0);
   t.match(await installation.json(...verified), { verified: true }, 'under another journal key');
   installation.environment['CDRHOUSE_KAFKA_BROKERS'] = '127.0.0.1:1';
@@ -291,8 +298,15 @@ await tap.test(
     installation.environment['CDRHOUSE_RETENTION_BILLING_MONTHS'] = '1';
     // It is the same request under another journal key.
     t.equal((await installation.run('keys', 'rotate-journal')).code, 0);
+    const lastMs = Date.now();
     const all = await installation.json<ToldReport>(...ERASE, '--json');
     t.match(all, { request_id: told.request_id, state: 'done', result: { calls_deleted: 3 } });
+    const { backups_until } = all.result['residue'] as { readonly backups_until: string };
+    const changedMs = Date.parse(backups_until) - BACKUP_MS;
+    t.ok(
+      changedMs > lastMs && changedMs <= Date.now(),
+      'backups may hold the person by the last change, not by the first',
+    );
     t.strictSame(await ids(installation), ['before', 'behind', 'both', 'dialed', 'displayed', 'other']);
     t.strictSame(await installation.rows('SELECT * FROM {db}.restrictions'), []);
     const { code, stderr } = await installation.run('audit');
@@ -308,7 +322,7 @@ await tap.test('what a legal hold needs waits for its end, and the service does 
   });
   await stored(installation, ...KEPT, ...OWN);
   const all = await ids(installation);
-  const end = ['--until', new Date(Date.now() + 86_400_000).toISOString()];
+  const end = ['--until', new Date(Date.now() + DAY_MS).toISOString()];
   const held = ['--number', ERASED, '--from', FROM, '--to', TO, ...end, '--reason', 'court order'];
   const hold = await installation.json<{ hold_id: string }>('retention', 'hold', ...held, '--json');
   const told = await installation.json<ToldReport>(...ERASE, '--json');
