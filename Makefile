@@ -1,6 +1,6 @@
 # Each target sets up what it needs: `make demo` and `make test` work alone on a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-codecs bench-query bench-growth bench-retention bench-capacity bench-report clean
+.PHONY: help setup build check format test-unit test fuzz soak demo demo-picture dial-plans bench bench-parse bench-steps bench-ingest bench-latency bench-delivery bench-readers bench-codecs bench-merges bench-query bench-growth bench-retention bench-capacity bench-report clean
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --silent
 SHELL := /bin/sh
@@ -95,13 +95,16 @@ bench-readers: build ## CPU of ingest with the native addon and without; OPTIONS
 bench-codecs: build ## what the compression of the call tables costs, beside other codecs; OPTIONS="--records 1500000 --rounds 2"
 	node dist/bench/codecs.js $(OPTIONS)
 
-bench-query: build ## the API on 50 million calls, beside a tenth of them (15 minutes, 5 GB); OPTIONS="--calls 5000000"
+bench-merges: build ## how often calls are merged that come as they come, with other settings of merges beside (7 minutes); OPTIONS="--rate 1000 --seconds 120"
+	node dist/bench/merges.js $(OPTIONS)
+
+bench-query: build ## the API on 50 million calls, beside a tenth of them (11 minutes, 5 GB); OPTIONS="--calls 5000000"
 	node dist/bench/query.js $(OPTIONS)
 
-bench-growth: build ## what grows with 1, 5, 20 and 50 million stored calls (20 minutes, 8 GB); OPTIONS="--calls 1000000,5000000"
+bench-growth: build ## what grows with 1, 5, 20 and 50 million stored calls (9 minutes, 8 GB); OPTIONS="--calls 1000000,5000000"
 	node dist/bench/growth.js $(OPTIONS)
 
-bench-retention: build ## a sweep of one month and an erasure of one number among 50 million calls (10 minutes, 10 GB); OPTIONS="--calls 5000000"
+bench-retention: build ## a sweep of one month and an erasure of one number among 50 million calls (6 minutes, 10 GB); OPTIONS="--calls 5000000"
 	node dist/bench/retention.js $(OPTIONS)
 
 bench-capacity: build ## a day of a million calls against what the other results foretell; writes the tables of docs/capacity.md; OPTIONS="--write-only"

@@ -27,27 +27,25 @@ export interface BenchServers {
 export interface BenchServersOptions {
   /** In which the API's user may write the journal of look-ups. */
   readonly databases?: readonly string[];
-  /** After which Kafka gives up a consumer of ClickHouse's Kafka engine that says nothing. @default 45 s, its own default */
-  readonly engineSessionMs?: number;
+  /** What ClickHouse is to have beside its own configuration: elements of its file. */
+  readonly configuration?: string;
 }
 
-/** Has ClickHouse's Kafka engine give these options to its consumers. */
-function configureEngine(dataDir: string, sessionMs: number): void {
+function configure(dataDir: string, elements: string): void {
   const folder = join(dataDir, 'clickhouse', 'config.d');
   mkdirSync(folder, { recursive: true });
-  const options = `<session_timeout_ms>${sessionMs}</session_timeout_ms>`;
-  writeFileSync(join(folder, 'kafka.xml'), `<clickhouse><kafka>${options}</kafka></clickhouse>`);
+  writeFileSync(join(folder, 'bench.xml'), `<clickhouse>${elements}</clickhouse>`);
 }
 
 /** Runs `work` beside servers of its own; ends them and removes their data afterwards, also at Ctrl-C. */
 export async function withBenchServers(
   work: (bench: BenchServers) => Promise<void>,
-  { databases = [], engineSessionMs }: BenchServersOptions = {},
+  { databases = [], configuration }: BenchServersOptions = {},
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'cdrhouse-bench-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   const dataDir = join(folder, 'servers');
-  if (engineSessionMs !== undefined) configureEngine(dataDir, engineSessionMs);
+  if (configuration !== undefined) configure(dataDir, configuration);
   let servers: LocalServers | undefined;
   let restarted: LocalServer | undefined;
   let offsets: GroupOffsets | undefined;

@@ -7,8 +7,8 @@ import { median } from './table.ts';
 const SETTINGS = checkSettings({});
 const DAYS_A_YEAR = 365.25;
 const DAYS_A_MONTH = DAYS_A_YEAR / 12;
-const MERGED_TOGETHER = 10;
-const MERGE_TIMES = Math.ceil(Math.log(DAYS_A_MONTH * 86_400) / Math.log(MERGED_TOGETHER));
+/** One a second, the flush interval by default. */
+const INSERTS_A_MONTH = DAYS_A_MONTH * 86_400;
 
 export type Unit = 'calls' | 'calls/s' | 'bytes' | 'us' | 'ms' | 's' | 'cores' | 'share' | 'days' | '';
 
@@ -194,6 +194,7 @@ const COMMANDS: Readonly<Record<string, string>> = {
   ingest: 'make bench-ingest',
   growth: 'make bench-growth',
   retention: 'make bench-retention',
+  merges: 'make bench-merges',
   capacity: 'make bench-capacity',
 };
 
@@ -230,7 +231,7 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
   const from = '`make bench-growth`: the largest "calls", and its "months"';
   return [
     ...measured,
-    ...storingInputs(of('ingest')),
+    ...storingInputs(of('ingest'), of('merges')),
     {
       name: 'tried',
       what: 'stored calls at the largest size',
@@ -250,7 +251,7 @@ export function readInputs(results: readonly SavedResult[]): Input[] {
 }
 
 /** What ClickHouse uses to store a call, and to merge it until its month is one part. */
-function storingInputs(ingest: SavedResult): Input[] {
+function storingInputs(ingest: SavedResult, merges: SavedResult): Input[] {
   const on = `case "${PACKED}", ${dataOf(ingest).text}`;
   const of = (figure: string): Pick<Input, 'value' | 'from'> => ({
     value: median(largest(ingest, { part: 'ingest', figure, case: PACKED }).values),
@@ -258,6 +259,11 @@ function storingInputs(ingest: SavedResult): Input[] {
   });
   const insert = of(FIGURES.clickhouseCpu);
   const merge = of(FIGURES.mergesCpu);
+  const whileTheyCome = (figure: string): number =>
+    median(merges.figures.find(({ name, who }) => name === figure && who === OURS)!.values);
+  const inserts = whileTheyCome(FIGURES.insertsMerged);
+  // Each merge joins so many parts that how often a row is merged grows with the logarithm of the inserts.
+  const times = (whileTheyCome(FIGURES.timesMerged) * Math.log(INSERTS_A_MONTH)) / Math.log(inserts);
   return [
     { name: 'insert_us', what: 'CPU of ClickHouse to insert a call into both tables', unit: 'us', ...insert },
     { name: 'merge_us', what: 'CPU of ClickHouse to merge it once, both tables', unit: 'us', ...merge },
@@ -265,14 +271,14 @@ function storingInputs(ingest: SavedResult): Input[] {
       name: 'merge_times',
       what: 'how often it is merged until its month is one part',
       unit: '',
-      value: MERGE_TIMES,
-      from: `assumed: a part a second, and ${MERGED_TOGETHER} of them become one (\`min_parts_to_merge_at_once\`), and so on: the logarithm of the seconds of a month`,
+      value: times,
+      from: `\`${COMMANDS[merges.part]}\`: "${FIGURES.timesMerged}" after ${inserts} inserts × log(inserts of a month, one a second) / log(${inserts})`,
     },
     {
       name: 'clickhouse_us',
       what: 'CPU of ClickHouse to store a call, merges included',
       unit: 'us',
-      value: insert.value + MERGE_TIMES * merge.value,
+      value: insert.value + times * merge.value,
       from: 'insert_us + merge_times × merge_us',
     },
   ];

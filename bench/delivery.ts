@@ -145,7 +145,8 @@ function heldOf({ verdict, left }: Outcome): Held[] {
   ];
 }
 
-const SERVERS = { engineSessionMs: SESSION_MS };
+/** The consumers of ClickHouse's Kafka engine take their options from the server. */
+const SERVERS = { configuration: `<kafka><session_timeout_ms>${SESSION_MS}</session_timeout_ms></kafka>` };
 
 await withBenchServers(async (bench) => {
   const host = await benchHost(bench);

@@ -38,6 +38,11 @@ const PARTS: Readonly<Record<string, { readonly title: string; readonly about: s
     title: 'Compression of the call tables',
     about: 'The codecs in use beside others: inserting the blocks of ingest, reading one key, merging once.',
   },
+  merges: {
+    title: 'Merges of what comes as it comes',
+    about:
+      'A batch a second through ingest, on calls that are there: how many rows ClickHouse writes anew for each that comes. What storing a topic at once costs, above, leaves that out.',
+  },
   query: {
     title: 'Questions to the API',
     about:
@@ -73,6 +78,7 @@ const PLOTTED: ReadonlySet<string> = new Set([
   FIGURES.rate,
   FIGURES.latencyP50,
   FIGURES.latencyP99,
+  FIGURES.timesMerged,
   'CPU a record, parse',
   'CPU a record, of a step',
   'answer, p99',

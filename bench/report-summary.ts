@@ -210,6 +210,7 @@ const COMPARED: Readonly<Record<string, readonly string[]>> = {
   ingest: [FIGURES.cpu],
   query: ['answer'],
   retention: ['CPU'],
+  merges: [FIGURES.mergesCpu],
 };
 
 /** Everybody else beside cdrhouse, at the same work. */

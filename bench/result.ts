@@ -23,6 +23,9 @@ export const FIGURES = {
   programCpu: 'CPU a record, program',
   clickhouseCpu: 'CPU a record, ClickHouse',
   brokerCpu: 'CPU a record, broker',
+  /** How often a stored row is merged while batches come, and after how many of them. */
+  timesMerged: 'rows merged for each row stored',
+  insertsMerged: 'batches stored',
   /** Wall, with all on one machine. */
   rate: 'records a second',
   peakMemory: 'peak memory',

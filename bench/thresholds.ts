@@ -56,6 +56,8 @@ export interface Thresholds {
     /** An erasure against a plain ALTER … DELETE of the same calls in both tables. */
     readonly erase_ratio_max: number;
   };
+  /** CPU of merging what comes, with the settings of the call tables against those of ClickHouse. */
+  readonly merges_ratio_max: number;
   /** What docs/capacity.md says of one day against that day: smaller by the larger of both. */
   readonly capacity: {
     readonly prediction_ratio_min: number;

@@ -568,6 +568,21 @@ ORDER BY (feed, reading)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
     ],
   },
+  {
+    number: 13,
+    title: 'small parts are merged with their like',
+    statements: ({ database }) => [
+      // Decision 0027. Below some MB ClickHouse takes all parts to be alike: it merges the one that has grown with ten new
+      // ones, and then leaves most of these out again, since they are small.
+      ...CALL_TABLES.map(
+        (table) => `ALTER TABLE ${database}.${table} MODIFY SETTING merge_selector_base = 8`,
+      ),
+      ...[...CALL_TABLES, 'dead_letters', 'lookup_journal', 'ingest_ledger'].map(
+        (table) =>
+          `ALTER TABLE ${database}.${table} MODIFY SETTING merge_selector_enable_heuristic_to_remove_small_parts_at_right = 0`,
+      ),
+    ],
+  },
 ];
 
 /** The schema version that this program was written for. */

@@ -2,9 +2,9 @@ import tap from 'tap';
 import { missingCommands, readInputs } from '../../bench/capacity-inputs.ts';
 import { agreement, capacityOf, predictDay } from '../../bench/capacity-model.ts';
 import { capacityTables, shown } from '../../bench/capacity-tables.ts';
-import { CAPACITY, figure, GROWTH, INGEST, RETENTION } from './results.ts';
+import { CAPACITY, figure, GROWTH, INGEST, MERGES, RETENTION } from './results.ts';
 
-const RESULTS = [INGEST, GROWTH, RETENTION, CAPACITY];
+const RESULTS = [INGEST, GROWTH, RETENTION, MERGES, CAPACITY];
 const inputs = readInputs(RESULTS);
 const input = (name: string): number => inputs.find((one) => one.name === name)!.value;
 
@@ -19,14 +19,14 @@ await tap.test('inputs are the figures of the results, at the largest size', asy
   t.equal(input('erase_us'), 2);
 });
 
+/** 4 times after 100 inserts, and with their logarithm up to a month of one a second. */
+const TIMES = (4 * Math.log((365.25 / 12) * 86_400)) / Math.log(100);
+const STORED_US = 1.25 + TIMES * 0.75;
+
 await tap.test('a call is merged several times until its month is one part', (t) => {
   t.equal(input('merge_us'), 0.75);
-  t.equal(
-    input('merge_times'),
-    7,
-    'ten parts into one, from a part a second to one a month of 2.6 million seconds',
-  );
-  t.equal(input('clickhouse_us'), 1.25 + 7 * 0.75);
+  t.equal(input('merge_times'), TIMES);
+  t.equal(input('clickhouse_us'), STORED_US);
   t.end();
 });
 
@@ -43,7 +43,7 @@ await tap.test('steps of 100 million calls a day', async (t) => {
   t.equal(values['processes'], Math.ceil(values['ingest_cores']!));
   t.ok(values['partitions']! >= values['processes']!, 'no process stands idle');
   const growth = ((1e8 * days) / 5e7) ** 0.1;
-  const cores = (rate * 6.5 * growth) / 1e6 / input('core_load');
+  const cores = (rate * STORED_US * growth) / 1e6 / input('core_load');
   t.ok(Math.abs(values['clickhouse_cores']! / cores - 1) < 1e-12);
   t.equal(values['look_up'], 250 / 50, 'flat stays flat');
   t.ok(
@@ -55,7 +55,7 @@ await tap.test('steps of 100 million calls a day', async (t) => {
 await tap.test('no table is credited for being smaller than what was tried', async (t) => {
   const { values } = capacityOf(inputs, 1000);
   t.ok(values['extrapolation']! < 1);
-  t.equal(values['clickhouse_cores'], (values['busy_rate']! * 6.5) / 1e6 / input('core_load'));
+  t.equal(values['clickhouse_cores'], (values['busy_rate']! * STORED_US) / 1e6 / input('core_load'));
 });
 
 await tap.test('a day foretold and measured', async (t) => {
@@ -96,11 +96,11 @@ await tap.test('what a formula names is an input or a step above', async (t) => 
 });
 
 await tap.test('a result that is missing is named with its command', async (t) => {
-  t.same(missingCommands([INGEST, GROWTH]), ['make bench-retention']);
+  t.same(missingCommands([INGEST, GROWTH, MERGES]), ['make bench-retention']);
   t.same(missingCommands(RESULTS), []);
-  t.throws(() => readInputs([INGEST, GROWTH, CAPACITY]), /make bench-retention/);
+  t.throws(() => readInputs([INGEST, GROWTH, MERGES, CAPACITY]), /make bench-retention/);
   const others = { ...INGEST, figures: [figure('CPU a record', 'us', 'single', 1)] };
-  t.throws(() => readInputs([others, GROWTH, RETENTION, CAPACITY]), /make bench-ingest/);
+  t.throws(() => readInputs([others, GROWTH, RETENTION, MERGES, CAPACITY]), /make bench-ingest/);
 });
 
 await tap.test('values for a reader', async (t) => {

@@ -85,6 +85,18 @@ export const RETENTION = saved('retention', {
   ],
 });
 
+export const MERGES = saved('merges', {
+  at: '2026-11-28T10:12:00.000Z',
+  figures: [
+    figure('rows merged for each row stored', '', '1000 calls a second', 4),
+    figure('batches stored', '', '1000 calls a second', 100),
+    {
+      ...figure('rows merged for each row stored', '', '1000 calls a second', 40),
+      who: 'merge settings of ClickHouse',
+    },
+  ],
+});
+
 export const CAPACITY = saved('capacity', {
   at: '2026-11-28T10:15:00.000Z',
   figures: [figure('bytes a record in Kafka', 'bytes', 'packed', 50)],
