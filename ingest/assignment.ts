@@ -11,17 +11,14 @@ import {
   type Correctable,
 } from './corrections.ts';
 import { claimRow } from './ledger-row.ts';
-import { contiguousEnd, correctionZone, decideResume } from './ledger.ts';
-import type { PartitionState } from './partitions.ts';
+import { contiguousEnd, correctionZone, decideResume, type Gap } from './ledger.ts';
+import { nameOf, type PartitionState } from './partitions.ts';
 import type { Ownership } from './writer.ts';
 
 /** A partition that stands still until someone accepts that records may be missing. */
-export interface PartitionGap {
+export interface PartitionGap extends Omit<Gap, 'onward'> {
   readonly topic: string;
   readonly partition: number;
-  readonly reason: string;
-  /** Offset at which the ledger says to go on. */
-  readonly expected: number;
 }
 
 export interface Resumed {
@@ -52,11 +49,8 @@ export async function findResumePoints(
   const topics = [...new Set(partitions.map(({ topic }) => topic))];
   const clusterId = await consumer.clusterId();
   const topicIds = await consumer.topicIds(topics);
-  const heads = new Map(
-    (await Promise.all(topics.map((topic) => database.ledgerHeads(topic))))
-      .flat()
-      .map((head) => [`${head.topic}/${head.partition}`, head]),
-  );
+  const heads = byName((await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat());
+  const noted = byName(await database.openGaps(topics));
   const corrections = new Map(
     await Promise.all(topics.map(async (topic) => [topic, await newestCorrection(database, topic)] as const)),
   );
@@ -66,12 +60,14 @@ export async function findResumePoints(
   for (const { topic, partition } of partitions) {
     const topicId = topicIds.get(topic);
     if (topicId === undefined) continue;
-    const head = heads.get(`${topic}/${partition}`);
+    const name = nameOf(topic, partition);
+    const head = heads.get(name);
     const end = head === undefined ? 0 : await endOfRun(database, head);
     const { low, high } = await consumer.watermarks(topic, partition);
-    const resume = decideResume(head, end, { clusterId, topicId, low, high });
+    const resume = decideResume(head, end, { clusterId, topicId, low, high }, noted.get(name));
     if (resume.kind === 'gap') {
-      gaps.push({ topic, partition, reason: resume.reason, expected: resume.expected });
+      const { reason, expected, logEnd } = resume;
+      gaps.push({ topic, partition, reason, expected, logEnd });
       continue;
     }
     const feed = context.feeds.findIndex((candidate) => candidate.topic === topic);
@@ -88,6 +84,13 @@ export async function findResumePoints(
     if (zone !== undefined) correctable.push({ state, zone });
   }
   return { states, gaps, correctable, corrections };
+}
+
+/** What is known of partitions, by `topic/partition`. */
+export function byName<T extends { readonly topic: string; readonly partition: number }>(
+  rows: readonly T[],
+): Map<string, T> {
+  return new Map(rows.map((row) => [nameOf(row.topic, row.partition), row]));
 }
 
 /** For how long others may still write, and since when this process owns its partitions. */

@@ -111,6 +111,15 @@ export interface LedgerHead {
   readonly correctedUntil: number;
 }
 
+/** A gap at which a partition stands still, as it is noted. */
+export interface NotedGap {
+  readonly topic: string;
+  readonly partition: number;
+  readonly reason: string;
+  /** The lowest end that the log was seen to have; 0 where an older version noted it. */
+  readonly logEnd: number;
+}
+
 /** What an INSERT that selects is sent with. */
 export type SelectSending = Omit<Sending, 'storedAtSeconds' | 'sources'>;
 
@@ -253,6 +262,15 @@ export class IngestDatabase {
         AND topic_id = {topicId: String} AND generation = {generation: UInt64} AND kind = 'read'
       ORDER BY fromOffset, nextOffset`,
       { ...head },
+    );
+  }
+
+  /** The gaps of these topics that nobody has accepted. */
+  openGaps(topics: readonly string[]): Promise<NotedGap[]> {
+    return this.rows(
+      `SELECT topic, partition, detail AS reason, end_offset AS logEnd FROM ${this.#database}.ingest_state FINAL
+      WHERE state = 'gap' AND topic IN {topics: Array(String)}`,
+      { topics },
     );
   }
 

@@ -206,10 +206,14 @@ export class Epochs {
     // Where it is no longer ours, its owner finds the gap.
     if (!this.#accepting || state === undefined) return;
     const reason = 'Kafka lost the offset while it was read';
-    const gap = { topic, partition, reason, expected: state.position };
+    const expected = state.position;
     const { signal } = this.#current.controller;
     this.#enqueue(async () => {
-      if (!signal.aborted) await this.#retried('note a gap', signal, () => this.#noteGap(gap));
+      if (signal.aborted) return;
+      await this.#retried('note a gap', signal, async () => {
+        const { high } = await this.#consumer!.watermarks(topic, partition);
+        await this.#noteGap({ topic, partition, reason, expected, logEnd: high });
+      });
     });
   }
 
@@ -382,7 +386,7 @@ export class Epochs {
       state: 'gap',
       detail: gap.reason,
       next_offset: gap.expected,
-      end_offset: 0,
+      end_offset: gap.logEnd,
       updated_at: sqlTime(Date.now()),
     });
   }

@@ -9,7 +9,6 @@ import type { Consumer } from './consumer.ts';
 import { markRange, newestCorrection, replacedRange } from './corrections.ts';
 import { placeCondition, readNowSql, type ReplacedRange } from './corrections-sql.ts';
 import { claimRow } from './ledger-row.ts';
-import { decideResume } from './ledger.ts';
 import { claim, requireIdle, withPositions, type Position, type Target } from './positions.ts';
 import {
   planGone,
@@ -129,8 +128,7 @@ export async function reloadFeed(options: ReloadOptions): Promise<ReloadReport> 
   }
 }
 
-function requireNoGap({ topic, partition, head, end, log }: Position): void {
-  const resume = decideResume(head, end, log);
+function requireNoGap({ topic, partition, resume }: Position): void {
   if (resume.kind === 'gap')
     throw new CdrhouseError('PARTITION_GAP', `${topic}/${partition} stands still: ${resume.reason}`);
 }
