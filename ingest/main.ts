@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { errorCode, isMissingTable } from '../schemas/clickhouse-errors.ts';
+import { errorCode, failureCode, isMissingTable } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError, PROGRAM_ERRORS, type ProgramErrorCode } from '../schemas/errors.ts';
 import { readFeed, readingRow } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -227,16 +227,11 @@ async function readFeeds<T>(
 function reportRetry(metrics: IngestMetrics, log: Logger): RetryReport {
   return (step, reason, nextTry, pauseMs) => {
     metrics.retried(step, reason);
-    const code = codeOfRetry(reason);
+    // That code itself, or one that ClickHouse or Node gave.
+    const code = Object.hasOwn(PROGRAM_ERRORS, reason) ? reason : failureCode(reason);
     const server = code.startsWith('CLICKHOUSE') ? 'ClickHouse' : 'Kafka';
     log.warn({ code, step, reason, nextTry, pauseMs }, `waiting for ${server}`);
   };
-}
-
-/** The code of the catalogue for the reason of a retry: that code itself, or one that ClickHouse or Node gave. */
-function codeOfRetry(reason: string): string {
-  if (Object.hasOwn(PROGRAM_ERRORS, reason)) return reason;
-  return /^[0-9]+$/.test(reason) ? 'CLICKHOUSE_BUSY' : 'CLICKHOUSE_UNREACHABLE';
 }
 
 /** Says where messages are read the slow way, and why. */
