@@ -1,3 +1,4 @@
+import { databaseFailure } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { readFeed, type Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -183,7 +184,10 @@ export interface Connected {
   readonly positions: readonly Position[];
 }
 
-/** Connects beside the group, without joining it, and reads where every partition stands. */
+/**
+ * Connects beside the group, without joining it, and reads where every partition stands. What fails of the database has
+ * its code.
+ */
 export async function withPositions<T>(
   settings: Settings,
   work: (connected: Connected) => Promise<T>,
@@ -200,6 +204,8 @@ export async function withPositions<T>(
   try {
     consumer = await Consumer.connect(settings, undefined, listener);
     return await work({ consumer, database, positions: await readPositions(settings, consumer, database) });
+  } catch (error) {
+    throw databaseFailure(error);
   } finally {
     await consumer?.close();
     await database.close();
