@@ -43,6 +43,29 @@ export async function untilDone<T>(work: (attempt: number) => Promise<T>, option
   }
 }
 
+/** What lived this long did not die of its start. */
+const HEALTHY_MS = 60_000;
+
+/** Pauses before what has ended is begun again: they double, and are the first again where it has lived for a while. */
+export class RestartPauses {
+  readonly #firstMs: number;
+  readonly #msMax: number;
+  #nextMs: number;
+
+  constructor(firstMs: number, msMax: number) {
+    this.#firstMs = firstMs;
+    this.#msMax = msMax;
+    this.#nextMs = firstMs;
+  }
+
+  /** @param livedMs how long it lived */
+  after(livedMs: number): number {
+    const pauseMs = livedMs > HEALTHY_MS ? this.#firstMs : this.#nextMs;
+    this.#nextMs = Math.min(this.#msMax, 2 * pauseMs);
+    return pauseMs;
+  }
+}
+
 /** Pause before the try after this one, in ms: doubling, with jitter. */
 export function pauseBefore(attempt: number, pauseMsMax: number): number {
   const full = Math.min(pauseMsMax, FIRST_PAUSE_MS * 2 ** Math.min(attempt - 1, 20));
