@@ -25,7 +25,7 @@ import {
 import { readDuration, SECONDS_OUT_OF_RANGE, SECONDS_UNREADABLE } from './seconds.ts';
 import { sentFields } from './sent-fields.ts';
 import { NO_TIME, StartTimeReader } from './start-time.ts';
-import { converterOf, type ToUtf8 } from './utf8.ts';
+import { CONVERTED_BYTES_MAX, converterOf, type ToUtf8 } from './utf8.ts';
 
 /** Where a record came from, for the identity `position`. */
 export interface LinePosition {
@@ -37,8 +37,6 @@ export interface LinePosition {
 
 /** What the rewritten numbers of a line, which gain `+` and a country code, and a position may take. */
 const REWRITTEN_BYTES = 1024;
-/** Bytes of UTF-8 that a byte of another encoding may become. */
-const CONVERTED_BYTES_MAX = 3;
 
 /**
  * What a line of this length may write to the arena: its fields unescaped, its record id copied, its texts converted, its
