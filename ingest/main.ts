@@ -227,12 +227,12 @@ async function readFeeds<T>(
 }
 
 function reportRetry(metrics: IngestMetrics, log: Logger): RetryReport {
-  return (step, reason, nextTry, pauseMs) => {
+  return (step, reason, nextTry, pauseMs, detail) => {
     metrics.retried(step, reason);
     // That code itself, or one that ClickHouse or Node gave.
     const code = Object.hasOwn(PROGRAM_ERRORS, reason) ? reason : failureCode(reason);
     const server = code.startsWith('CLICKHOUSE') ? 'ClickHouse' : 'Kafka';
-    log.warn({ code, step, reason, nextTry, pauseMs }, `waiting for ${server}`);
+    log.warn({ code, step, reason, detail, nextTry, pauseMs }, `waiting for ${server}`);
   };
 }
 

@@ -53,9 +53,11 @@ await tap.test('a child that cannot be started is tried again', async (t) => {
   await ended;
 });
 
+function threads(ingest: object, cores: number): string {
+  return childEnvironment(checkSettings({ ingest }), cores)['CDRHOUSE_INGEST_WORKERS']!;
+}
+
 await tap.test('children share the cores, and have no more threads than a process by itself', (t) => {
-  const threads = (ingest: object, cores: number): string =>
-    childEnvironment(checkSettings({ ingest }), cores)['CDRHOUSE_INGEST_WORKERS']!;
   t.equal(threads({ processes: 2 }, 16), '2');
   t.equal(threads({ processes: 4 }, 4), '1');
   t.equal(threads({ processes: 8 }, 4), '1');
