@@ -7,6 +7,7 @@ import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import { CALL, sameText, TEXT } from './call-records.ts';
+import { jsonArenaBytes } from './json-splitter.ts';
 import { LineColumns } from './line-columns.ts';
 import { ABSENT, type SplitLine } from './line-splitter.ts';
 import { LocalClock } from './local-clock.ts';
@@ -39,13 +40,13 @@ export interface LinePosition {
 const REWRITTEN_BYTES = 1024;
 
 /**
- * What a line of this length may write to the arena: its fields unescaped, its record id copied, its texts converted, its
- * numbers rewritten.
+ * What a line of this length may write to the arena: its fields unescaped, for which JSON takes the most, its record id
+ * copied, its texts converted, its numbers rewritten.
  */
 export function arenaBytes(lineBytes: number): number {
   const texts = Object.keys(TEXT).length * FIELD_BYTES_MAX;
   // Behind each field of the record id stands its length.
-  return 4 * lineBytes + (CONVERTED_BYTES_MAX + 1) * texts + REWRITTEN_BYTES;
+  return jsonArenaBytes(lineBytes) + 2 * lineBytes + (CONVERTED_BYTES_MAX + 1) * texts + REWRITTEN_BYTES;
 }
 
 const UPPER_Z = 0x5a;
