@@ -29,7 +29,8 @@ export interface ConsumerListener {
 
 /**
  * The Kafka consumer of one ingest process: node-rdkafka for everything about the group, a reader (the native addon,
- * or plain consume) for the messages. The only file beside `readers/` and `ship/` that knows node-rdkafka.
+ * or plain consume) for the messages. Beside
+ * `readers/`, `native/` and `ship/` the only file that works with node-rdkafka; others know its types.
  */
 export class Consumer {
   readonly #consumer: Kafka.KafkaConsumer;
