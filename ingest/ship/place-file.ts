@@ -202,10 +202,8 @@ export class PlaceFile {
     if (isSameFile(beside, path)) renameSync(path, this.#path);
     const late = readFrom(old, bytes.lastIndexOf(NEWLINE) + 1);
     const meanwhile = [...parsePlaces(HEADER + late, this.#path).places.values()];
-    if (meanwhile.length > 0) {
-      writeFileSync(beside, meanwhile.map(line).join(''));
-      fsyncSync(beside);
-    }
+    // By now the next process may be about to write it anew.
+    if (meanwhile.length > 0) this.#append(meanwhile);
     const places = new Map([...kept, ...meanwhile].map((place) => [place.id, place]));
     return { places, superseded: 0, damaged: 0 };
   }
