@@ -166,7 +166,8 @@ await tap.test('processes that note and write anew at once: each note is there i
       once(new Worker(program, { eval: true, workerData: { path, name, modules } }), 'exit'),
     ),
   );
-  const lines = readFileSync(path, 'utf8').trimEnd().split('\n').slice(1);
+  // Who sees half of another one's line begins a line of its own, which may leave an empty one.
+  const lines = readFileSync(path, 'utf8').split('\n').slice(1).filter(Boolean);
   const noted = lines.map((line) => JSON.parse(line) as Place);
   t.ok(noted.length < 3000, 'it was written anew');
   for (const name of names) {
