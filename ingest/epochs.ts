@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
 import {
   claimPartitions,
   findResumePoints,
@@ -396,7 +395,6 @@ export class Epochs {
       detail: gap.reason,
       next_offset: gap.expected,
       end_offset: gap.logEnd,
-      updated_at: sqlTime(Date.now()),
     });
   }
 

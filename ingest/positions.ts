@@ -4,7 +4,7 @@ import { readFeed, type Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import { byName, endOfRun } from './assignment.ts';
-import { IngestDatabase, type LedgerHead } from './clickhouse.ts';
+import { IngestDatabase, type LedgerHead, type StateRow } from './clickhouse.ts';
 import { Consumer } from './consumer.ts';
 import { readOtherwise, replacedRange, standingIn } from './corrections.ts';
 import { claimRow } from './ledger-row.ts';
@@ -311,7 +311,7 @@ async function closeGap(
     state,
   }: AcceptedGap & {
     /** How a person had it go on. */
-    readonly state: 'gap_accepted' | 'rewound';
+    readonly state: Exclude<StateRow['state'], 'gap'>;
   },
 ): Promise<void> {
   await database.insertState({
@@ -322,7 +322,6 @@ async function closeGap(
     detail: `${reason}; reading went on at offset ${offset} instead of ${position.end}`,
     next_offset: offset,
     end_offset: position.log.high,
-    updated_at: sqlTime(Date.now()),
   });
 }
 
