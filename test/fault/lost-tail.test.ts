@@ -72,6 +72,11 @@ await tap.test("the broker loses its log's end, and the log grows over it", asyn
     "SELECT call_id FROM {db}.cdr FINAL WHERE call_id = 'of-the-lost-part'",
   );
   t.equal(lost.length, 1, 'what was stored of the lost part stays');
+  t.match(
+    await installation.run('audit', '--json'),
+    { code: 1, stdout: /"from_offset":20,.*"fault":"too_many"/ },
+    'which the ledger no longer counts',
+  );
   for (const table of ['cdr', 'cdr_by_number'])
     await installation.statement(
       `DELETE FROM {db}.${table} WHERE call_id = 'of-the-lost-part' SETTINGS mutations_sync = 1`,
