@@ -68,7 +68,7 @@ export function addDeadLetters(program: Command): void {
     .action(async (options: LetterOptions & { place?: string; dryRun?: boolean; json?: boolean }) => {
       const [{ replayDeadLetters }, { progressBar }] = await Promise.all([
         import('../ingest/replay.ts'),
-        import('../progress.ts'),
+        import('./progress.ts'),
       ]);
       const place = options.place === undefined ? undefined : readPlace(options.place);
       const stop = stopSignal();

@@ -187,7 +187,7 @@ async function shipCommand(files: string[], options: ShipCommandOptions): Promis
   }
   const [{ runShip }, { progressBar }] = await Promise.all([
     import('../ingest/ship/main.ts'),
-    import('../progress.ts'),
+    import('./progress.ts'),
   ]);
   const bar = progressBar('ship', 'bytes');
   try {

@@ -11,22 +11,24 @@ import {
   type Correctable,
 } from './corrections.ts';
 import { claimRow } from './ledger-row.ts';
-import { contiguousEnd, correctionZone, decideResume } from './ledger.ts';
-import type { PartitionState } from './partitions.ts';
+import { contiguousEnd, correctionZone, decideResume, type Gap } from './ledger.ts';
+import { nameOf, type PartitionState } from './partitions.ts';
 import type { Ownership } from './writer.ts';
 
+/** How long a partition may take to answer once another one has not. */
+const ASK_AGAIN_MS_MAX = 2000;
+
 /** A partition that stands still until someone accepts that records may be missing. */
-export interface PartitionGap {
+export interface PartitionGap extends Omit<Gap, 'onward'> {
   readonly topic: string;
   readonly partition: number;
-  readonly reason: string;
-  /** Offset at which the ledger says to go on. */
-  readonly expected: number;
 }
 
 export interface Resumed {
   readonly states: readonly PartitionState[];
   readonly gaps: readonly PartitionGap[];
+  /** Those whose logs cannot be asked for, while others can, as where a partition has no leader: to be looked at again. */
+  readonly silent: readonly TopicPartition[];
   /** Those of the states where rows of another reading may stand. */
   readonly correctable: readonly Correctable[];
   /** The newest correction by topic. */
@@ -43,6 +45,7 @@ export interface AssignmentContext {
 /**
  * Finds in the ledger where each assigned partition goes on. A topic that is gone meanwhile is left out. Rejects
  * where Kafka or the ledger cannot be read: the caller waits and tries again, since guessing would lose or repeat.
+ * Of a single partition that does not answer nobody else's reading depends.
  */
 export async function findResumePoints(
   context: AssignmentContext,
@@ -52,26 +55,36 @@ export async function findResumePoints(
   const topics = [...new Set(partitions.map(({ topic }) => topic))];
   const clusterId = await consumer.clusterId();
   const topicIds = await consumer.topicIds(topics);
-  const heads = new Map(
-    (await Promise.all(topics.map((topic) => database.ledgerHeads(topic))))
-      .flat()
-      .map((head) => [`${head.topic}/${head.partition}`, head]),
-  );
+  const heads = byName((await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat());
+  const noted = byName(await database.openGaps(topics));
   const corrections = new Map(
     await Promise.all(topics.map(async (topic) => [topic, await newestCorrection(database, topic)] as const)),
   );
   const states: PartitionState[] = [];
   const gaps: PartitionGap[] = [];
   const correctable: Correctable[] = [];
+  const silent: TopicPartition[] = [];
+  let failure: unknown;
   for (const { topic, partition } of partitions) {
     const topicId = topicIds.get(topic);
     if (topicId === undefined) continue;
-    const head = heads.get(`${topic}/${partition}`);
+    const name = nameOf(topic, partition);
+    const head = heads.get(name);
     const end = head === undefined ? 0 : await endOfRun(database, head);
-    const { low, high } = await consumer.watermarks(topic, partition);
-    const resume = decideResume(head, end, { clusterId, topicId, low, high });
+    const ends = await consumer
+      .watermarks(topic, partition, silent.length === 0 ? undefined : ASK_AGAIN_MS_MAX)
+      .catch((error: unknown) => {
+        failure = error;
+      });
+    if (ends === undefined) {
+      silent.push({ topic, partition });
+      continue;
+    }
+    const { low, high } = ends;
+    const resume = decideResume(head, end, { clusterId, topicId, low, high }, noted.get(name));
     if (resume.kind === 'gap') {
-      gaps.push({ topic, partition, reason: resume.reason, expected: resume.expected });
+      const { reason, expected, logEnd } = resume;
+      gaps.push({ topic, partition, reason, expected, logEnd });
       continue;
     }
     const feed = context.feeds.findIndex((candidate) => candidate.topic === topic);
@@ -87,7 +100,15 @@ export async function findResumePoints(
     const zone = correctionZone(head, resume.offset, context.feeds[feed]!.reading, high);
     if (zone !== undefined) correctable.push({ state, zone });
   }
-  return { states, gaps, correctable, corrections };
+  if (silent.length > 0 && states.length + gaps.length === 0) throw failure as Error;
+  return { states, gaps, silent, correctable, corrections };
+}
+
+/** What is known of partitions, by `topic/partition`. */
+export function byName<T extends { readonly topic: string; readonly partition: number }>(
+  rows: readonly T[],
+): Map<string, T> {
+  return new Map(rows.map((row) => [nameOf(row.topic, row.partition), row]));
 }
 
 /** For how long others may still write, and since when this process owns its partitions. */

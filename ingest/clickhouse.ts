@@ -9,6 +9,7 @@ import {
   type StoredSource,
 } from '../schemas/tables.ts';
 import type { ReadingRow } from '../schemas/feed.ts';
+import { sqlTime } from '../schemas/sql-time.ts';
 import { BATCHES_IN_FLIGHT_MAX } from '../schemas/settings-limits.ts';
 import type { Settings } from '../schemas/settings.ts';
 import type { Suppression, SuppressionSet } from '../schemas/suppressions.ts';
@@ -109,6 +110,28 @@ export interface LedgerHead {
   /** The claim's; 0: none. */
   readonly correction: number;
   readonly correctedUntil: number;
+}
+
+/** A gap at which a partition stands still, as it is noted. */
+export interface NotedGap {
+  readonly topic: string;
+  readonly partition: number;
+  readonly reason: string;
+  /** The lowest end that the log was seen to have; 0 where an older version noted it. */
+  readonly logEnd: number;
+}
+
+/** A row of `ingest_state` as it is written. */
+export interface StateRow {
+  readonly instance: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** `gap`: it stands still; else how a person had it go on. */
+  readonly state: 'gap' | 'gap_accepted' | 'rewound';
+  readonly detail: string;
+  readonly next_offset: number;
+  /** End of Kafka's log. */
+  readonly end_offset: number;
 }
 
 /** What an INSERT that selects is sent with. */
@@ -256,8 +279,19 @@ export class IngestDatabase {
     );
   }
 
-  insertState(row: object): Promise<void> {
-    return this.#insertRows('ingest_state', [row]);
+  /** The gaps of these topics that nobody has accepted. */
+  openGaps(topics: readonly string[]): Promise<NotedGap[]> {
+    return this.rows(
+      `SELECT topic, partition, detail AS reason, end_offset AS logEnd FROM ${this.#database}.ingest_state FINAL
+      WHERE state = 'gap' AND topic IN {topics: Array(String)}`,
+      { topics },
+    );
+  }
+
+  /** Notes how a partition stands: the newest row counts, so its time is by the server's clock (`measureClock`). */
+  insertState(row: StateRow): Promise<void> {
+    const updated_at = sqlTime(Math.round(Date.now() + this.#clockOffsetMs));
+    return this.#insertRows('ingest_state', [{ ...row, updated_at }]);
   }
 
   insertAcceptedGaps(rows: readonly object[]): Promise<void> {

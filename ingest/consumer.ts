@@ -4,6 +4,7 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { KafkaMetadata } from './kafka-metadata.ts';
 import type { MessageChunk, PartitionOffset } from './message-chunk.ts';
+import { nameOf } from './partitions.ts';
 import { PendingCommits } from './pending-commits.ts';
 import { chooseReader } from './readers/choice.ts';
 import { PackedReader } from './readers/packed.ts';
@@ -28,7 +29,8 @@ export interface ConsumerListener {
 
 /**
  * The Kafka consumer of one ingest process: node-rdkafka for everything about the group, a reader (the native addon,
- * or plain consume) for the messages. The only file beside `readers/` and `ship/` that knows node-rdkafka.
+ * or plain consume) for the messages. Beside
+ * `readers/`, `native/` and `ship/` the only file that works with node-rdkafka; others know its types.
  */
 export class Consumer {
   readonly #consumer: Kafka.KafkaConsumer;
@@ -211,10 +213,8 @@ export class Consumer {
         partition,
         timeoutMs,
         (error: LibrdKafkaError | null, offsets) => {
-          if (error)
-            reject(
-              new CdrhouseError('KAFKA_UNREACHABLE', 'the ends of a partition cannot be fetched', error),
-            );
+          const detail = `the ends of ${nameOf(topic, partition)} cannot be fetched`;
+          if (error) reject(new CdrhouseError('KAFKA_UNREACHABLE', detail, error));
           else resolve({ low: offsets.lowOffset, high: offsets.highOffset });
         },
       );

@@ -11,7 +11,7 @@ import {
   supersededSql,
   type ReplacedRange,
 } from './corrections-sql.ts';
-import { CALL_TABLES, runningInsertsSql, type CallTable } from '../schemas/tables.ts';
+import { CALL_TABLES, runningInsertsSql, STILL_RUNNING_SQL, type CallTable } from '../schemas/tables.ts';
 import { sourceSpans, type FeedClaim } from '../schemas/source-spans.ts';
 import type { CorrectionZone } from './ledger.ts';
 import type { PartitionState } from './partitions.ts';
@@ -104,11 +104,8 @@ export async function outwaitOthers(
   const ids = running.map(({ id }) => id);
   for (let left = ids.length; left > 0;) {
     await sleep(RUNNING_POLL_MS, undefined, { signal });
-    const [row] = await database.rows<{ rows: number }>(
-      'SELECT count() AS rows FROM system.processes WHERE query_id IN {ids: Array(String)}',
-      { ids },
-    );
-    left = row?.rows ?? 0;
+    const [row] = await database.rows<{ running: number }>(STILL_RUNNING_SQL, { ids });
+    left = row?.running ?? 0;
   }
 }
 

@@ -3,7 +3,6 @@ import type { Logger } from 'pino';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
-import { sqlTime } from '../schemas/sql-time.ts';
 import {
   claimPartitions,
   findResumePoints,
@@ -82,6 +81,8 @@ export class Epochs {
   #rejoins = 0;
   /** What the group gave to this process, undefined where it took it away. */
   #given: readonly TopicPartition[] | undefined;
+  /** Of these, those whose logs could not be asked for: they are not read. */
+  #silent: readonly TopicPartition[] = [];
   /** Assignments that came. */
   #assignments = 0;
   /** Of the epoch that is being begun. */
@@ -206,10 +207,14 @@ export class Epochs {
     // Where it is no longer ours, its owner finds the gap.
     if (!this.#accepting || state === undefined) return;
     const reason = 'Kafka lost the offset while it was read';
-    const gap = { topic, partition, reason, expected: state.position };
+    const expected = state.position;
     const { signal } = this.#current.controller;
     this.#enqueue(async () => {
-      if (!signal.aborted) await this.#retried('note a gap', signal, () => this.#noteGap(gap));
+      if (signal.aborted) return;
+      await this.#retried('note a gap', signal, async () => {
+        const { high } = await this.#consumer!.watermarks(topic, partition);
+        await this.#noteGap({ topic, partition, reason, expected, logEnd: high });
+      });
     });
   }
 
@@ -218,6 +223,7 @@ export class Epochs {
     if (this.#accepting && performance.now() - this.#topicsSeenAt > TOPICS_LOOK_MS) {
       this.#topicsSeenAt = performance.now();
       void this.#lookAtTopics(this.#current);
+      void this.#lookAtSilent(this.#current);
     }
     if (this.#accepting && performance.now() - this.#committedAt > COMMIT_AGAIN_MS) {
       this.#committedAt = performance.now();
@@ -262,7 +268,13 @@ export class Epochs {
         await database.measureClock();
         return findResumePoints(context, given);
       });
-      const { states, gaps, correctable } = resumed;
+      const { states, gaps, silent, correctable } = resumed;
+      this.#silent = silent;
+      if (silent.length > 0)
+        log.warn(
+          { code: 'KAFKA_UNREACHABLE', partitions: silent.map((of) => nameOf(of.topic, of.partition)) },
+          'partitions that do not answer are left out; they are looked at again',
+        );
       if (correctable.length > 0)
         log.info({ partitions: correctable.length }, 'what was read with other settings is looked for');
       await this.#retried('look for what another reading stored', signal, () =>
@@ -382,8 +394,7 @@ export class Epochs {
       state: 'gap',
       detail: gap.reason,
       next_offset: gap.expected,
-      end_offset: 0,
-      updated_at: sqlTime(Date.now()),
+      end_offset: gap.logEnd,
     });
   }
 
@@ -397,6 +408,26 @@ export class Epochs {
       await this.#reader.batches.drained();
       this.endFailed(epoch, error);
     }
+  }
+
+  /** Begins anew with all partitions where one answers that did not. */
+  async #lookAtSilent({ controller: { signal } }: Epoch): Promise<void> {
+    const [first] = this.#silent;
+    const given = this.#given;
+    if (first === undefined || given === undefined) return;
+    try {
+      await this.#consumer!.watermarks(first.topic, first.partition);
+    } catch {
+      // Another one the next time.
+      this.#silent = [...this.#silent.slice(1), first];
+      return;
+    }
+    this.#enqueue(async () => {
+      // Another assignment may have come meanwhile.
+      if (signal.aborted || this.#closing) return;
+      await this.#endEpoch();
+      await this.#beginEpoch(given);
+    });
   }
 
   #retried<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {

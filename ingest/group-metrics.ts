@@ -12,7 +12,7 @@ export class GroupMetrics<Process extends object> {
   readonly #own = new Registry();
   readonly #restarts = new Counter({
     name: 'cdrhouse_ingest_restarts_total',
-    help: 'Processes that were killed and replaced, where there are several (ingest.processes)',
+    help: 'Processes that ended, or could not be started, and were replaced, where there are several (ingest.processes)',
     registers: [this.#own],
   });
   readonly #ready = new Gauge({

@@ -1,4 +1,4 @@
-import type { LedgerHead } from './clickhouse.ts';
+import type { LedgerHead, NotedGap } from './clickhouse.ts';
 
 /** What Kafka says of a partition: its identity, and the offsets that its log holds, `[low, high)`. */
 export interface PartitionLog {
@@ -11,7 +11,17 @@ export interface PartitionLog {
 /** Where to go on: at `offset`, under a new `generation`; or not at all, until someone accepts the gap. */
 export type Resume =
   | { readonly kind: 'resume'; readonly offset: number; readonly generation: number }
-  | { readonly kind: 'gap'; readonly reason: string; readonly expected: number };
+  | ({ readonly kind: 'gap' } & Gap);
+
+export interface Gap {
+  readonly reason: string;
+  /** Offset at which the ledger says to go on. */
+  readonly expected: number;
+  /** The lowest end that the log was seen to have. */
+  readonly logEnd: number;
+  /** Where reading goes on once somebody accepts it: nothing that Kafka holds and nobody has read lies before. */
+  readonly onward: number;
+}
 
 /**
  * Where a partition goes on, from its newest generation in the ledger and from what Kafka holds.
@@ -19,17 +29,35 @@ export type Resume =
  * Invariants: a generation begins with a claim (a range of no length) at the place where the older ones
  * ended, so the newest one alone decides; its ranges tile from there, so the place is the end of their
  * contiguous run. Without a ledger it is the log's start, never the group's commit: a rebuilt database must
- * get everything.
+ * get everything. A gap that was noted holds until somebody accepts it: a log that lost its end grows over the
+ * place where the ledger stands, with other records (docs/decisions/0028).
  *
  * @param end end of the contiguous run of the head's ranges (`contiguousEnd`)
+ * @param noted the gap that was noted and that nobody has accepted
  */
-export function decideResume(head: LedgerHead | undefined, end: number, log: PartitionLog): Resume {
+export function decideResume(
+  head: LedgerHead | undefined,
+  end: number,
+  log: PartitionLog,
+  noted: NotedGap | undefined,
+): Resume {
   if (head === undefined) return { kind: 'resume', offset: log.low, generation: 1 };
-  const gap = (reason: string): Resume => ({ kind: 'gap', reason, expected: end });
-  if (head.clusterId !== log.clusterId) return gap('the ledger knows this topic from another Kafka cluster');
-  if (head.topicId !== log.topicId) return gap('the topic was deleted and created again');
-  if (end < log.low) return gap(`Kafka no longer holds offsets ${end} to ${log.low - 1}`);
-  if (end > log.high) return gap(`the log ends at ${log.high}, before the place where the ledger stands`);
+  const logEnd = Math.min(log.high, noted?.logEnd ?? log.high);
+  const gap = (reason: string, onward: number): Resume => ({
+    kind: 'gap',
+    reason,
+    expected: end,
+    logEnd,
+    onward,
+  });
+  if (head.clusterId !== log.clusterId)
+    return gap('the ledger knows this topic from another Kafka cluster', log.low);
+  if (head.topicId !== log.topicId) return gap('the topic was deleted and created again', log.low);
+  if (end < log.low) return gap(`Kafka no longer holds offsets ${end} to ${log.low - 1}`, log.low);
+  const readable = Math.max(log.low, Math.min(end, logEnd));
+  if (end > log.high)
+    return gap(`the log ends at ${log.high}, before the place where the ledger stands`, readable);
+  if (noted !== undefined) return gap(noted.reason, readable);
   return { kind: 'resume', offset: end, generation: head.generation + 1 };
 }
 

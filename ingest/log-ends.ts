@@ -1,4 +1,4 @@
-import { endOfRun, type PartitionGap } from './assignment.ts';
+import { byName, endOfRun, type PartitionGap } from './assignment.ts';
 import type { IngestDatabase } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
 import { decideResume } from './ledger.ts';
@@ -83,25 +83,28 @@ export class LogEnds {
   async #othersReached(others: readonly LogEnd[], { gaps, settled, database }: Progress): Promise<boolean> {
     const topics = [...new Set(others.map(({ topic }) => topic))];
     // The ledger before the logs: what it holds by then, they hold too.
-    const heads = (await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat();
+    const heads = byName((await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat());
+    const noted = byName(await database.openGaps(topics));
     const clusterId = await this.#consumer.clusterId();
     const topicIds = await this.#consumer.topicIds(topics);
     let reached = true;
     for (const { topic, partition, end } of others) {
-      const head = heads.find((candidate) => candidate.topic === topic && candidate.partition === partition);
+      const name = nameOf(topic, partition);
+      const head = heads.get(name);
       const topicId = topicIds.get(topic);
       const resume =
         topicId === undefined
-          ? ({ kind: 'gap', reason: 'the topic was deleted', expected: end } as const)
-          : decideResume(head, head === undefined ? 0 : await endOfRun(database, head), {
-              clusterId,
-              topicId,
-              ...(await this.#consumer.watermarks(topic, partition)),
-            });
+          ? ({ kind: 'gap', reason: 'the topic was deleted', expected: end, logEnd: 0 } as const)
+          : decideResume(
+              head,
+              head === undefined ? 0 : await endOfRun(database, head),
+              { clusterId, topicId, ...(await this.#consumer.watermarks(topic, partition)) },
+              noted.get(name),
+            );
       if (resume.kind === 'resume') reached &&= head !== undefined && resume.offset >= end;
       else if (settled) {
-        const { reason, expected } = resume;
-        gaps.set(nameOf(topic, partition), { topic, partition, reason, expected });
+        const { reason, expected, logEnd } = resume;
+        gaps.set(name, { topic, partition, reason, expected, logEnd });
       } else reached = false;
     }
     return reached;

@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { errorCode, isMissingTable } from '../schemas/clickhouse-errors.ts';
+import { errorCode, failureCode, isMissingTable } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError, PROGRAM_ERRORS, type ProgramErrorCode } from '../schemas/errors.ts';
 import { readFeed, readingRow } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -19,7 +19,7 @@ import { CHILD_VARIABLE, isStatusRequest, type StatusAnswer } from './process-me
 import { claimProcessSlot } from './process-slot.ts';
 import { Reachability, type Readiness } from './reachability.ts';
 import { chooseReader, type ReaderChoice } from './readers/choice.ts';
-import { untilDone, type RetryReport } from './retry.ts';
+import { RestartPauses, untilDone, type RetryReport } from './retry.ts';
 import { emptySummary, type IngestSummary } from './summary.ts';
 import { SuppressionsWatch } from './suppressions.ts';
 import { Writer } from './writer.ts';
@@ -49,7 +49,7 @@ async function runProcessGroup(
   { settings, untilIdle, stop }: IngestOptions,
   log: Logger,
 ): Promise<IngestSummary> {
-  const group = new ProcessGroup({ settings, untilIdle, stop, log });
+  const group = new ProcessGroup({ settings, program: process.argv[1]!, untilIdle, stop, log });
   const server = await openMetrics(settings, log, {
     readiness: () => group.readiness(),
     registry: () => group.metrics(),
@@ -122,12 +122,14 @@ async function runService(
   joining: () => Pipeline,
   { settings, metrics, log, stop }: Pick<Wiring, 'settings' | 'metrics' | 'log' | 'stop'>,
 ): Promise<IngestSummary> {
-  const pauseMsMax = settings.ingest.retry_seconds_max * 1000;
-  for (let pauseMs = REJOIN_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
+  const pauses = new RestartPauses(REJOIN_MS_MIN, settings.ingest.retry_seconds_max * 1000);
+  for (;;) {
+    const began = performance.now();
     try {
       return await joining().runUntilStopped(stop);
     } catch (error) {
       if (stop.aborted || !(error instanceof CdrhouseError) || !REJOINED_AFTER.has(error.code)) throw error;
+      const pauseMs = pauses.after(performance.now() - began);
       log.warn({ code: error.code, reason: error.message, pauseMs }, 'waiting to join the group again');
       metrics.retried('join the group', error.code);
       await sleep(pauseMs, undefined, { signal: stop }).catch(() => undefined);
@@ -225,18 +227,13 @@ async function readFeeds<T>(
 }
 
 function reportRetry(metrics: IngestMetrics, log: Logger): RetryReport {
-  return (step, reason, nextTry, pauseMs) => {
+  return (step, reason, nextTry, pauseMs, detail) => {
     metrics.retried(step, reason);
-    const code = codeOfRetry(reason);
+    // That code itself, or one that ClickHouse or Node gave.
+    const code = Object.hasOwn(PROGRAM_ERRORS, reason) ? reason : failureCode(reason);
     const server = code.startsWith('CLICKHOUSE') ? 'ClickHouse' : 'Kafka';
-    log.warn({ code, step, reason, nextTry, pauseMs }, `waiting for ${server}`);
+    log.warn({ code, step, reason, detail, nextTry, pauseMs }, `waiting for ${server}`);
   };
-}
-
-/** The code of the catalogue for the reason of a retry: that code itself, or one that ClickHouse or Node gave. */
-function codeOfRetry(reason: string): string {
-  if (Object.hasOwn(PROGRAM_ERRORS, reason)) return reason;
-  return /^[0-9]+$/.test(reason) ? 'CLICKHOUSE_BUSY' : 'CLICKHOUSE_UNREACHABLE';
 }
 
 /** Says where messages are read the slow way, and why. */
@@ -308,16 +305,14 @@ async function openMetrics(
   observed: Observed,
 ): Promise<Server | undefined> {
   if (ingest.metrics_port === 0) return undefined;
-  const server = await serveMetrics(ingest.metrics_host, ingest.metrics_port, observed);
-  if (server === undefined) {
-    log.warn(
-      {
-        code: 'ADDRESS_UNUSABLE',
-        port: ingest.metrics_port,
-        action: 'set CDRHOUSE_INGEST_METRICS_PORT to a free port (0: none)',
-      },
-      'the metrics port is taken; ingest goes on without metrics',
-    );
+  const { metrics_host: host, metrics_port: port } = ingest;
+  try {
+    return await serveMetrics(host, port, observed);
+  } catch (error) {
+    if (!(error instanceof CdrhouseError)) throw error;
+    const action =
+      'set ingest.metrics_host to an address of this host, CDRHOUSE_INGEST_METRICS_PORT to a free port (0: none)';
+    log.warn({ code: error.code, reason: error.message, action }, 'ingest goes on without metrics');
+    return undefined;
   }
-  return server;
 }

@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import type { Registry } from 'prom-client';
+import { CdrhouseError } from '../schemas/errors.ts';
 import type { Readiness } from './reachability.ts';
 
 /** What the server answers from. */
@@ -8,11 +9,8 @@ export interface Observed {
   readonly readiness: () => Promise<Readiness>;
 }
 
-/**
- * Serves /metrics, /healthz and /readyz of a process without an API of its own.
- * @returns the server, or undefined where the port is taken: another process of this host has it
- */
-export function serveMetrics(host: string, port: number, observed: Observed): Promise<Server | undefined> {
+/** Serves /metrics, /healthz and /readyz of a process without an API of its own. Rejects with ADDRESS_UNUSABLE. */
+export function serveMetrics(host: string, port: number, observed: Observed): Promise<Server> {
   const server = createServer((request, response) => {
     answer(request.url ?? '/', observed).then(
       ({ status, type, body }) => response.writeHead(status, { 'content-type': type }).end(body),
@@ -20,9 +18,9 @@ export function serveMetrics(host: string, port: number, observed: Observed): Pr
     );
   });
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') resolve(undefined);
-      else reject(error);
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const detail = `cannot listen on ${host}:${port} (${cause.code})`;
+      reject(new CdrhouseError('ADDRESS_UNUSABLE', detail, cause));
     });
     server.listen(port, host, () => resolve(server));
   });

@@ -27,9 +27,9 @@ const HEAP_MIB_MAX = 256;
 const LOAD_MS_MAX = 10_000;
 const LOAD_LOOK_MS = 10;
 
-/** Number of parse threads that a setting of so many asks for; 0: by the number of cores. */
-export function workerCount(workers: number): number {
-  return workers === 0 ? Math.max(1, Math.min(WORKERS_MAX, availableParallelism() - 1)) : workers;
+/** Number of parse threads that a setting of so many asks for; 0: one for each core that is there for them, up to a bound. */
+export function workerCount(workers: number, cores = availableParallelism() - 1): number {
+  return workers === 0 ? Math.max(1, Math.min(WORKERS_MAX, cores)) : workers;
 }
 
 export interface ParsePoolOptions {

@@ -68,9 +68,10 @@ export class Pipeline implements ConsumerListener {
     this.#options = options;
     this.#batches = new BatchQueue(options.limits);
     const { database, instanceId, log } = options;
-    this.#heartbeat = new Heartbeat(database, instanceId, (error) =>
-      log.debug({ reason: errorCode(error) }, 'a heartbeat was left out'),
-    );
+    this.#heartbeat = new Heartbeat(database, instanceId, (error) => {
+      const reason = error instanceof CdrhouseError ? error.message : errorCode(error);
+      log.debug({ reason }, 'a heartbeat was left out');
+    });
     this.#epochs = new Epochs(options, {
       batches: this.#batches,
       begun: () => (this.#paused = false),

@@ -1,14 +1,16 @@
+import { databaseFailure } from '../schemas/clickhouse-errors.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { readFeed, type Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { endOfRun } from './assignment.ts';
-import { IngestDatabase, type LedgerHead } from './clickhouse.ts';
+import { byName, endOfRun } from './assignment.ts';
+import { IngestDatabase, type LedgerHead, type StateRow } from './clickhouse.ts';
 import { Consumer } from './consumer.ts';
 import { readOtherwise, replacedRange, standingIn } from './corrections.ts';
 import { claimRow } from './ledger-row.ts';
-import { decideResume, type PartitionLog } from './ledger.ts';
+import { decideResume, type PartitionLog, type Resume } from './ledger.ts';
 import { ingestLog } from './log.ts';
+import { nameOf } from './partitions.ts';
 
 /** How long a claim that a person makes may take on its way to the database. */
 const CLAIM_MS_MAX = 30_000;
@@ -22,6 +24,7 @@ export interface Position {
   /** Where the ledger says to go on. */
   readonly end: number;
   readonly log: PartitionLog;
+  readonly resume: Resume;
 }
 
 /** A partition that was, or with a dry run would be, set to another place. */
@@ -57,8 +60,8 @@ export interface RewindOptions {
 /**
  * Has partitions read again from an earlier place: writes claims of new generations there. Repeating changes
  * nothing that is read, unless the feed's settings have changed: then ingest replaces what the old ones stored
- * when it starts. Needs an idle group. Throws USAGE_WRONG for a place that Kafka does not hold or that lies
- * ahead, GROUP_BUSY.
+ * when it starts. Needs an idle group. A partition that stands still goes on from there. Throws USAGE_WRONG for a
+ * place that Kafka does not hold or that lies ahead, GROUP_BUSY.
  */
 export async function rewind(options: RewindOptions): Promise<Moved[]> {
   const { settings, topic, partition, to, dryRun } = options;
@@ -85,18 +88,22 @@ export async function rewind(options: RewindOptions): Promise<Moved[]> {
       offset:
         byTime === undefined
           ? (to as { offset: number }).offset
-          : Math.min(byTime.get(position.partition) ?? position.end, position.end),
+          : Math.min(byTime.get(position.partition) ?? position.end, lastPlace(position)),
     }));
     for (const { position, offset } of targets) checkTarget(position, offset);
     await requireIdle(consumer, settings);
     const moving: Target[] = [];
     for (const { position, offset } of targets) {
-      if (offset === position.end) continue;
+      if (offset === position.end && position.resume.kind === 'resume') continue;
       moving.push({ position, offset, correctedUntil: await correctedUntil(database, position, offset) });
     }
     const lines: Moved[] = [];
     for (const target of moving) lines.push(await describeRewind(database, target));
-    if (!dryRun) await claim(database, moving);
+    if (dryRun) return lines;
+    await claim(database, moving);
+    for (const { position, offset } of moving)
+      if (position.resume.kind === 'gap')
+        await closeGap(database, { position, offset, reason: position.resume.reason, state: 'rewound' });
     return lines;
   });
 }
@@ -121,17 +128,22 @@ async function describeRewind(
 /** Up to where rows of another reading may stand from this offset on; 0: nowhere. */
 async function correctedUntil(
   database: IngestDatabase,
-  { feed, head, end, log }: Position,
+  { feed, head, end, log, resume }: Position,
   offset: number,
 ): Promise<number> {
   // Rows of a topic that was created again came from other offsets.
   if (head?.topicId !== log.topicId) return 0;
   const unfinished = head.correctedUntil > end ? head.correctedUntil : 0;
-  return (await readOtherwise(database, head, offset, feed)) ? Math.max(unfinished, log.high) : unfinished;
+  const until = (await readOtherwise(database, head, offset, feed))
+    ? Math.max(unfinished, log.high)
+    : unfinished;
+  // What came from a part of the log that is gone would not be read again: other records have its offsets now.
+  const kept = resume.kind === 'gap' && resume.logEnd < end ? Math.min(until, resume.logEnd) : until;
+  return kept > offset ? kept : 0;
 }
 
 /** A partition that stands still, and where it would go on. */
-interface Gap {
+interface AcceptedGap {
   readonly position: Position;
   readonly offset: number;
   readonly reason: string;
@@ -148,14 +160,10 @@ export async function acceptGaps(
   dryRun: boolean,
 ): Promise<Moved[]> {
   return withPositions(settings, async ({ consumer, database, positions }) => {
-    const gaps = positions.flatMap((position): Gap[] => {
-      const { topic, partition } = position;
+    const gaps = positions.flatMap((position): AcceptedGap[] => {
+      const { topic, partition, resume } = position;
       if ((chosen.topic ?? topic) !== topic || (chosen.partition ?? partition) !== partition) return [];
-      const resume = decideResume(position.head, position.end, position.log);
-      if (resume.kind !== 'gap') return [];
-      // Of a log that is shorter than the ledger what is there has been read; else all that is there is new.
-      const isShorter = position.head?.topicId === position.log.topicId && position.end > position.log.high;
-      return [{ position, offset: isShorter ? position.log.high : position.log.low, reason: resume.reason }];
+      return resume.kind === 'gap' ? [{ position, offset: resume.onward, reason: resume.reason }] : [];
     });
     if (!dryRun && gaps.length > 0) {
       await requireIdle(consumer, settings);
@@ -163,9 +171,9 @@ export async function acceptGaps(
       for (const { position, offset } of gaps)
         targets.push({ position, offset, correctedUntil: await correctedUntil(database, position, offset) });
       // Before it is passed: a hole that nobody is known to have accepted would be a fault for ever.
-      await database.insertAcceptedGaps(gaps.flatMap(acceptedGap));
+      await database.insertAcceptedGaps(gaps.flatMap(acceptedHole));
       await claim(database, targets);
-      for (const { position, offset, reason } of gaps) await noteAccepted(database, position, offset, reason);
+      for (const gap of gaps) await closeGap(database, { ...gap, state: 'gap_accepted' });
     }
     return gaps.map(({ position, offset, reason }) => ({ ...moved(position, offset), reason }));
   });
@@ -177,7 +185,10 @@ export interface Connected {
   readonly positions: readonly Position[];
 }
 
-/** Connects beside the group, without joining it, and reads where every partition stands. */
+/**
+ * Connects beside the group, without joining it, and reads where every partition stands. What fails of the database has
+ * its code.
+ */
 export async function withPositions<T>(
   settings: Settings,
   work: (connected: Connected) => Promise<T>,
@@ -194,6 +205,8 @@ export async function withPositions<T>(
   try {
     consumer = await Consumer.connect(settings, undefined, listener);
     return await work({ consumer, database, positions: await readPositions(settings, consumer, database) });
+  } catch (error) {
+    throw databaseFailure(error);
   } finally {
     await consumer?.close();
     await database.close();
@@ -212,6 +225,7 @@ async function readPositions(
     consumer.topicIds(topics),
     consumer.partitionCounts(topics),
   ]);
+  const noted = byName(await database.openGaps(topics));
   const positions: Position[] = [];
   for (const feed of feeds) {
     const { topic } = feed;
@@ -222,19 +236,28 @@ async function readPositions(
       const head = heads.get(partition);
       const { low, high } = await consumer.watermarks(topic, partition);
       const end = head === undefined ? low : await endOfRun(database, head);
-      positions.push({ feed, topic, partition, head, end, log: { clusterId, topicId, low, high } });
+      const log = { clusterId, topicId, low, high };
+      const resume = decideResume(head, end, log, noted.get(nameOf(topic, partition)));
+      positions.push({ feed, topic, partition, head, end, log, resume });
     }
   }
   return positions;
 }
 
-function checkTarget({ topic, partition, end, log }: Position, offset: number): void {
-  if (offset < log.low || offset > end) {
-    throw new CdrhouseError(
-      'USAGE_WRONG',
-      `${topic}/${partition}: allowed are offsets ${log.low} (the oldest that Kafka holds) to ${end} (where the ledger stands)`,
-    );
-  }
+/** The last place to which a partition may be set: none that nobody has read is passed over. */
+function lastPlace({ end, resume }: Position): number {
+  return resume.kind === 'gap' ? Math.min(end, resume.onward) : end;
+}
+
+function checkTarget(position: Position, offset: number): void {
+  const { topic, partition, log, resume } = position;
+  const last = lastPlace(position);
+  if (offset >= log.low && offset <= last) return;
+  const why = resume.kind === 'gap' ? `it stands still, since ${resume.reason}` : 'where the ledger stands';
+  throw new CdrhouseError(
+    'USAGE_WRONG',
+    `${topic}/${partition}: allowed are offsets ${log.low} (the oldest that Kafka holds) to ${last} (${why})`,
+  );
 }
 
 export async function requireIdle(consumer: Consumer, { kafka }: Settings): Promise<void> {
@@ -270,7 +293,7 @@ export async function claim(database: IngestDatabase, targets: readonly Target[]
 }
 
 /** The hole that the ledger gets; none where the topic is another one, or shorter. */
-function acceptedGap({ position, offset, reason }: Gap): object[] {
+function acceptedHole({ position, offset, reason }: AcceptedGap): object[] {
   const { topic, partition, head, end, log } = position;
   if (head?.topicId !== log.topicId || offset <= end) return [];
   const accepted_at = sqlTime(Date.now());
@@ -279,21 +302,27 @@ function acceptedGap({ position, offset, reason }: Gap): object[] {
   ];
 }
 
-async function noteAccepted(
+/** Has the partition no longer count as one that stands still. */
+async function closeGap(
   database: IngestDatabase,
-  position: Position,
-  offset: number,
-  reason: string,
+  {
+    position,
+    offset,
+    reason,
+    state,
+  }: AcceptedGap & {
+    /** How a person had it go on. */
+    readonly state: Exclude<StateRow['state'], 'gap'>;
+  },
 ): Promise<void> {
   await database.insertState({
     instance: 'command',
     topic: position.topic,
     partition: position.partition,
-    state: 'gap_accepted',
+    state,
     detail: `${reason}; reading went on at offset ${offset} instead of ${position.end}`,
     next_offset: offset,
     end_offset: position.log.high,
-    updated_at: sqlTime(Date.now()),
   });
 }
 

@@ -7,28 +7,30 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { GroupMetrics } from './group-metrics.ts';
 import { CHILD_VARIABLE, isStatusAnswer, type StatusAnswer, type StatusRequest } from './process-messages.ts';
+import { workerCount } from './parse-pool.ts';
 import { worstReadiness, type GroupReadiness } from './reachability.ts';
+import { RestartPauses } from './retry.ts';
 import { addSummaries, emptySummary, type IngestSummary } from './summary.ts';
 
 const STATUS_MS_MAX = 2000;
 const FIRST_PAUSE_MS = 500;
 const PAUSE_MS_MAX = 30_000;
-/** A child that lived this long did not die of its start: the next pause is the first again. */
-const HEALTHY_MS = 60_000;
 /** Beyond the children's own grace time, before they are killed. */
 const STOP_EXTRA_MS = 10_000;
 
 export interface ProcessGroupOptions {
   readonly settings: Settings;
+  /** Path of the command that children run. */
+  readonly program: string;
   readonly untilIdle: boolean;
   readonly stop: AbortSignal;
   readonly log: Logger;
 }
 
 /**
- * Several ingest processes of one consumer group under one parent. A child that a signal ends is started again,
- * with pauses that double; one that ends by itself with an error ends all, as a single process would. The parent
- * puts metrics and summaries together and stops the children together. Children stop when the parent is gone.
+ * Several ingest processes of one consumer group under one parent. A child that a signal ends, that ends in order though
+ * nobody told it to, or that could not be started, is started again, with pauses that double; one that ends by itself with
+ * an error ends all, as a single process would. The parent puts metrics and summaries together and stops the children together. Children stop when the parent is gone.
  */
 export class ProcessGroup {
   readonly #options: ProcessGroupOptions;
@@ -86,30 +88,30 @@ export class ProcessGroup {
   /** Keeps one slot filled; gives the summary of the child that ended in order. */
   async #keepRunning(halt: AbortSignal): Promise<IngestSummary | undefined> {
     const { log, untilIdle } = this.#options;
-    for (let pauseMs = FIRST_PAUSE_MS; ;) {
+    const pauses = new RestartPauses(FIRST_PAUSE_MS, PAUSE_MS_MAX);
+    for (;;) {
       const began = performance.now();
-      const { code, signal, output } = await this.#runChild(halt);
-      if (code === 0) return untilIdle && output !== '' ? (JSON.parse(output) as IngestSummary) : undefined;
+      const { code, signal, fault, output } = await this.#runChild(halt);
+      if (code === 0 && untilIdle) return output === '' ? undefined : (JSON.parse(output) as IngestSummary);
       if (halt.aborted) return undefined;
-      if (signal === null)
+      if (code !== 0 && signal === null && fault === undefined)
         throw new CdrhouseError('INGEST_PROCESS_FAILED', `an ingest process ended with exit code ${code}`);
-      if (performance.now() - began > HEALTHY_MS) pauseMs = FIRST_PAUSE_MS;
+      const pauseMs = pauses.after(performance.now() - began);
       this.#metrics.restarted();
       log.warn(
-        { code: 'INGEST_PROCESS_FAILED', signal, pauseMs },
-        'an ingest process was killed; another takes its place',
+        { code: 'INGEST_PROCESS_FAILED', signal, reason: fault?.message, pauseMs },
+        fault === undefined
+          ? 'an ingest process was ended; another takes its place'
+          : 'an ingest process could not be started',
       );
       await sleep(pauseMs, undefined, { signal: halt }).catch(() => undefined);
       if (halt.aborted) return undefined;
-      pauseMs = Math.min(PAUSE_MS_MAX, pauseMs * 2);
     }
   }
 
-  #runChild(
-    halt: AbortSignal,
-  ): Promise<{ code: number | null; signal: NodeJS.Signals | null; output: string }> {
-    const { settings, untilIdle } = this.#options;
-    const child = fork(process.argv[1]!, ['ingest', ...(untilIdle ? ['--until-idle'] : [])], {
+  async #runChild(halt: AbortSignal): Promise<ChildEnd> {
+    const { settings, program, untilIdle } = this.#options;
+    const child = fork(program, ['ingest', ...(untilIdle ? ['--until-idle'] : [])], {
       env: { ...process.env, ...childEnvironment(settings) },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
       // A group of its own: Ctrl-C in a terminal reaches the children through us, once.
@@ -127,14 +129,18 @@ export class ProcessGroup {
     };
     if (halt.aborted) stop();
     halt.addEventListener('abort', stop, { once: true });
-    return new Promise((resolve) => {
-      child.once('close', (code, signal) => {
-        halt.removeEventListener('abort', stop);
-        this.#children.delete(child);
-        void this.#metrics.ended(child);
-        resolve({ code, signal, output });
-      });
+    let fault: Error | undefined;
+    // What a running child is not told reaches it otherwise; without a process there is none to wait for.
+    child.on('error', (error) => {
+      if (child.pid === undefined) fault = error;
     });
+    const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+      child.once('close', (...end) => resolve(end));
+    });
+    halt.removeEventListener('abort', stop);
+    this.#children.delete(child);
+    void this.#metrics.ended(child);
+    return { code, signal, fault, output };
   }
 
   /** The answers of the children that answer in time. */
@@ -147,6 +153,7 @@ export class ProcessGroup {
 
   /** A child's status; undefined where it does not answer in time. */
   #statusOf(child: ChildProcess): Promise<StatusAnswer | undefined> {
+    if (!child.connected) return Promise.resolve(undefined);
     const request: StatusRequest = { kind: 'status', id: this.#nextStatus++ };
     return new Promise((resolve) => {
       const end = (answer: StatusAnswer | undefined): void => {
@@ -166,13 +173,25 @@ export class ProcessGroup {
   }
 }
 
+/** How a child ended. */
+interface ChildEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Why it could not be started. */
+  readonly fault: Error | undefined;
+  /** What it wrote on stdout. */
+  readonly output: string;
+}
+
 /** A child is a single process without a port of its own, and shares the cores with its siblings. */
-function childEnvironment({ ingest }: Settings): Record<string, string> {
-  const shared = Math.max(1, Math.floor(availableParallelism() / ingest.processes));
+export function childEnvironment(
+  { ingest }: Settings,
+  cores = availableParallelism(),
+): Record<string, string> {
   return {
     [CHILD_VARIABLE]: String(process.pid),
     CDRHOUSE_INGEST_PROCESSES: '1',
     CDRHOUSE_INGEST_METRICS_PORT: '0',
-    CDRHOUSE_INGEST_WORKERS: String(ingest.workers === 0 ? shared : ingest.workers),
+    CDRHOUSE_INGEST_WORKERS: String(workerCount(ingest.workers, Math.floor(cores / ingest.processes))),
   };
 }

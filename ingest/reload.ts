@@ -1,5 +1,4 @@
 import { CdrhouseError } from '../schemas/errors.ts';
-import { databaseFailure } from '../schemas/clickhouse-errors.ts';
 import { findFeed, readFeed, type Feed } from '../schemas/feed.ts';
 import { countingRanges } from '../schemas/ledger-ranges.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -9,7 +8,6 @@ import type { Consumer } from './consumer.ts';
 import { markRange, newestCorrection, replacedRange } from './corrections.ts';
 import { placeCondition, readNowSql, type ReplacedRange } from './corrections-sql.ts';
 import { claimRow } from './ledger-row.ts';
-import { decideResume } from './ledger.ts';
 import { claim, requireIdle, withPositions, type Position, type Target } from './positions.ts';
 import {
   planGone,
@@ -98,39 +96,31 @@ export async function reloadFeed(options: ReloadOptions): Promise<ReloadReport> 
   const { settings } = options;
   const feedSettings = findFeed(settings.feeds, options.feed);
   const feed = readFeed(feedSettings);
-  try {
-    return await withPositions(
-      { ...settings, feeds: [feedSettings] },
-      async ({ consumer, database, positions }) => {
-        for (const position of positions) requireNoGap(position);
-        const rows = await readRanges(database, feed, settings.feeds);
-        const planned = await planPositions(positions, rows, consumer, options, feed.reading);
-        const { members } = await consumer.describeGroup(settings.kafka.group);
-        for (const { position, plan } of planned) requireNothingBehind(position, plan, options);
-        const gone = [
-          ...planned.flatMap(({ plan }) => plan.gone),
-          ...goneElsewhere(rows, positions, options, feed),
-        ];
-        const report = await describe(database, { options, feed, planned, gone, idle: members === 0 });
-        if (options.dryRun) return report;
-        const removing = options.removeGone && report.removed > 0;
-        if (report.again.length === 0 && !removing) return report;
-        await requireIdle(consumer, settings);
-        if (removing) await removeGone(database, feed, positions[0], gone);
-        await claim(
-          database,
-          planned.flatMap(({ position, plan }) => targetOf(position, plan, feed.reading)),
-        );
-        return report;
-      },
+  return withPositions({ ...settings, feeds: [feedSettings] }, async ({ consumer, database, positions }) => {
+    for (const position of positions) requireNoGap(position);
+    const rows = await readRanges(database, feed, settings.feeds);
+    const planned = await planPositions(positions, rows, consumer, options, feed.reading);
+    const { members } = await consumer.describeGroup(settings.kafka.group);
+    for (const { position, plan } of planned) requireNothingBehind(position, plan, options);
+    const gone = [
+      ...planned.flatMap(({ plan }) => plan.gone),
+      ...goneElsewhere(rows, positions, options, feed),
+    ];
+    const report = await describe(database, { options, feed, planned, gone, idle: members === 0 });
+    if (options.dryRun) return report;
+    const removing = options.removeGone && report.removed > 0;
+    if (report.again.length === 0 && !removing) return report;
+    await requireIdle(consumer, settings);
+    if (removing) await removeGone(database, feed, positions[0], gone);
+    await claim(
+      database,
+      planned.flatMap(({ position, plan }) => targetOf(position, plan, feed.reading)),
     );
-  } catch (error) {
-    throw databaseFailure(error);
-  }
+    return report;
+  });
 }
 
-function requireNoGap({ topic, partition, head, end, log }: Position): void {
-  const resume = decideResume(head, end, log);
+function requireNoGap({ topic, partition, resume }: Position): void {
   if (resume.kind === 'gap')
     throw new CdrhouseError('PARTITION_GAP', `${topic}/${partition} stands still: ${resume.reason}`);
 }

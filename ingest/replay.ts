@@ -116,13 +116,13 @@ class Replay {
         this.#log.warn({ reason: errorCode(error) }, 'the suppressions could not be looked at'),
     });
     this.#watch = watch;
-    await watch.start();
     const { dryRun, settings } = this.#options;
-    if (!dryRun)
-      await this.#retried('note how the feeds are read', () =>
-        this.#database.recordReadings(settings.feeds.map(readingRow)),
-      );
     try {
+      await watch.start();
+      if (!dryRun)
+        await this.#retried('note how the feeds are read', () =>
+          this.#database.recordReadings(settings.feeds.map(readingRow)),
+        );
       return await this.#replay(feeds, context);
     } finally {
       await watch.stop();

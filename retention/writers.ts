@@ -2,7 +2,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CdrhouseError } from '../schemas/errors.ts';
 import { WRITER_LEASE_MS } from '../schemas/suppressions.ts';
-import { runningInsertsSql } from '../schemas/tables.ts';
+import { runningInsertsSql, STILL_RUNNING_SQL } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
 
 /** Deadlines are whole seconds, and clocks drift. */
@@ -40,12 +40,8 @@ export async function outwaitInserts(client: ClickHouseClient, database: string)
   const ids = running.map(({ id }) => id);
   if (ids.length === 0) return;
   await untilNone(async () => {
-    const [row] = await select<{ inserts: number }>(
-      client,
-      'SELECT count() AS inserts FROM system.processes WHERE query_id IN {ids: Array(String)}',
-      { ids },
-    );
-    return row?.inserts ?? 0;
+    const [row] = await select<{ running: number }>(client, STILL_RUNNING_SQL, { ids });
+    return row?.running ?? 0;
   }, 'inserts');
 }
 

@@ -1,4 +1,4 @@
-import { CdrhouseError } from './errors.ts';
+import { CdrhouseError, type ProgramErrorCode } from './errors.ts';
 
 /**
  * ClickHouse errors that waiting does not mend: wrong names, missing grants, wrong credentials, statements
@@ -31,6 +31,9 @@ const PERMANENT = new Set([
   '516', // AUTHENTICATION_FAILED
 ]);
 
+/** UNKNOWN_TABLE, UNKNOWN_DATABASE */
+const MISSING = new Set(['60', '81']);
+
 /** Errors by which a query says that it asks for more than its limits allow. */
 const LIMITS = new Set([
   '158', // TOO_MANY_ROWS
@@ -56,7 +59,7 @@ export function judgeDatabaseError(error: unknown): DatabaseFault {
 
 /** True where a table or the database itself does not exist. */
 export function isMissingTable(error: unknown): boolean {
-  return ['60', '81'].includes(errorCode(error));
+  return MISSING.has(errorCode(error));
 }
 
 /** The code of an error as text (`60`, `ECONNREFUSED`), or `none`. */
@@ -90,12 +93,12 @@ export function databaseFailure(error: unknown): unknown {
       ? new CdrhouseError('CLICKHOUSE_UNREACHABLE', 'ClickHouse: no answer in time, or not its own', error)
       : error;
   }
-  // The server's codes are numbers, those of the network are names.
-  if (!/^[0-9]+$/.test(code)) return new CdrhouseError('CLICKHOUSE_UNREACHABLE', detail, error);
-  if (isMissingTable(error)) return new CdrhouseError('SCHEMA_MISSING', detail, error);
-  return new CdrhouseError(
-    judgeDatabaseError(error) === 'permanent' ? 'CLICKHOUSE_REFUSED' : 'CLICKHOUSE_BUSY',
-    detail,
-    error,
-  );
+  return new CdrhouseError(failureCode(code), detail, error);
+}
+
+/** The code of the catalogue for that of an error (`errorCode`): the server's are numbers, those of the network names. */
+export function failureCode(code: string): ProgramErrorCode {
+  if (!/^[0-9]+$/.test(code)) return 'CLICKHOUSE_UNREACHABLE';
+  if (MISSING.has(code)) return 'SCHEMA_MISSING';
+  return PERMANENT.has(code) ? 'CLICKHOUSE_REFUSED' : 'CLICKHOUSE_BUSY';
 }

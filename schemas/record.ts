@@ -31,7 +31,7 @@ export interface CallFields {
 /** Longest duration that a record may have, in ms: what an unsigned 32-bit column holds (49.7 days). */
 export const DURATION_MS_MAX = 0xffff_ffff;
 
-/** Longest text field that is stored, in bytes; a longer one is rejected, never cut. */
+/** Longest field of a line, in bytes as sent; a longer one is rejected, never cut. */
 export const FIELD_BYTES_MAX = 4096;
 
 /** Columns of a line that are looked into, more than any format has; those behind them are counted. */

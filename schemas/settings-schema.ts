@@ -302,7 +302,8 @@ export const SettingsSchema = Type.Object(
           default: 1000,
           minimum: 10,
           maximum: 60_000,
-          description: 'a batch waits no longer than this',
+          description:
+            'how long a batch waits for more; five times as long at most while old messages come as fast as they can be read',
         }),
         parse_seconds_max: Type.Integer({
           default: 60,

@@ -46,6 +46,10 @@ export const SENT_COLUMNS = {
     { name: 'raw', type: 'String' },
     { name: 'message_at', type: "DateTime64(3, 'UTC')" },
   ],
+  /**
+   * `blanked`, `zone_overlaps`, `zone_gaps`, `suppressions_version` and `instance` are for people who look into a range: no
+   * program reads them. So is `instance` of `ingest_state`.
+   */
   ingest_ledger: [
     { name: 'cluster_id', type: 'String' },
     { name: 'topic', type: 'String' },
@@ -121,6 +125,10 @@ export function runningInsertsSql(database: string): string {
   return `SELECT query_id AS id FROM system.processes
     WHERE startsWith(query, '${into}.cdr') OR startsWith(query, '${into}.dead_letters ')`;
 }
+
+/** How many of the statements with these ids still run. */
+export const STILL_RUNNING_SQL =
+  'SELECT count() AS running FROM system.processes WHERE query_id IN {ids: Array(String)}';
 
 /** Tables whose rows a parse worker makes, in the order in which it makes them. */
 export const BLOCK_TABLES = ['cdr', 'cdr_by_number', 'dead_letters'] as const;

@@ -19,7 +19,7 @@ function sources(): string[] {
   const nested = FOLDERS.flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true }).map((name) => join(folder, String(name))),
   );
-  return [...nested, 'cli.ts', 'progress.ts', 'settings-loader.ts'].filter(
+  return [...nested, 'cli.ts', 'settings-loader.ts'].filter(
     (file) => file.endsWith('.ts') && !file.includes('node_modules') && !file.includes('build/'),
   );
 }

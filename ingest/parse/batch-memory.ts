@@ -1,7 +1,8 @@
 import { FIRST_TEXT_KEY } from '../../schemas/number-key.ts';
 import type { Quotes } from '../../schemas/formats/format.ts';
-import { COLUMNS_MAX } from '../../schemas/record.ts';
+import { COLUMNS_MAX, FIELD_BYTES_MAX } from '../../schemas/record.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
+import { CONVERTED_BYTES_MAX } from './utf8.ts';
 import { instantiate } from './web-assembly.ts';
 
 const LINE_FEED = 0x0a;
@@ -33,8 +34,6 @@ const ENTRY_BYTES = 16;
 const ENTRIES_AHEAD = 16;
 /** Eight radix digits of 11 bits, a 32-bit count each. */
 const COUNTS_BYTES = 8 * 2048 * 4;
-/** What a call's record may take at most: its fields, and five texts of the longest size. */
-const RECORD_BYTES_MAX = 32_768;
 
 /** Words of a record that rows are sorted by. */
 const RECORD = { start: 6, key: 10 } as const;
@@ -84,6 +83,15 @@ const TEXT_COLUMNS = [
   'account',
   'call_id',
 ] as const;
+
+/** Of a record, what stands before its texts, and before each of them its length. */
+const RECORD_HEAD_BYTES = 80;
+const LENGTH_BYTES_MAX = 3;
+/** What a call's record may take at most: its fields, and texts that are as long as can be before they become UTF-8. */
+const RECORD_BYTES_MAX =
+  RECORD_HEAD_BYTES +
+  TEXT_COLUMNS.length * (LENGTH_BYTES_MAX + CONVERTED_BYTES_MAX * FIELD_BYTES_MAX) +
+  OVERRUN;
 
 /** The values of each column, little endian; texts have their length first, as a variable-length integer. */
 export type GatheredColumns = Record<keyof typeof COLUMNS | (typeof TEXT_COLUMNS)[number], Uint8Array>;

@@ -24,12 +24,14 @@ export interface JsonDocument {
 
 /** Values of `JsonDocument.fault`. */
 export const JSON_DOCUMENT_FAULT = { malformed: 1, noObject: 2, tooDeep: 3 } as const;
+/** Objects and arrays in one another; a switch's document has less than ten. The module has bits for no more. */
+export const JSON_DEPTH_MAX = 128;
 /** End of a column's range where an object or array stands. */
 export const JSON_NESTED = -1;
 
 interface Exports {
   readonly fault: { readonly value: number };
-  read_document(from: number, place: number): number;
+  read_document(from: number, place: number, levels: number): number;
 }
 
 /** Writes what is wanted of documents into the memory, between two batches, and gives what reads them. */
@@ -45,7 +47,7 @@ export function jsonDocument(memory: BatchMemory, root: JsonPlace, rewriting: Js
   };
   const imports = { batch: memory.shared, splitter };
   const module = instantiate('./json-document.wasm', imports) as Exports;
-  return { fault: module.fault, read: (from) => module.read_document(from, rootAddress) };
+  return { fault: module.fault, read: (from) => module.read_document(from, rootAddress, JSON_DEPTH_MAX) };
 }
 
 /** Places in the form in which `json-document.wat` says that it reads them. */

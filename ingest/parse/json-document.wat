@@ -375,10 +375,11 @@
       (if (i32.eq (local.get $byte) (i32.const 0x5d)) (then (return (i32.add (local.get $at) (i32.const 1))))))
     (i32.xor (local.get $at) (i32.const -1)))
 
-  ;; read_document(from, place): reads the object from `from` on, place that of the document, and gives the address of the newline
+  ;; read_document(from, place, levels): reads the object from `from` on, place that of the document, with at most so many objects
+  ;; and arrays in one another (see $pass_value), and gives the address of the newline
   ;; behind it, or ~ that of the fault. Columns whose values are not there are empty, at `from`; one that would be an object
   ;; or array has the end -1.
-  (func (export "read_document") (param $from i32) (param $place i32) (result i32)
+  (func (export "read_document") (param $from i32) (param $place i32) (param $levels i32) (result i32)
     (local $at i32)
     (global.set $document (local.get $from))
     (call $set (i32.load offset=16 (local.get $place)) (local.get $from) (local.get $from))
@@ -386,7 +387,7 @@
     (global.set $fault (i32.const 2))
     (if (i32.ne (i32.load8_u (local.get $at)) (i32.const 0x7b)) (then (return (i32.xor (local.get $at) (i32.const -1)))))
     (global.set $fault (i32.const 1))
-    (local.set $at (call $read_object (local.get $at) (local.get $place) (i32.const 128)))
+    (local.set $at (call $read_object (local.get $at) (local.get $place) (local.get $levels)))
     (if (i32.lt_s (local.get $at) (i32.const 0)) (then (return (local.get $at))))
     (local.set $at (call $pass_blanks (local.get $at)))
     (if (i32.ne (i32.load8_u (local.get $at)) (i32.const 0x0a)) (then (return (i32.xor (local.get $at) (i32.const -1)))))

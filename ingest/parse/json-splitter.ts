@@ -15,9 +15,6 @@ const PERCENT = 0x25;
 const BACKSLASH = 0x5c;
 const LETTER_U = 0x75;
 
-/** Objects and arrays in one another; a switch's document has less than ten. */
-export const JSON_DEPTH_MAX = 128;
-
 /**
  * What a line of this length may write to the arena: each string or key once without its escapes and once
  * percent-decoded, which makes neither longer, and one byte that marks the end.

@@ -7,6 +7,7 @@ import { deriveKey } from '../../schemas/record-key.ts';
 import type { SipKey } from '../../schemas/siphash.ts';
 import type { BatchMemory } from './batch-memory.ts';
 import { CALL, sameText, TEXT } from './call-records.ts';
+import { jsonArenaBytes } from './json-splitter.ts';
 import { LineColumns } from './line-columns.ts';
 import { ABSENT, type SplitLine } from './line-splitter.ts';
 import { LocalClock } from './local-clock.ts';
@@ -25,7 +26,7 @@ import {
 import { readDuration, SECONDS_OUT_OF_RANGE, SECONDS_UNREADABLE } from './seconds.ts';
 import { sentFields } from './sent-fields.ts';
 import { NO_TIME, StartTimeReader } from './start-time.ts';
-import { converterOf, type ToUtf8 } from './utf8.ts';
+import { CONVERTED_BYTES_MAX, converterOf, type ToUtf8 } from './utf8.ts';
 
 /** Where a record came from, for the identity `position`. */
 export interface LinePosition {
@@ -37,17 +38,15 @@ export interface LinePosition {
 
 /** What the rewritten numbers of a line, which gain `+` and a country code, and a position may take. */
 const REWRITTEN_BYTES = 1024;
-/** Bytes of UTF-8 that a byte of another encoding may become. */
-const CONVERTED_BYTES_MAX = 3;
 
 /**
- * What a line of this length may write to the arena: its fields unescaped, its record id copied, its texts converted, its
- * numbers rewritten.
+ * What a line of this length may write to the arena: its fields unescaped, for which JSON takes the most, its record id
+ * copied, its texts converted, its numbers rewritten.
  */
 export function arenaBytes(lineBytes: number): number {
   const texts = Object.keys(TEXT).length * FIELD_BYTES_MAX;
   // Behind each field of the record id stands its length.
-  return 4 * lineBytes + (CONVERTED_BYTES_MAX + 1) * texts + REWRITTEN_BYTES;
+  return jsonArenaBytes(lineBytes) + 2 * lineBytes + (CONVERTED_BYTES_MAX + 1) * texts + REWRITTEN_BYTES;
 }
 
 const UPPER_Z = 0x5a;

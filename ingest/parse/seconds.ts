@@ -1,6 +1,6 @@
 import type { DurationUnit } from '../../schemas/formats/duration-unit.ts';
 import { DURATION_MS_MAX } from '../../schemas/record.ts';
-import { decimal, isDigits, twoDigits } from './start-time.ts';
+import { decimal, isDigits, twoDigits } from './digits.ts';
 
 const DOT = 0x2e;
 const COLON = 0x3a;

@@ -1,5 +1,4 @@
 import {
-  compileTime,
   FIELD,
   FIELD_COUNT,
   packLetter,
@@ -8,6 +7,7 @@ import {
   TIME_KIND,
   type TimeProgram,
 } from '../../schemas/formats/time-pattern.ts';
+import { decimal, isDigit, twoDigits } from './digits.ts';
 
 const SPACE = 0x20;
 const PLUS = 0x2b;
@@ -20,9 +20,6 @@ const UPPER_T = 0x54;
 /** Added to an ASCII capital it gives the small letter. */
 const SMALL = 0x20;
 
-/** Far enough below 0 to stay there when other digits are added: integers are faster than NaN. */
-const NOT_DIGITS = -1_000_000;
-
 const DAY_MS = 86_400_000;
 const YEAR_MIN = 1900;
 /** Offsets reach from -12 to +14 hours. */
@@ -30,12 +27,6 @@ const OFFSET_MS_MAX = 14 * 3_600_000;
 
 /** What `readOrNone` gives for no time. */
 export const NO_TIME = -Infinity;
-
-/** Notations that formats name without compiling them. */
-export type NamedNotation = 'iso-or-epoch' | 'local';
-
-const ISO_OR_EPOCH = compileTime('iso-or-epoch');
-const LOCAL = compileTime('local');
 
 /** Three letters as one number, for comparing. */
 function pack3(a: number, b: number, c: number): number {
@@ -73,8 +64,7 @@ export class StartTimeReader {
    * no time of this notation. Digits beyond the millisecond are cut. A date alone is its midnight, a time alone is
    * one of 1 January 1970.
    */
-  read(bytes: Uint8Array, start: number, end: number, notation: NamedNotation | TimeProgram): number {
-    const program = typeof notation !== 'string' ? notation : notation === 'local' ? LOCAL : ISO_OR_EPOCH;
+  read(bytes: Uint8Array, start: number, end: number, program: TimeProgram): number {
     switch (program.kind) {
       case TIME_KIND.isoOrEpoch:
         // The fifth byte of an ISO time is a dash.
@@ -102,9 +92,9 @@ export class StartTimeReader {
    * The same for a time that may be none, as the answer of a call that nobody answered: `NO_TIME` where the field is
    * empty, where all its digits are 0 (`0`, `0000-00-00 00:00:00`), and where it is the beginning of 1970 in any zone.
    */
-  readOrNone(bytes: Uint8Array, start: number, end: number, notation: NamedNotation | TimeProgram): number {
+  readOrNone(bytes: Uint8Array, start: number, end: number, program: TimeProgram): number {
     if (isNothing(bytes, start, end)) return NO_TIME;
-    const ms = this.read(bytes, start, end, notation);
+    const ms = this.read(bytes, start, end, program);
     return Math.abs(ms) <= OFFSET_MS_MAX ? NO_TIME : ms;
   }
 
@@ -297,19 +287,6 @@ export class StartTimeReader {
   }
 }
 
-/** True where the bytes are one or more ASCII digits. */
-export function isDigits(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start; at < end; at++) {
-    const byte = bytes[at]!;
-    if (byte < 48 || byte > 57) return false;
-  }
-  return end > start;
-}
-
-function isDigit(byte: number): boolean {
-  return byte >= 48 && byte <= 57;
-}
-
 /** True where the field is empty, or has zeros and separators only. */
 function isNothing(bytes: Uint8Array, start: number, end: number): boolean {
   let zeros = 0;
@@ -367,18 +344,4 @@ function readHalf(bytes: Uint8Array, start: number): number {
 /** Three letters in small ones as one number. */
 function threeLetters(bytes: Uint8Array, at: number): number {
   return pack3(bytes[at]! | SMALL, bytes[at + 1]! | SMALL, bytes[at + 2]! | SMALL);
-}
-
-/** The value of ASCII digits; inexact beyond 2^53. */
-export function decimal(bytes: Uint8Array, start: number, end: number): number {
-  let value = 0;
-  for (let at = start; at < end; at++) value = value * 10 + (bytes[at]! - 48);
-  return value;
-}
-
-/** Two digits as a number, `NOT_DIGITS` where one is none. */
-export function twoDigits(bytes: Uint8Array, at: number): number {
-  const tens = bytes[at]! - ZERO;
-  const ones = bytes[at + 1]! - ZERO;
-  return tens >= 0 && tens <= 9 && ones >= 0 && ones <= 9 ? tens * 10 + ones : NOT_DIGITS;
 }

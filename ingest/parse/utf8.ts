@@ -1,6 +1,9 @@
 import { isUtf8 } from 'node:buffer';
 import type { Encoding } from '../../schemas/formats/encoding.ts';
 
+/** Bytes of UTF-8 that a byte of another encoding may become. */
+export const CONVERTED_BYTES_MAX = 3;
+
 /** Makes UTF-8 of a text that is not ASCII; undefined where it is UTF-8 as it stands. */
 export type ToUtf8 = (bytes: Uint8Array) => Uint8Array | undefined;
 

@@ -1,4 +1,5 @@
 import type { KafkaConsumer } from 'node-rdkafka';
+import { CdrhouseError } from '../../schemas/errors.ts';
 import type { MessageChunk } from '../message-chunk.ts';
 import { consumePacked, fetchClusterId, fetchGroup, fetchTopicIds, PollRoom } from '../native/addon.ts';
 import type { GroupDescription } from '../stale-assignment.ts';
@@ -25,21 +26,31 @@ export class PackedReader implements Reader {
   }
 
   clusterId(): Promise<string> {
-    return fetchClusterId(this.#consumer, this.#requestMs);
+    return asked('the id of the cluster', fetchClusterId(this.#consumer, this.#requestMs));
   }
 
   async topicIds(topics: readonly string[], timeoutMs = this.#requestMs): Promise<Map<string, string>> {
-    const ids = await fetchTopicIds(this.#consumer, topics, timeoutMs);
+    const ids = await asked('the ids of topics', fetchTopicIds(this.#consumer, topics, timeoutMs));
     return new Map(
       topics.map((topic, index) => [topic, ids[index] ?? ''] as const).filter(([, id]) => id !== ''),
     );
   }
 
   describeGroup(group: string): Promise<GroupDescription> {
-    return fetchGroup(this.#consumer, group, this.#requestMs);
+    return asked('the members of the group', fetchGroup(this.#consumer, group, this.#requestMs));
   }
 
   async close(): Promise<void> {
     // The consumer is its owner's.
+  }
+}
+
+/** What the addon says of an answer that did not come is an error without a code. */
+async function asked<T>(what: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (cause) {
+    if (cause instanceof CdrhouseError) throw cause;
+    throw new CdrhouseError('KAFKA_UNREACHABLE', `${what} cannot be fetched`, cause);
   }
 }

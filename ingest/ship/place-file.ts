@@ -5,7 +5,9 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -49,33 +51,37 @@ const HEADER = '{"cdrhouse_places":2}\n';
 /** Beyond, the oldest are forgotten; such a file would be sent again. */
 const PLACES_MAX = 200_000;
 const SUPERSEDED_MAX = 1000;
+/** Who writes anew for longer has died of it. */
+const REWRITE_MS_MAX = 600_000;
+/** More than once another process has written the file anew just now, or a file system gives no inodes to go by. */
+const APPEND_TRIES_MAX = 5;
+const NEWLINE = 0x0a;
 
 /**
  * Remembers by content what was sent to which feed: a journal of JSON lines. A line is added after Kafka's
  * acknowledgement, so a crash means that something is sent again, never that it is skipped; records sent again
  * collapse. Where many lines are superseded, it is written anew beside and renamed.
+ *
+ * Several processes may use it at once. Who writes it anew takes what the file has, not what this process knows, and
+ * after the rename what came into the old one meanwhile; who adds a line looks afterwards whether that was to the file
+ * that is there, and else adds it again. So a line is in the file or, where a process dies between, sent again.
  */
 export class PlaceFile {
   readonly #path: string;
-  readonly #places: Map<string, Place>;
+  readonly #places = new Map<string, Place>();
   readonly #byHead = new Map<string, Set<string>>();
   #file: number | undefined;
-  #superseded: number;
-  #endsInNewline: boolean;
+  #superseded = 0;
 
   /** @param warn told of lines that cannot be read; their files are sent again */
   constructor(path: string, warn: (text: string) => void = () => undefined) {
     this.#path = path;
-    const read = readPlaces(path);
-    this.#places = read.places;
-    this.#superseded = read.superseded;
-    this.#endsInNewline = read.endsInNewline;
-    for (const place of this.#places.values()) this.#index(place);
-    if (read.damaged > 0)
+    const { damaged } = this.#learn(parsePlaces(readJournal(path), path));
+    if (damaged > 0)
       warn(
-        `place file ${path}: ${read.damaged} line(s) cannot be read; the files they spoke of may be sent again`,
+        `place file ${path}: ${damaged} line(s) cannot be read; the files they spoke of may be sent again`,
       );
-    if (read.damaged > 0 || this.#worthRewriting()) this.#rewrite();
+    if (damaged > 0 || this.#worthRewriting()) this.#rewrite();
   }
 
   /** The places of a feed whose content begins like this, the newest first. */
@@ -102,11 +108,10 @@ export class PlaceFile {
         this.#places.delete(old.id);
         this.#superseded++;
       }
-      this.#places.set(place.id, place);
-      this.#index(place);
+      this.#add(place);
     }
+    this.#append(places);
     if (this.#worthRewriting()) this.#rewrite();
-    else this.#append(places);
   }
 
   close(): void {
@@ -114,7 +119,16 @@ export class PlaceFile {
     this.#file = undefined;
   }
 
-  #index(place: Place): void {
+  #learn(journal: Journal): Journal {
+    this.#places.clear();
+    this.#byHead.clear();
+    for (const place of journal.places.values()) this.#add(place);
+    this.#superseded = journal.superseded;
+    return journal;
+  }
+
+  #add(place: Place): void {
+    this.#places.set(place.id, place);
     const key = headKey(place.feed, place.head);
     const ids = this.#byHead.get(key);
     if (ids === undefined) this.#byHead.set(key, new Set([place.id]));
@@ -130,57 +144,75 @@ export class PlaceFile {
 
   #append(places: readonly Place[]): void {
     this.#writing(() => {
-      this.#open();
-      const lead = this.#endsInNewline ? '' : '\n';
-      writeFileSync(this.#file!, lead + places.map(line).join(''));
-      this.#endsInNewline = true;
-      fsyncSync(this.#file!);
+      for (let tries = 1; tries <= APPEND_TRIES_MAX; tries++) {
+        const file = this.#open();
+        // Whoever wrote last may have died in the middle of its line.
+        const lead = endsInNewline(file) ? '' : '\n';
+        writeFileSync(file, lead + places.map(line).join(''));
+        fsyncSync(file);
+        if (isSameFile(file, this.#path)) return;
+      }
     });
   }
 
   /** Opens the journal, again where another process has written it anew. */
-  #open(): void {
-    if (this.#file !== undefined && !isSameFile(this.#file, this.#path)) this.close();
-    if (this.#file !== undefined) return;
+  #open(): number {
+    if (this.#file !== undefined && isSameFile(this.#file, this.#path)) return this.#file;
+    this.close();
     mkdirSync(dirname(this.#path), { recursive: true });
-    this.#file = openSync(this.#path, 'a', 0o600);
+    this.#file = openSync(this.#path, 'a+', 0o600);
     if (fstatSync(this.#file).size === 0) writeFileSync(this.#file, HEADER);
+    return this.#file;
   }
 
+  /** Leaves it to another process where one is about it. */
   #rewrite(): void {
+    this.#writing(() => {
+      mkdirSync(dirname(this.#path), { recursive: true });
+      // Written beside and renamed: a crash leaves the old file or the new one. Who made it is alone with it.
+      const path = `${this.#path}.new`;
+      const beside = openAlone(path);
+      if (beside === undefined) return;
+      try {
+        const old = openSync(this.#path, 'r');
+        try {
+          this.#learn(this.#replace(old, beside, path));
+        } finally {
+          closeSync(old);
+        }
+      } finally {
+        if (isSameFile(beside, path)) rmSync(path);
+        closeSync(beside);
+      }
+    });
+  }
+
+  /** Writes what the old file holds into the one beside, which takes its place. Gives what is there then. */
+  #replace(old: number, beside: number, path: string): Journal {
+    const bytes = readFileSync(old);
     const byContent = new Map<string, Place>();
-    for (const place of this.#places.values()) byContent.set(contentKey(place), place);
+    for (const place of parsePlaces(bytes.toString(), this.#path).places.values())
+      byContent.set(contentKey(place), place);
     const kept = [...byContent.values()]
       .sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0))
       .slice(-PLACES_MAX);
-    this.#writing(() => {
-      this.close();
-      mkdirSync(dirname(this.#path), { recursive: true });
-      // Written beside and renamed: a crash leaves the old file or the new one.
-      const beside = `${this.#path}.${process.pid}`;
-      const file = openSync(beside, 'w', 0o600);
-      try {
-        writeFileSync(file, HEADER + kept.map(line).join(''));
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
-      }
-      renameSync(beside, this.#path);
-    });
-    this.#places.clear();
-    this.#byHead.clear();
-    for (const place of kept) {
-      this.#places.set(place.id, place);
-      this.#index(place);
-    }
-    this.#superseded = 0;
-    this.#endsInNewline = true;
+    writeFileSync(beside, HEADER + kept.map(line).join(''));
+    fsyncSync(beside);
+    // Who slept for so long that another has taken its place leaves it alone.
+    if (isSameFile(beside, path)) renameSync(path, this.#path);
+    const late = readFrom(old, bytes.lastIndexOf(NEWLINE) + 1);
+    const meanwhile = [...parsePlaces(HEADER + late, this.#path).places.values()];
+    // By now the next process may be about to write it anew.
+    if (meanwhile.length > 0) this.#append(meanwhile);
+    const places = new Map([...kept, ...meanwhile].map((place) => [place.id, place]));
+    return { places, superseded: 0, damaged: 0 };
   }
 
   #writing(write: () => void): void {
     try {
       write();
     } catch (error) {
+      if (error instanceof CdrhouseError) throw error;
       const detail = `the place file ${this.#path}: ${(error as Error).message}`;
       throw new CdrhouseError('FILE_UNWRITABLE', detail, error);
     }
@@ -209,21 +241,47 @@ function isSameFile(file: number, path: string): boolean {
   }
 }
 
-function readPlaces(path: string): {
-  places: Map<string, Place>;
-  superseded: number;
-  damaged: number;
-  endsInNewline: boolean;
-} {
-  const places = new Map<string, Place>();
-  let text: string;
+/** Opens a file for one process alone; undefined where another one has it. What a dead one left is removed for the next. */
+function openAlone(path: string): number | undefined {
   try {
-    text = readFileSync(path, 'utf8');
+    return openSync(path, 'ax', 0o600);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
-      return { places, superseded: 0, damaged: 0, endsInNewline: true };
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    const { mtimeMs } = statSync(path, { throwIfNoEntry: false }) ?? { mtimeMs: Infinity };
+    if (Date.now() - mtimeMs > REWRITE_MS_MAX) rmSync(path, { force: true });
+    return undefined;
+  }
+}
+
+function endsInNewline(file: number): boolean {
+  const { size } = fstatSync(file);
+  const last = Buffer.alloc(1);
+  return size === 0 || (readSync(file, last, 0, 1, size - 1) === 1 && last[0] === NEWLINE);
+}
+
+function readFrom(file: number, offset: number): string {
+  const bytes = Buffer.alloc(Math.max(0, fstatSync(file).size - offset));
+  return bytes.subarray(0, readSync(file, bytes, 0, bytes.length, offset)).toString();
+}
+
+/** What the file holds; empty where there is none. */
+function readJournal(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw new CdrhouseError('FILE_UNREADABLE', `the place file ${path}: ${(error as Error).message}`, error);
   }
+}
+
+interface Journal {
+  readonly places: Map<string, Place>;
+  readonly superseded: number;
+  readonly damaged: number;
+}
+
+function parsePlaces(text: string, path: string): Journal {
+  const places = new Map<string, Place>();
   // A process that was killed between making it and writing its first line leaves an empty file.
   if (text !== '' && !text.startsWith(HEADER) && !HEADER.startsWith(text)) {
     throw new CdrhouseError(
@@ -235,7 +293,8 @@ function readPlaces(path: string): {
   // A first line that was cut short: written anew.
   let damaged = text !== '' && text.length < HEADER.length ? 1 : 0;
   for (const one of text.slice(HEADER.length).split('\n')) {
-    if (one === '') continue;
+    // Two processes that made it at once have both begun it.
+    if (one === '' || one === HEADER.trimEnd()) continue;
     const place = readPlace(one);
     if (place === undefined) damaged++;
     else {
@@ -243,7 +302,7 @@ function readPlaces(path: string): {
       places.set(place.id, place);
     }
   }
-  return { places, superseded, damaged, endsInNewline: text === '' || text.endsWith('\n') };
+  return { places, superseded, damaged };
 }
 
 function readPlace(text: string): Place | undefined {

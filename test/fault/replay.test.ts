@@ -2,7 +2,16 @@ import tap, { type Test } from 'tap';
 import type { Installation } from '../cdrhouse-program.ts';
 import { testServers } from '../test-servers.ts';
 import { ClickhouseProxy, insertsInto, type Hold, type Matches } from './clickhouse-proxy.ts';
-import { callLines, house, judgeCalls, judgeTables, Load, readAll, storedCalls } from './harness.ts';
+import {
+  callLines,
+  exitWithin,
+  house,
+  judgeCalls,
+  judgeTables,
+  Load,
+  readAll,
+  storedCalls,
+} from './harness.ts';
 import { Sender } from './topic.ts';
 
 /** kill -9 exactly between two steps of a replay, then again: equal sets. */
@@ -186,6 +195,20 @@ await tap.test('two replays at once store each call once', async (t) => {
   await judgeCalls(t, installation, load);
   await judgeTables(t, installation);
   t.match(await installation.run('audit'), { code: 0 });
+});
+
+await tap.test('a replay that cannot begin ends, and no erasure waits for it', async (t) => {
+  const installation = await house(t, servers, 8, { partitions: 1 });
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+  proxy.on(insertsInto('readings'), async (exchange) => {
+    exchange.refuse(497, 'ACCESS_DENIED', 403);
+    return Promise.resolve();
+  });
+  const replay = installation.start('dead-letters', 'replay', '--json');
+  t.equal(await exitWithin(30_000, replay), 1);
+  t.match((await replay.ended).stderr, /CLICKHOUSE_REFUSED/);
+  t.match(await installation.rows<object>('SELECT ended FROM {db}.ingest_writers FINAL'), [{ ended: 1 }]);
 });
 
 await tap.test('SIGTERM ends a replay after its page, and says what is left', async (t) => {

@@ -10,7 +10,7 @@ import type {
 } from '../../schemas/formats/format.ts';
 import { listOf } from '../../schemas/formats/places.ts';
 import { delimitedFields, jsonObject, valueAt } from '../ingest/parse/references.ts';
-import { JSON_DEPTH_MAX } from '../../ingest/parse/json-splitter.ts';
+import { JSON_DEPTH_MAX } from '../../ingest/parse/json-document.ts';
 import { callIdPlace, placesOf } from './lines.ts';
 import type { Outcome } from './outcomes.ts';
 import { differentStored, type RecordColumns } from './stored.ts';

@@ -26,7 +26,7 @@ const claim = (feed: string, topic: string, topicId: string, claimedAt: number):
 const log = { clusterId: 'cluster', topicId: 'topic', low: 0, high: 1000 };
 
 await tap.test('without a ledger everything is read, from the start of the log', async (t) => {
-  t.strictSame(decideResume(undefined, 0, { ...log, low: 17 }), {
+  t.strictSame(decideResume(undefined, 0, { ...log, low: 17 }, undefined), {
     kind: 'resume',
     offset: 17,
     generation: 1,
@@ -34,8 +34,8 @@ await tap.test('without a ledger everything is read, from the start of the log',
 });
 
 await tap.test('it goes on where the ledger ends, under a new generation', async (t) => {
-  t.strictSame(decideResume(head, 250, log), { kind: 'resume', offset: 250, generation: 5 });
-  t.strictSame(decideResume(head, 250, { ...log, low: 250, high: 250 }), {
+  t.strictSame(decideResume(head, 250, log, undefined), { kind: 'resume', offset: 250, generation: 5 });
+  t.strictSame(decideResume(head, 250, { ...log, low: 250, high: 250 }, undefined), {
     kind: 'resume',
     offset: 250,
     generation: 5,
@@ -43,21 +43,54 @@ await tap.test('it goes on where the ledger ends, under a new generation', async
 });
 
 await tap.test('what Kafka no longer holds, or never held, is a gap', async (t) => {
-  t.match(decideResume(head, 250, { ...log, low: 251 }), {
+  t.match(decideResume(head, 250, { ...log, low: 251 }, undefined), {
     kind: 'gap',
     expected: 250,
     reason: /no longer holds offsets 250 to 250/,
   });
-  t.match(decideResume(head, 250, { ...log, high: 249 }), {
+  t.match(decideResume(head, 250, { ...log, high: 249 }, undefined), {
     kind: 'gap',
     expected: 250,
     reason: /ends at 249/,
   });
-  t.match(decideResume(head, 250, { ...log, topicId: 'other' }), { kind: 'gap', reason: /created again/ });
-  t.match(decideResume(head, 250, { ...log, clusterId: 'other' }), {
+  t.match(decideResume(head, 250, { ...log, topicId: 'other' }, undefined), {
+    kind: 'gap',
+    reason: /created again/,
+  });
+  t.match(decideResume(head, 250, { ...log, clusterId: 'other' }, undefined), {
     kind: 'gap',
     reason: /another Kafka cluster/,
   });
+});
+
+await tap.test('it goes on behind a gap where nothing is left out that Kafka holds', async (t) => {
+  t.match(decideResume(head, 250, { ...log, low: 300 }, undefined), { onward: 300 });
+  t.match(decideResume(head, 250, { ...log, high: 200 }, undefined), { onward: 200, logEnd: 200 });
+  t.match(decideResume(head, 250, { ...log, topicId: 'other', low: 7 }, undefined), { onward: 7 });
+  t.match(decideResume(head, 250, { ...log, clusterId: 'other', low: 7 }, undefined), { onward: 7 });
+});
+
+await tap.test('a gap that was noted stands until it is accepted, however far the log grows', async (t) => {
+  const noted = { topic: 'cdr', partition: 0, reason: 'the log ends at 200, before', logEnd: 200 };
+  for (const high of [200, 249, 250, 1000])
+    t.match(
+      decideResume(head, 250, { ...log, high }, noted),
+      { kind: 'gap', expected: 250, logEnd: 200, onward: 200 },
+      `the log ends at ${high} now`,
+    );
+  t.match(decideResume(head, 250, log, noted), { reason: noted.reason });
+  t.match(
+    decideResume(head, 250, { ...log, high: 150 }, noted),
+    { logEnd: 150, onward: 150 },
+    'what was lost once more counts too',
+  );
+  t.match(decideResume(head, 250, { ...log, low: 220 }, noted), { onward: 220 }, 'Kafka forgets meanwhile');
+  t.match(decideResume(head, 180, log, noted), { onward: 180 }, 'the ledger ends before what was lost');
+  t.match(
+    decideResume(head, 250, { ...log, low: 40 }, { ...noted, logEnd: 0 }),
+    { onward: 40 },
+    'noted by a version that did not say where the log ended: all is read',
+  );
 });
 
 await tap.test('the contiguous run ends before the first hole', async (t) => {

@@ -99,6 +99,14 @@ await tap.test('a place that Kafka does not hold, or that lies ahead, is refused
   t.match(await installation.run('ingest', 'rewind', '--topic', kept, '--to-time', 'yesterday'), { code: 2 });
 });
 
+await tap.test('what the database does not do is told as its fault', async (t) => {
+  const { CDRHOUSE_CLICKHOUSE_URL: url } = installation.environment;
+  t.teardown(() => (installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = url!));
+  installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = 'http://127.0.0.1:1';
+  for (const words of [['accept-gap'], ['rewind', '--topic', kept, '--to-offset', '0']])
+    t.match(await installation.run('ingest', ...words), { code: 1, stderr: /CLICKHOUSE_UNREACHABLE/ });
+});
+
 await tap.test(
   'a topic that was re-created stands still, the others go on, accept-gap continues',
   async (t) => {

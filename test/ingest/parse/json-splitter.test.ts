@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import tap from 'tap';
 import { BatchMemory } from '../../../ingest/parse/batch-memory.ts';
 import { compileJsonPaths, type JsonColumn } from '../../../ingest/parse/json-paths.ts';
-import { JSON_DEPTH_MAX, jsonArenaBytes, JsonSplitter } from '../../../ingest/parse/json-splitter.ts';
+import { JSON_DEPTH_MAX } from '../../../ingest/parse/json-document.ts';
+import { jsonArenaBytes, JsonSplitter } from '../../../ingest/parse/json-splitter.ts';
 import { fixture } from '../../cdrhouse-program.ts';
 import { jsonObject, valueAt } from './references.ts';
 

@@ -238,3 +238,35 @@ await tap.test('a fault in a field without its escapes is shown at the begin of 
     t.match([...parse.rejects.faults()], [{ code: 'DURATION_UNREADABLE', position: 0 }]);
   }
 });
+
+await tap.test(
+  'calls with the longest texts that an encoding can give, at every place of the memory',
+  (t) => {
+    // A euro sign: one byte that becomes three.
+    const text = Buffer.alloc(4096, 0x80);
+    const comma = Buffer.from(',');
+    const [talk, outcome] = [Buffer.from(',2026-03-01T10:00:00Z,1,1,'), Buffer.from(',answered,')];
+    const line = Buffer.concat([
+      text,
+      comma,
+      text,
+      comma,
+      text,
+      talk,
+      text,
+      outcome,
+      text,
+      Buffer.from('\n'),
+    ]);
+    const short = Buffer.from(`+33639980001,,+33639980002,2026-03-01T10:00:00Z,1,1,id,answered,\n`);
+    const parse = parser({ encoding: 'windows-1252' }, 36, Infinity);
+    // The record of a long line takes some 61 KB: short ones between them move it over the end of the memory.
+    for (let shorts = 0; shorts < 600; shorts += 60) {
+      const lines = Array.from({ length: 40 }, () => line);
+      const { calls } = parse.parse(batch([...Array.from({ length: shorts }, () => short), ...lines]));
+      t.equal(calls, shorts + lines.length);
+    }
+    t.equal(rowsOf(parse.wholeBlock('cdr')), 540 + 40);
+    t.end();
+  },
+);

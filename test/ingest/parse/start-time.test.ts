@@ -1,14 +1,20 @@
 import fc from 'fast-check';
 import { DateTime, FixedOffsetZone } from 'luxon';
 import tap from 'tap';
-import { StartTimeReader, type NamedNotation } from '../../../ingest/parse/start-time.ts';
+import { StartTimeReader } from '../../../ingest/parse/start-time.ts';
+import { compileTime } from '../../../schemas/formats/time-pattern.ts';
 
 const reader = new StartTimeReader();
 
-function read(text: string, notation: NamedNotation = 'iso-or-epoch'): { ms: number; absolute: boolean } {
+const programs = { 'iso-or-epoch': compileTime('iso-or-epoch'), local: compileTime('local') };
+
+function read(
+  text: string,
+  notation: keyof typeof programs = 'iso-or-epoch',
+): { ms: number; absolute: boolean } {
   // Surrounded by digits, so that reading beyond the field shows.
   const bytes = Buffer.from(`9${text}9`);
-  const ms = reader.read(bytes, 1, bytes.length - 1, notation);
+  const ms = reader.read(bytes, 1, bytes.length - 1, programs[notation]);
   return { ms, absolute: reader.absolute };
 }
 

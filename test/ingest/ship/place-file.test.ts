@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import {
   appendFileSync,
   mkdtempSync,
@@ -10,6 +11,7 @@ import {
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import tap, { type Test } from 'tap';
 import { Content, contentUpTo, recognise } from '../../../ingest/ship/content.ts';
 import { PlaceFile, type Place } from '../../../ingest/ship/place-file.ts';
@@ -110,6 +112,70 @@ await tap.test(
     }
   },
 );
+
+await tap.test('what another process noted stays when the file is written anew', async (t) => {
+  const dir = folder(t);
+  const path = join(dir, 'places');
+  const busy = new PlaceFile(path);
+  const other = new PlaceFile(path);
+  const text = 'z'.repeat(2000);
+  const grow = (from: number, to: number): void => {
+    for (let i = from; i < to; i++) busy.note([content(text.slice(0, i), 'one').place('feed', 'a')]);
+  };
+  grow(1, 500);
+  other.note([content('of another process\n').place('feed', 'b')]);
+  grow(500, 1100);
+  other.note([content('of it too\n').place('feed', 'c')]);
+  const lines = readFileSync(path, 'utf8').split('\n').length;
+  t.ok(lines < 500, 'it was written anew');
+  for (const [name, sent] of [
+    ['known to the one that wrote it', busy],
+    ['known to the next', new PlaceFile(path)],
+  ] as const) {
+    writeFileSync(join(dir, 'file'), 'of another process\n');
+    t.ok((await known(join(dir, 'file'), sent)).whole, name);
+  }
+  writeFileSync(join(dir, 'file'), 'of it too\n');
+  t.ok((await known(join(dir, 'file'), new PlaceFile(path))).whole, 'what came behind it');
+  busy.close();
+  other.close();
+});
+
+await tap.test('processes that note and write anew at once: each note is there in the end', async (t) => {
+  const path = join(folder(t), 'places');
+  const program = `
+    const { workerData: { path, name, modules } } = require('node:worker_threads');
+    Promise.all(modules.map((module) => import(module))).then(([{ Content }, { PlaceFile }]) => {
+      const places = new PlaceFile(path);
+      const text = 'z'.repeat(1300);
+      for (let i = 1; i <= 1300; i++) {
+        const grown = new Content(name);
+        grown.add(Buffer.from(name + text.slice(0, i)));
+        const whole = new Content(name + i);
+        whole.add(Buffer.from(name + ' ' + i));
+        places.note([grown.place('feed', 'grown'), ...(i % 10 === 0 ? [whole.place('feed', 'whole')] : [])]);
+      }
+      places.close();
+    });`;
+  const modules = ['content', 'place-file'].map(
+    (name) => new URL(`../../../ingest/ship/${name}.js`, import.meta.url).href,
+  );
+  const names = ['first', 'second', 'third'];
+  await Promise.all(
+    names.map((name) =>
+      once(new Worker(program, { eval: true, workerData: { path, name, modules } }), 'exit'),
+    ),
+  );
+  // Who sees half of another one's line begins a line of its own, which may leave an empty one.
+  const lines = readFileSync(path, 'utf8').split('\n').slice(1).filter(Boolean);
+  const noted = lines.map((line) => JSON.parse(line) as Place);
+  t.ok(noted.length < 3000, 'it was written anew');
+  for (const name of names) {
+    const own = noted.filter(({ id }) => id.startsWith(name));
+    t.equal(new Set(own.map(({ id }) => id)).size, 131, `all of the ${name}`);
+    t.equal(own.findLast(({ id }) => id === name)?.end, 1300 + name.length);
+  }
+});
 
 await tap.test('two processes, damage, and files that are none', async (t) => {
   const dir = folder(t);
