@@ -15,7 +15,8 @@ import { coverHeld, dropEndedHolds, endedCopiesSql } from './held-calls.ts';
 import { kafkaResidue, type KeptTopics } from './kafka-copies.ts';
 import { PartChanges } from './replaced-parts.ts';
 import { insertRights } from './subject-restrictions.ts';
-import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
+import { subjectOf } from './subject-calls.ts';
+import { isoTime, OPEN_END_MS, type Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -46,15 +47,15 @@ const CHANGES_MAX = 10;
 /** Tables in which something of the person stands, beside those of calls. */
 const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections', 'cdr_held', 'legal_holds'];
 
-/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, CLOCK_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
+/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, FEED_UNKNOWN, CLOCK_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
 export function erase(
   settings: Settings,
   asked: PersonAsked,
   keptTopics: KeptTopics,
 ): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   return withSubjects(settings, async (context) => {
+    const subject = await subjectOf(context, asked.person);
     // By a clock that is ahead bills would need no calls any more. Where nothing was sent for long it can be right.
     if (settings.retention.billing_months > 0) await checkClock(context.client, context.database, Infinity);
     if (asked.dryRun)
@@ -124,7 +125,7 @@ export function verifyErasure(
       throw new CdrhouseError('USAGE_WRONG', `request ${requestId} is no erasure`);
     const feeds = request.feeds.length === 0 ? undefined : request.feeds;
     const { fromMs, toMs } = request;
-    const subject = readSubject(settings, { numbers: typed, feeds, fromMs, toMs });
+    const subject = await subjectOf(context, { numbers: typed, feeds, fromMs, toMs });
     if (!isAbout(context, request, subject.numbers))
       throw new CdrhouseError('USAGE_WRONG', 'the request is about other numbers than these');
     return new Erasure(context, request, subject, keptTopics).verified();
@@ -361,7 +362,13 @@ class Erasure {
   async #changeOthers({ own, others }: Omit<ErasedSpans, 'requestId'>, isDone: boolean): Promise<void> {
     const { database } = this.#context;
     const { requestId } = this.#request!;
-    const numbers = `(SELECT number FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
+    const erased = (columns: string): string =>
+      `(SELECT ${columns} FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
+    // What was asked for in all feeds holds on in the others.
+    const isTheirs =
+      this.#subject.feeds === undefined
+        ? `number IN ${erased('number')}`
+        : `(toString(feed), number) IN ${erased('feed, number')}`;
     await this.#changes.change(
       'corrections',
       `ALTER TABLE ${database}.corrections DELETE WHERE ${this.#corrected(requestId, { own, others })}`,
@@ -371,7 +378,7 @@ class Erasure {
     const end = this.#request!.toMs === OPEN_END_MS ? OPEN_END_MS : toMs;
     const inTime = `toUnixTimestamp64Milli(held_from) >= ${fromMs} AND toUnixTimestamp64Milli(held_to) <= ${end}`;
     for (const table of ['restrictions', 'objections']) {
-      const ofPerson = isDone ? `OR (number IN ${numbers} AND ${inTime})` : '';
+      const ofPerson = isDone ? `OR (${isTheirs} AND ${inTime})` : '';
       await this.#changes.change(
         table,
         `ALTER TABLE ${database}.${table} DELETE WHERE request_id = '${requestId}' ${ofPerson}`,
@@ -431,17 +438,29 @@ class Erasure {
     return sum;
   }
 
-  /** Calls of the person that a legal hold needs. */
+  /** Legal holds that need calls of the person. */
   async #heldCalls(): Promise<number> {
     const { client, database } = this.#context;
+    const { fromMs, toMs } = this.#subject;
     const [holds] = await select<{ held: number }>(
       client,
       `SELECT count() AS held FROM ${database}.legal_holds FINAL
-      WHERE hasAny(numbers, {numbers: Array(String)}) AND released_at IS NULL AND until_at > now64(3)
+      WHERE ${this.#isHoldOnThem} AND released_at IS NULL AND until_at > now64(3)
         AND toUnixTimestamp64Milli(from_at) < {to_ms: Int64} AND toUnixTimestamp64Milli(to_at) > {from_ms: Int64}`,
-      { numbers: this.#subject.numbers, from_ms: this.#subject.fromMs, to_ms: this.#subject.toMs },
+      { ...this.#holdParameters, from_ms: fromMs, to_ms: toMs },
     );
     return holds?.held ?? 0;
+  }
+
+  /** Condition of holds that are for calls of the person. */
+  get #isHoldOnThem(): string {
+    const ofFeeds = 'AND (empty(feeds) OR hasAny(feeds, {feeds: Array(String)}))';
+    return `hasAny(numbers, {numbers: Array(String)}) ${this.#subject.feeds === undefined ? '' : ofFeeds}`;
+  }
+
+  get #holdParameters(): Readonly<Record<string, unknown>> {
+    const { numbers, feeds } = this.#subject;
+    return { numbers, ...(feeds === undefined ? {} : { feeds }) };
   }
 
   /**
@@ -450,16 +469,20 @@ class Erasure {
    */
   #endedHolds(endMs: number): Promise<{ readonly id: string; readonly isOwn: number }[]> {
     const { client, database } = this.#context;
-    const { numbers, fromMs } = this.#subject;
+    const { feeds, fromMs } = this.#subject;
+    // One that is for calls of other feeds too stays for those.
+    const isWithin =
+      feeds === undefined ? '' : 'AND notEmpty(feeds) AND hasAll({feeds: Array(String)}, feeds)';
     return select(
       client,
       `SELECT hold_id AS id,
         hold_id IN (SELECT request_id FROM ${database}.subject_requests WHERE kind = 'restrict')
-          AND toUnixTimestamp64Milli(from_at) >= {from_ms: Int64} AND toUnixTimestamp64Milli(to_at) <= {end_ms: Int64} AS isOwn
+          AND toUnixTimestamp64Milli(from_at) >= {from_ms: Int64} AND toUnixTimestamp64Milli(to_at) <= {end_ms: Int64}
+          ${isWithin} AS isOwn
       FROM ${database}.legal_holds FINAL
-      WHERE hasAny(numbers, {numbers: Array(String)}) AND (released_at IS NOT NULL OR until_at <= now64(3))
+      WHERE ${this.#isHoldOnThem} AND (released_at IS NOT NULL OR until_at <= now64(3))
       ORDER BY hold_id`,
-      { numbers, from_ms: fromMs, end_ms: endMs },
+      { ...this.#holdParameters, from_ms: fromMs, end_ms: endMs },
     );
   }
 

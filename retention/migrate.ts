@@ -148,7 +148,7 @@ async function storeFeedTerms(client: ClickHouseClient, settings: Settings): Pro
 }
 
 /** Whether the ledger knows the feed, so that there may be calls of it. */
-export async function isRead(client: ClickHouseClient, database: string, feed: string): Promise<boolean> {
+async function isRead(client: ClickHouseClient, database: string, feed: string): Promise<boolean> {
   const [row] = await select<{ ranges: number }>(
     client,
     `SELECT count() AS ranges FROM ${database}.ingest_ledger WHERE feed = {feed: String}`,

@@ -192,8 +192,19 @@ interface LookupFound {
   readonly by_prefix: number;
 }
 
+/** What stands in the filter of a look-up. */
+interface AskedCalls {
+  readonly from?: string;
+  readonly to?: string;
+  /** Of one call; look-ups of calls by an older cdrhouse have no feed. */
+  readonly id?: string;
+  readonly feed?: readonly string[];
+  /** Of sums. */
+  readonly feeds?: readonly string[];
+}
+
 function lookupsSource({ database, stored }: SubjectContext, subject: Subject): ExportSource {
-  const { numbers, fromMs, toMs } = subject;
+  const { numbers, feeds, fromMs, toMs } = subject;
   const hmacs = (texts: readonly string[]): string[] => numberHmacs(stored.journalKeys, texts);
   const prefixes = numbers.filter(isE164).flatMap(prefixSearches);
   const callIds = new CallIds(stored.identityKey);
@@ -219,7 +230,10 @@ GROUP BY journal.at, request_id, purpose, route, filter ORDER BY journal.at, req
     },
     toRow: (row) => {
       const { filter, ...lookup } = row as LookupFound;
-      const asked = JSON.parse(filter) as { from?: string; to?: string; id?: string };
+      const asked = JSON.parse(filter) as AskedCalls;
+      // Of another feed it is another person's. Without one it found the calls of all.
+      const named = asked.feed ?? asked.feeds;
+      if (feeds !== undefined && named?.some((feed) => feeds.includes(feed)) === false) return undefined;
       // Somebody else may have had the number at the time that was asked for.
       const call = asked.id === undefined ? undefined : callIds.keyOf(asked.id)?.startMs;
       const begin = asked.from === undefined ? call : Date.parse(asked.from);
@@ -231,7 +245,7 @@ GROUP BY journal.at, request_id, purpose, route, filter ORDER BY journal.at, req
 }
 
 function correctionsSource({ database }: SubjectContext, subject: Subject, unmasked: boolean): ExportSource {
-  const { numbers, fromMs, toMs } = subject;
+  const { numbers, feeds, fromMs, toMs } = subject;
   return {
     name: 'corrections',
     about: 'values of calls that were corrected',
@@ -247,10 +261,11 @@ function correctionsSource({ database }: SubjectContext, subject: Subject, unmas
       query: `SELECT ${time('corrected_at')}, ${time('start_at')}, field, before, after, reason
 FROM ${database}.corrections AS corrections FINAL
 WHERE corrections.start_at >= ${moment('from_ms')} AND corrections.start_at < ${moment('to_ms')}
+  ${feeds === undefined ? '' : "AND JSONExtractString(row, 'feed') IN {feeds: Array(String)}"}
   AND hasAny({numbers: Array(String)}, [JSONExtractString(row, 'calling_number'), JSONExtractString(row, 'displayed_caller_id'),
     JSONExtractString(row, 'dialed_number'), before, after])
 ORDER BY corrections.corrected_at, request_id`,
-      parameters: { from_ms: fromMs, to_ms: toMs, numbers },
+      parameters: { from_ms: fromMs, to_ms: toMs, numbers, ...(feeds === undefined ? {} : { feeds }) },
     },
     toRow: (row) => {
       const found = row as Record<
@@ -267,7 +282,7 @@ ORDER BY corrections.corrected_at, request_id`,
 
 function heldSource(
   { database }: SubjectContext,
-  { numbers, fromMs, toMs }: Subject,
+  { numbers, feeds, fromMs, toMs }: Subject,
   table: 'restrictions' | 'objections',
 ): ExportSource {
   const own =
@@ -296,16 +311,22 @@ function heldSource(
       query: `SELECT number, ${time('held_from')}, ${time('held_to')}, ${own.map(({ name }) => name).join(', ')},
   request_id, lifted_by, ${time('changed_at')}
 FROM ${database}.${table} AS rights FINAL
-WHERE number IN {numbers: Array(String)} AND rights.held_from < ${moment('to_ms')} AND rights.held_to > ${moment('from_ms')}
+WHERE number IN {numbers: Array(String)} ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'} AND rights.held_from < ${moment('to_ms')} AND rights.held_to > ${moment('from_ms')}
 ORDER BY rights.changed_at, request_id`,
-      parameters: { numbers, from_ms: fromMs, to_ms: toMs },
+      parameters: {
+        numbers,
+        from_ms: fromMs,
+        to_ms: toMs,
+        // What holds in all feeds holds in these.
+        ...(feeds === undefined ? {} : { feeds: ['', ...feeds] }),
+      },
     },
     toRow: sameRow,
   };
 }
 
 function requestsSource({ database, stored }: SubjectContext, subject: Subject): ExportSource {
-  const { numbers, fromMs, toMs } = subject;
+  const { numbers, feeds, fromMs, toMs } = subject;
   return {
     name: 'requests',
     about: 'what was asked in the name of the person, this request included',
@@ -323,12 +344,14 @@ function requestsSource({ database, stored }: SubjectContext, subject: Subject):
   if(isNull(requests.finished_at), NULL, concat(replaceOne(toString(requests.finished_at), ' ', 'T'), 'Z')) AS finished_at
 FROM ${database}.subject_requests AS requests FINAL
 WHERE hasAny(number_hmacs, {hmacs: Array(String)})
+  ${feeds === undefined ? '' : 'AND (empty(feeds) OR hasAny(feeds, {feeds: Array(String)}))'}
   AND requests.held_from < ${moment('to_ms')} AND requests.held_to > ${moment('from_ms')}
 ORDER BY requests.asked_at, request_id`,
       parameters: {
         hmacs: numberHmacs(stored.journalKeys, numbers),
         from_ms: fromMs,
         to_ms: toMs,
+        ...(feeds === undefined ? {} : { feeds }),
       },
     },
     toRow: sameRow,

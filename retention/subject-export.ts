@@ -18,8 +18,7 @@ import {
   type ExportRow,
   type ExportSource,
 } from './subject-export-sources.ts';
-import { countCalls } from './subject-calls.ts';
-import { readSubject } from './subject.ts';
+import { countCalls, subjectOf } from './subject-calls.ts';
 import {
   beginRequest,
   checkReason,
@@ -47,12 +46,12 @@ const CERTIFICATE = 'certificate.json';
 /** In a folder that is not complete. */
 const BEGUN = 'export-begun';
 
-/** Throws USAGE_WRONG and FILE_UNWRITABLE. */
+/** Throws USAGE_WRONG, FEED_UNKNOWN and FILE_UNWRITABLE. */
 export function exportSubject(settings: Settings, asked: ExportAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   const { out, unmasked } = asked;
   return withSubjects(settings, async (context) => {
+    const subject = await subjectOf(context, asked.person);
     if (asked.dryRun) return dryRun('export', { calls: await countCalls(context, subject), unmasked });
     await prepareFolder(out);
     const request = await beginRequest(context, { ...asked, kind: 'export', subject, details: { unmasked } });

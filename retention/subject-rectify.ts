@@ -18,7 +18,8 @@ import {
   type Rectifiable,
   type StoredCallRow,
 } from './rectified-call.ts';
-import { readSubject, type Subject } from './subject.ts';
+import { subjectOf } from './subject-calls.ts';
+import type { Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -74,9 +75,9 @@ const EXACT = { ...FINAL_SETTINGS, output_format_json_quote_64bit_integers: 1 } 
  */
 export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   const field = readField(asked.field);
   const work = async (context: SubjectContext): Promise<SubjectReport> => {
+    const subject = await subjectOf(context, asked.person);
     const callIds = new CallIds(context.stored.identityKey);
     const key = callIds.keyOf(asked.call);
     if (key === undefined) throw new CdrhouseError('USAGE_WRONG', '--call: no id of a call of this database');

@@ -50,7 +50,7 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
         ...askedBy(request.id, caller, request.headers),
         route: '/v1/calls/{id}',
         numbers: numbersOf(found),
-        filter: { id, time_zone: zone },
+        filter: { id, feed: [found.row.feed], time_zone: zone },
       };
       const unmasked = caller.roles.has('disputes:unmasked');
       // Read before, because only the call says whose it is; nothing is shown before it is written.
