@@ -67,7 +67,7 @@ export function erase(
 
 /**
  * Goes on with every erasure that was broken off, or of which a part was deferred that is due now. One that cannot be done
- * does not keep the others waiting; what the first of these threw is thrown in the end.
+ * does not keep the others waiting; what the first of these threw is thrown in the end. Throws CLOCK_WRONG where there is one.
  */
 export function finishErasures(
   settings: Settings,
@@ -76,8 +76,11 @@ export function finishErasures(
 ): Promise<void> {
   return withSubjects(settings, async (context) => {
     let failure: CdrhouseError | undefined;
-    for (const request of await listRequests(context)) {
-      if (request.kind !== 'erase' || !isOpen(request)) continue;
+    const open = (await listRequests(context)).filter((each) => each.kind === 'erase' && isOpen(each));
+    const { billing_months: months, silence_days_max: daysMax } = settings.retention;
+    // Nobody is there who could say that the clock is right though nothing was sent for long.
+    if (open.length > 0 && months > 0) await checkClock(context.client, context.database, daysMax);
+    for (const request of open) {
       const numbers = await numbersOf(context, request);
       if (numbers.length === 0) {
         failure ??= new CdrhouseError(
