@@ -153,7 +153,6 @@ class Erasure {
   readonly #request: SubjectRequest | undefined;
   readonly #subject: Subject;
   readonly #keptTopics: KeptTopics;
-  readonly #changes: PartChanges;
   readonly #numbers: ErasedNumbers;
   readonly #letters: ErasedLetters;
 
@@ -167,7 +166,6 @@ class Erasure {
     this.#context = context;
     this.#request = request;
     this.#keptTopics = keptTopics;
-    this.#changes = new PartChanges(context.client, context.database);
     // Who still holds the number begins anew with the erasure.
     const toMs = Math.max(subject.fromMs, Math.min(subject.toMs, request?.begunMs ?? Date.now()));
     this.#subject = { ...subject, toMs };
@@ -206,10 +204,18 @@ class Erasure {
 
   /** Does what can be done now, while no sweep, hold or other erasure is at work. Throws RETENTION_BUSY. */
   run(): Promise<SubjectReport> {
-    return exclusively(this.#context.settings, (lost) => this.#run(lost));
+    const { client, database, settings } = this.#context;
+    return exclusively(settings, async (lost) => {
+      const changes = new PartChanges(client, database, { failure: 'ERASURE_UNPROVEN', lost });
+      try {
+        return await this.#run(changes, lost);
+      } finally {
+        await changes.usualSettings();
+      }
+    });
   }
 
-  async #run(lost: AbortSignal): Promise<SubjectReport> {
+  async #run(changes: PartChanges, lost: AbortSignal): Promise<SubjectReport> {
     const { client, database } = this.#context;
     let request = this.#request!;
     const { requestId } = request;
@@ -239,12 +245,12 @@ class Erasure {
     // A hold on a number of somebody else may need a call as it was.
     const kept = await coverHeld(client, database, { nowMs: Date.now(), condition: sql.any });
     await this.#adjust(sql, spans.own);
-    await this.#changeCalls(sql);
-    const redacted = await this.#redactLetters();
+    await this.#changeCalls(sql, changes);
+    const redacted = await this.#redactLetters(changes);
     const isDone = spans.own.toMs >= this.#subject.toMs;
-    await this.#changeOthers(spans, isDone);
+    await this.#changeOthers(spans, isDone, changes);
     if (!isDone) await this.#restrict(spans.own.toMs);
-    await this.#changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
+    await changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
     const found = await this.#found(sql, requestId, spans);
     if (Object.values(found).some((rows) => rows > 0))
       throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
@@ -339,7 +345,7 @@ class Erasure {
     return { calls_deleted: row?.calls ?? 0 };
   }
 
-  async #changeCalls(sql: EraseSql): Promise<void> {
+  async #changeCalls(sql: EraseSql, changes: PartChanges): Promise<void> {
     const { client, database } = this.#context;
     const { requestId } = this.#request!;
     for (let change = 1; change <= CHANGES_MAX; change++) {
@@ -348,21 +354,24 @@ class Erasure {
       const remaining = await this.#rows(CALL_TABLES.map((table) => sql.remaining(table)));
       if (remaining === 0) return this.#numbers.require(requestId);
       await client.command({ query: sql.copyUnderBlankedKeys() });
-      for (const table of CALL_TABLES) await this.#changes.change(table, sql.change(table), requestId);
+      for (const table of CALL_TABLES) await changes.change(table, sql.change(table), requestId);
     }
     throw new CdrhouseError('ERASURE_UNPROVEN', `calls of the person are found after ${CHANGES_MAX} changes`);
   }
 
-  async #redactLetters(): Promise<number> {
+  async #redactLetters(changes: PartChanges): Promise<number> {
     const { requestId } = this.#request!;
     const redacted = await this.#letters.redact(requestId);
-    if (redacted > 0)
-      await this.#changes.change('dead_letters', this.#letters.deleteSql(requestId), requestId);
+    if (redacted > 0) await changes.change('dead_letters', this.#letters.deleteSql(requestId), requestId);
     return redacted;
   }
 
   /** Takes the person out of the tables beside those of calls; in the end also what was needed to finish. */
-  async #changeOthers({ own, others }: Omit<ErasedSpans, 'requestId'>, isDone: boolean): Promise<void> {
+  async #changeOthers(
+    { own, others }: Omit<ErasedSpans, 'requestId'>,
+    isDone: boolean,
+    changes: PartChanges,
+  ): Promise<void> {
     const { database } = this.#context;
     const { requestId } = this.#request!;
     const erased = (columns: string): string =>
@@ -372,7 +381,7 @@ class Erasure {
       this.#subject.feeds === undefined
         ? `number IN ${erased('number')}`
         : `(toString(feed), number) IN ${erased('feed, number')}`;
-    await this.#changes.change(
+    await changes.change(
       'corrections',
       `ALTER TABLE ${database}.corrections DELETE WHERE ${this.#corrected(requestId, { own, others })}`,
       requestId,
@@ -382,7 +391,7 @@ class Erasure {
     const inTime = `toUnixTimestamp64Milli(held_from) >= ${fromMs} AND toUnixTimestamp64Milli(held_to) <= ${end}`;
     for (const table of ['restrictions', 'objections']) {
       const ofPerson = isDone ? `OR (${isTheirs} AND ${inTime})` : '';
-      await this.#changes.change(
+      await changes.change(
         table,
         `ALTER TABLE ${database}.${table} DELETE WHERE request_id = '${requestId}' ${ofPerson}`,
         requestId,
@@ -390,7 +399,7 @@ class Erasure {
     }
     const holds = isDone ? (await this.#endedHolds(end)).filter(({ isOwn }) => isOwn === 1) : [];
     if (holds.length > 0)
-      await this.#changes.change(
+      await changes.change(
         'legal_holds',
         // Ids are made by us: letters, digits and dashes.
         `ALTER TABLE ${database}.legal_holds DELETE WHERE hold_id IN (${holds.map(({ id }) => `'${id}'`).join(', ')}) AND '${requestId}' != ''`,
