@@ -81,13 +81,16 @@ export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<Su
     const callIds = new CallIds(context.stored.identityKey);
     const key = callIds.keyOf(asked.call);
     if (key === undefined) throw new CdrhouseError('USAGE_WRONG', '--call: no id of a call of this database');
-    const request: NewRequest = {
+    const asking = (journalKey: Uint8Array): NewRequest => ({
       ...asked,
       kind: 'rectify',
       subject,
-      details: { call: asked.call, field, value_hmac: numberHmac(context.stored.journalKey, asked.value) },
-    };
-    const open = await openRequest(context, request);
+      details: { call: asked.call, field, value_hmac: numberHmac(journalKey, asked.value) },
+    });
+    const { journalKey, journalKeys } = context.stored;
+    // One that was broken off has the value under the journal key of its day.
+    const sought = await Promise.all(journalKeys.map((key) => openRequest(context, asking(key))));
+    const open = sought.find((each) => each !== undefined);
     const noted = open && (await notedCorrection(context, open, key));
     const before = noted === undefined ? await liveRow(context, key) : readRow(noted);
     if (before === undefined)
@@ -101,7 +104,7 @@ export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<Su
       call_now: callIds.idOf(keyOf(after)),
     };
     if (asked.dryRun) return dryRun('rectify', result);
-    const begun = await beginRequest(context, request);
+    const begun = open ?? (await beginRequest(context, asking(journalKey)));
     const note = noted ?? (await noteCorrection(context, begun, before, after, field, asked.reason));
     await writeCorrection(context, note, before, after);
     if (await isReadAgain(context, note, before)) {
