@@ -4,7 +4,6 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pipeline } from 'node:stream/promises';
 import type { Json } from '../schemas/certificate.ts';
 import { encodeCsv } from '../schemas/csv.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
@@ -64,7 +63,7 @@ export function exportSubject(settings: Settings, asked: ExportAsked): Promise<S
     const report = await finishRequest(context, request, 'done', { unmasked, files });
     const certificate = `${JSON.stringify(report.certificate, null, 2)}\n`;
     await writing(out, () => writeFile(join(out, CERTIFICATE), certificate, { mode: FILE_MODE }));
-    await rm(join(out, BEGUN));
+    await writing(out, () => rm(join(out, BEGUN)));
     return report;
   });
 }
@@ -93,7 +92,8 @@ async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    throw new CdrhouseError('FILE_UNWRITABLE', `${path} cannot be written`, cause);
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CdrhouseError('FILE_UNWRITABLE', `${path} cannot be written (${code})`, cause);
   }
 }
 
@@ -124,15 +124,15 @@ async function writeSource(
 /** Writes a file and gives its SHA-256. */
 async function writeHashed(path: string, pieces: AsyncIterable<Buffer>): Promise<string> {
   const hash = createHash('sha256');
-  async function* hashed(): AsyncGenerator<Buffer> {
+  const file = await writing(path, () => open(path, 'w', FILE_MODE));
+  try {
     for await (const piece of pieces) {
       hash.update(piece);
-      yield piece;
+      await writing(path, () => file.writeFile(piece));
     }
+  } finally {
+    await writing(path, () => file.close());
   }
-  const file = await writing(path, () => open(path, 'w', FILE_MODE));
-  // What fails here may be the database as well.
-  await pipeline(hashed(), file.createWriteStream());
   return hash.digest('hex');
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { exportSubject } from '../../retention/subject-export.ts';
@@ -178,6 +178,18 @@ await tap.test('every column is described; the certificate has the hash of each 
   for (const [name, { sha256 }] of Object.entries(files))
     t.equal(createHash('sha256').update(content('second', name)).digest('hex'), sha256, name);
   t.equal(statSync(join(installation.folder, 'second', 'calls.json')).mode & 0o077, 0, 'for its owner alone');
+});
+
+await tap.test('a full disk is named as such', async (t) => {
+  const out = join(installation.folder, 'full');
+  mkdirSync(out);
+  // As an export that was broken off left it.
+  writeFileSync(join(out, 'export-begun'), '');
+  symlinkSync('/dev/full', join(out, 'calls.json'));
+  await t.rejects(exportSubject(settings, asked('full')), {
+    code: 'FILE_UNWRITABLE',
+    message: /calls\.json cannot be written \(ENOSPC\)/,
+  });
 });
 
 await tap.test(
