@@ -9,6 +9,7 @@ import type { CallFields } from '../schemas/record.ts';
 import { monthsSql } from '../schemas/retention-term.ts';
 import { moment } from '../schemas/sql-time.ts';
 import { SORTING_KEYS } from '../schemas/tables.ts';
+import { letterSearch, redactorOf } from './letter-search.ts';
 import { personNumbers, personSql } from './subject-calls.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
@@ -149,13 +150,27 @@ async function callsSource(
   };
 }
 
-function rejectedSource({ database }: SubjectContext, subject: Subject, unmasked: boolean): ExportSource {
-  const { numbers, feeds, fromMs, toMs } = subject;
+interface LetterFound {
+  readonly [told: string]: string | number;
+  readonly feed: string;
+  readonly topic: string;
+  /** Base64. */
+  readonly bytes: string;
+  readonly is_spelt: number;
+}
+
+function rejectedSource(
+  { database, settings }: SubjectContext,
+  subject: Subject,
+  unmasked: boolean,
+): ExportSource {
+  const { inTime, mayHold, parameters } = letterSearch(subject);
+  const redact = redactorOf(settings, subject);
   const raw = unmasked ? ', if(isValidUTF8(raw), raw, hex(raw)) AS record' : '';
   return {
     name: 'rejected-records',
     about:
-      'records of the switch that could not be read and in which the number stands, in any notation, by the time at which they were sent',
+      'records of the switch that could not be read and in which the number stands, in any notation, by the time at which they were sent, up to 31 days behind the time',
     columns: [
       text('place', 'topic, partition, offset and line in Kafka'),
       text('feed', 'the switch'),
@@ -166,21 +181,23 @@ function rejectedSource({ database }: SubjectContext, subject: Subject, unmasked
       ...(unmasked ? [text('record', 'the record as it was sent; hexadecimal where it is no UTF-8')] : []),
     ],
     statement: {
-      query: `SELECT concat(topic, '/', toString(partition), '/', toString(offset), '/', toString(line)) AS place,
+      // Short numbers, and texts that are none, are found as they are.
+      query: `SELECT topic, base64Encode(letters.raw) AS bytes,
+  (match(letters.raw, {spelling: String}) OR match(replaceRegexpAll(letters.raw, '${SEPARATOR_CLASS}', ''), {spelling: String})) AS is_spelt,
+  concat(topic, '/', toString(partition), '/', toString(offset), '/', toString(line)) AS place,
   feed, ${time('message_at')}, ${time('rejected_at')}, code, field${raw}
 FROM ${database}.dead_letters AS letters FINAL
-WHERE letters.message_at >= ${moment('from_ms')} AND letters.message_at < ${moment('to_ms')}
-  ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'}
-  AND (match(letters.raw, {spelling: String}) OR match(replaceRegexpAll(letters.raw, '${SEPARATOR_CLASS}', ''), {spelling: String}))
+WHERE ${inTime} AND (is_spelt${mayHold === undefined ? '' : ` OR ${mayHold}`})
 ORDER BY letters.message_at, place`,
-      parameters: {
-        from_ms: fromMs,
-        to_ms: toMs,
-        spelling: numbers.map(spellingPattern).join('|'),
-        ...(feeds === undefined ? {} : { feeds }),
-      },
+      parameters: { ...parameters, spelling: subject.numbers.map(spellingPattern).join('|') },
     },
-    toRow: sameRow,
+    toRow: (row) => {
+      const { topic, bytes, is_spelt: isSpelt, ...told } = row as LetterFound;
+      // As an erasure finds it.
+      return isSpelt === 1 || redact({ feed: told.feed, topic }, Buffer.from(bytes, 'base64')) > 0
+        ? told
+        : undefined;
+    },
   };
 }
 
