@@ -1,7 +1,7 @@
 import { CallIds } from '../schemas/call-id.ts';
 import type { CsvColumn } from '../schemas/csv.ts';
 import { maskInside, maskNumber } from '../schemas/masking.ts';
-import { hmacKeyId, numberHmacs } from '../schemas/number-hmac.ts';
+import { numberHmacs } from '../schemas/number-hmac.ts';
 import { isE164, prefixSearches } from '../schemas/number-key.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { SEPARATOR_CLASS, spellingPattern } from '../schemas/number-spelling.ts';
@@ -372,15 +372,5 @@ ORDER BY requests.asked_at, request_id`,
       },
     },
     toRow: sameRow,
-  };
-}
-
-/** Look-ups that no number finds, since their HMAC key is not known any more: they may be of this person. */
-export function unsearchableLookups({ database, stored }: SubjectContext): ExportSource['statement'] {
-  const keys = stored.journalKeys.map(hmacKeyId);
-  return {
-    query: `SELECT uniqExact(request_id) AS lookups FROM ${database}.lookup_journal
-WHERE phase = 'started' AND number_hmac != '' AND hmac_key_id NOT IN {keys: Array(String)}`,
-    parameters: { keys },
   };
 }

@@ -7,16 +7,12 @@ import { createInterface } from 'node:readline';
 import type { Json } from '../schemas/certificate.ts';
 import { encodeCsv } from '../schemas/csv.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
+import { unsearchableSql } from '../schemas/number-hmac.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { FINAL_SETTINGS } from '../schemas/tables.ts';
 import { exportAbout } from './subject-export-about.ts';
 import { select } from './clickhouse.ts';
-import {
-  unsearchableLookups,
-  exportSources,
-  type ExportRow,
-  type ExportSource,
-} from './subject-export-sources.ts';
+import { exportSources, type ExportRow, type ExportSource } from './subject-export-sources.ts';
 import { countCalls, subjectOf } from './subject-calls.ts';
 import {
   beginRequest,
@@ -68,9 +64,10 @@ export function exportSubject(settings: Settings, asked: ExportAsked): Promise<S
   });
 }
 
-async function unsearchable(context: SubjectContext): Promise<number> {
-  const { query, parameters } = unsearchableLookups(context);
-  const [row] = await select<{ lookups: number }>(context.client, query, parameters);
+/** Look-ups that no number finds: they may be of this person. */
+async function unsearchable({ client, database, stored }: SubjectContext): Promise<number> {
+  const { text, parameters } = unsearchableSql(database, stored.journalKeys, ["phase = 'started'"]);
+  const [row] = await select<{ lookups: number }>(client, text, parameters);
   return row?.lookups ?? 0;
 }
 

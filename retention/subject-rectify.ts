@@ -89,7 +89,7 @@ export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<Su
     });
     const { journalKey, journalKeys } = context.stored;
     // One that was broken off has the value under the journal key of its day.
-    const sought = await Promise.all(journalKeys.map((key) => openRequest(context, asking(key))));
+    const sought = await Promise.all(journalKeys.map((each) => openRequest(context, asking(each))));
     const open = sought.find((each) => each !== undefined);
     const noted = open && (await notedCorrection(context, open, key));
     const before = noted === undefined ? await liveRow(context, key) : readRow(noted);
