@@ -3,7 +3,7 @@ import { NumberKeys } from '../schemas/number-keys.ts';
 import { blankedNumber } from '../schemas/suppressions.ts';
 import { select } from './clickhouse.ts';
 import { knownFeeds } from './known-feeds.ts';
-import type { Subject } from './subject.ts';
+import { numbersByFeed, type Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
 
 /**
@@ -23,9 +23,9 @@ export class ErasedNumbers {
     const { client, database, settings, stored } = this.#context;
     await this.clear(requestId);
     const keys = new NumberKeys(stored.identityKey);
-    const feeds = this.#subject.feeds ?? (await knownFeeds(client, settings));
-    const values = feeds.flatMap((feed) =>
-      this.#subject.numbers.map((number) => {
+    const known = await knownFeeds(client, settings);
+    const values = numbersByFeed(this.#subject).flatMap(({ number, feed: own }) =>
+      (own === '' ? known : [own]).map((feed) => {
         const blanked = blankedNumber(number);
         return {
           request_id: requestId,

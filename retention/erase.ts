@@ -81,16 +81,14 @@ export function finishErasures(
     // Nobody is there who could say that the clock is right though nothing was sent for long.
     if (open.length > 0 && months > 0) await checkClock(context.client, context.database, daysMax);
     for (const request of open) {
-      const numbers = await numbersOf(context, request);
-      if (numbers.length === 0) {
+      const subject = await subjectAgain(context, request);
+      if (subject === undefined) {
         failure ??= new CdrhouseError(
           'ERASURE_NUMBERS_GONE',
           `erasure ${request.requestId} was broken off and can be finished by whoever knows its numbers alone`,
         );
         continue;
       }
-      const { feeds, fromMs, toMs } = request;
-      const subject = { numbers, feeds: feeds.length === 0 ? undefined : feeds, fromMs, toMs };
       const erasure = new Erasure(context, request, subject, keptTopics);
       try {
         if (await erasure.isDue()) told(await erasure.run());
@@ -513,12 +511,19 @@ class Erasure {
   }
 }
 
-/** The numbers of an erasure that is not done, as `restrictions` has them. */
-async function numbersOf({ client, database }: SubjectContext, request: SubjectRequest): Promise<string[]> {
-  const rows = await select<{ number: string }>(
+/** Who is meant by an erasure that is not done, by what `restrictions` has; undefined: it has none of the numbers. */
+async function subjectAgain(
+  { client, database }: SubjectContext,
+  { requestId, feeds, fromMs, toMs }: SubjectRequest,
+): Promise<Subject | undefined> {
+  const rows = await select<{ number: string; feed: string }>(
     client,
-    `SELECT DISTINCT number FROM ${database}.restrictions FINAL WHERE request_id = {request_id: String} ORDER BY number`,
-    { request_id: request.requestId },
+    `SELECT DISTINCT number, feed FROM ${database}.restrictions FINAL WHERE request_id = {request_id: String} ORDER BY number`,
+    { request_id: requestId },
   );
-  return rows.map(({ number }) => number);
+  if (rows.length === 0) return undefined;
+  const numbers = [...new Set(rows.map(({ number }) => number))];
+  const isOfAll = feeds.length === 0;
+  const textFeed = isOfAll ? rows.find(({ feed }) => feed !== '')?.feed : undefined;
+  return { numbers, feeds: isOfAll ? undefined : feeds, textFeed, fromMs, toMs };
 }

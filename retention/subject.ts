@@ -12,11 +12,13 @@ import { tellsNothing } from '../schemas/masking.ts';
 export interface Subject {
   /** Texts under which calls hold the numbers. */
   readonly numbers: readonly string[];
-  /**
-   * Feeds whose numbers are meant; undefined: of all. Always given where a number is not E.164: in a feed that is added later
-   * the same text is another person.
-   */
+  /** Feeds whose numbers are meant; undefined: of all. Given where none of the numbers is E.164. */
   readonly feeds: readonly string[] | undefined;
+  /**
+   * Of a number of all feeds that was typed as it is dialed: the only feed that was known, in which its digits are meant too.
+   * In a feed that is added later the same text may be another person.
+   */
+  readonly textFeed?: string | undefined;
   /** UTC ms, `[fromMs, toMs)`. */
   readonly fromMs: number;
   readonly toMs: number;
@@ -35,8 +37,11 @@ export interface SubjectOptions {
 export function numbersByFeed({
   numbers,
   feeds,
+  textFeed = '',
 }: Subject): { readonly number: string; readonly feed: string }[] {
-  return numbers.flatMap((number) => (feeds ?? ['']).map((feed) => ({ number, feed })));
+  return numbers.flatMap((number) =>
+    (feeds ?? [isE164(number) ? '' : textFeed]).map((feed) => ({ number, feed })),
+  );
 }
 
 /** The end of a time that has none: no call begins behind it. */
@@ -72,8 +77,15 @@ export function readSubject(settings: Settings, options: SubjectOptions, known: 
     // A national text is somebody else's in a feed of another country.
     e164 !== undefined && isOfAll ? [e164] : [...texts, ...(e164 === undefined ? [] : [e164])],
   );
-  const feeds = options.feeds ?? (numbers.every(isE164) ? undefined : known);
-  return { numbers: [...new Set(numbers)].sort(), feeds: feeds && [...new Set(feeds)].sort(), fromMs, toMs };
+  const feeds = options.feeds ?? (numbers.some(isE164) ? undefined : known);
+  const textFeed = feeds !== undefined || numbers.every(isE164) ? undefined : known[0];
+  return {
+    numbers: [...new Set(numbers)].sort(),
+    feeds: feeds && [...new Set(feeds)].sort(),
+    textFeed,
+    fromMs,
+    toMs,
+  };
 }
 
 function readTyped(

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
-import { erase } from '../../retention/erase.ts';
+import { erase, finishErasures } from '../../retention/erase.ts';
 import { exportSubject } from '../../retention/subject-export.ts';
 import { rectifyCall } from '../../retention/subject-rectify.ts';
 import { lift, object, restrict } from '../../retention/subject-restrictions.ts';
@@ -156,15 +156,35 @@ await tap.test('the calls of a number on one switch alone are erased', async (t)
 });
 
 await tap.test('where one feed is known, what is no E.164 number is of that feed', async (t) => {
-  const only = new Installation(t, servers, 2, { feeds: [A], query: { default_country: 'FR' } });
+  const only = new Installation(
+    t,
+    servers,
+    2,
+    { feeds: [A], query: { default_country: 'FR' } },
+    { CDRHOUSE_RETENTION_BILLING_MONTHS: '600' },
+  );
   await only.run('migrate');
   const alone = loadSettings(only.environment);
   const of = async (number: string): Promise<unknown> =>
     (await restrict(alone, { ...asked(number), keepPastTerm: false })).certificate!.certificate['feeds'];
-  t.strictSame(await of(EXTENSION), ['a']);
-  t.strictSame(await of(PERSON), []);
-  t.strictSame(await only.rows('SELECT number, feed FROM {db}.restrictions FINAL ORDER BY number'), [
-    { number: PERSON, feed: '' },
-    { number: EXTENSION, feed: 'a' },
-  ]);
+  const restrictions = (): Promise<object[]> =>
+    only.rows<object>('SELECT DISTINCT number, feed FROM {db}.restrictions FINAL ORDER BY number');
+  const all = { number: PERSON, feed: '' };
+  const extension = { number: EXTENSION, feed: 'a' };
+  t.strictSame([await of(EXTENSION), await of(PERSON)], [['a'], []]);
+  t.strictSame(await restrictions(), [all, extension]);
+
+  // Of an erasure that is finished when another feed is there, in which the same digits are another person.
+  const typed = asked('06 39 98 00 17');
+  t.match(await erase(alone, typed, noTopics), { state: 'deferred' });
+  const digits = { number: '0639980017', feed: 'a' };
+  t.strictSame(await restrictions(), [all, digits, extension]);
+  await only.statement(
+    `INSERT INTO {db}.cdr (calling_key, calling_number, start_at, feed, cdr_key, version) VALUES
+    (1, '0639980017', '${year}-04-15', 'a', 1, 1), (2, '0639980017', '${year}-04-15', 'b', 2, 1), (3, '${PERSON}', '${year}-04-15', 'b', 3, 1)`,
+  );
+  const later = { ...settings, clickhouse: { ...settings.clickhouse, database: only.database } };
+  await finishErasures(later, noTopics, ({ state }) => t.equal(state, 'done'));
+  t.strictSame(await only.rows('SELECT cdr_key FROM {db}.cdr'), [{ cdr_key: '2' }]);
+  t.strictSame(await restrictions(), [extension], 'however it was typed');
 });

@@ -1,5 +1,5 @@
 import tap from 'tap';
-import { OPEN_END_MS, readSubject, type Subject } from '../../retention/subject.ts';
+import { numbersByFeed, OPEN_END_MS, readSubject, type Subject } from '../../retention/subject.ts';
 import { checkSettings } from '../../schemas/settings.ts';
 
 const one = checkSettings({ feeds: [{ name: 'a' }], query: { default_country: 'FR' } });
@@ -30,6 +30,14 @@ await tap.test(
   'with one feed, or where feeds are named, its digits as they were typed are meant too',
   async (t) => {
     t.strictSame(numbers(one, '0199000001'), ['+33199000001', '0199000001']);
+    t.strictSame(
+      numbersByFeed(subject(one, '0199000001')),
+      [
+        { number: '+33199000001', feed: '' },
+        { number: '0199000001', feed: 'a' },
+      ],
+      'the digits are those of another person in a feed that is added later',
+    );
     t.strictSame(numbers(two, '01 99 00 00 01', ['b']), ['+33199000001', '0199000001']);
   },
 );
