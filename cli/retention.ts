@@ -75,7 +75,7 @@ export function addRetention(program: Command): void {
     });
   retention
     .command('run')
-    .description('the service: a sweep at its start and once a day, metrics')
+    .description('the service: a sweep and what is due of erasures, at its start and once a day; metrics')
     .action(async () => {
       const { runRetention } = await import('../retention/main.ts');
       const settings = await readSettings();

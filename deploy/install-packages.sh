@@ -19,8 +19,10 @@ kept=$cache/node_modules-$key
 
 if [ -f "$kept/.package-lock.sha256" ]; then
   say 'packages: copying those of an earlier clone'
-  rm -rf node_modules
-  cp -a --reflink=auto "$kept" node_modules
+  # A copy that is broken off may have the stamp already.
+  rm -rf node_modules node_modules.partial
+  cp -a --reflink=auto "$kept" node_modules.partial
+  mv node_modules.partial node_modules
   exit 0
 fi
 

@@ -80,7 +80,7 @@ export class QueryDatabase {
   constructor(settings: Settings) {
     const { clickhouse, query } = settings;
     this.#database = clickhouse.database;
-    this.#readSettings = readSettings(query.seconds_max, {
+    this.#readSettings = settingsOfReads(query.seconds_max, {
       max_rows_to_read: String(query.rows_read_max),
       read_overflow_mode: 'throw',
       max_memory_usage: String(query.memory_bytes_max),
@@ -331,7 +331,7 @@ function connect(
  * Settings of every read, passed explicitly because a server's profile may differ.
  * @param limits on rows and memory
  */
-export function readSettings(secondsMax: number, limits: ClickHouseSettings = {}): ClickHouseSettings {
+export function settingsOfReads(secondsMax: number, limits: ClickHouseSettings = {}): ClickHouseSettings {
   return {
     // Reads and changes of settings only, whatever the user's grants are.
     readonly: '2',

@@ -3,7 +3,6 @@ import type { CompleteFeed } from '../schemas/api.ts';
 import { monthsOf } from '../schemas/retention-term.ts';
 import type { Statement } from './calls-sql.ts';
 import type { SelectSource } from './clickhouse.ts';
-import type { QueryContext } from './context.ts';
 import type { Range } from './cursor.ts';
 import type { KnownFeeds } from './feeds.ts';
 import { borderOf, type Term } from './term-sql.ts';
@@ -34,11 +33,6 @@ export function findFaults(database: SelectSource, fromMs: number): Promise<Faul
   // Several requests wait for it, so none of them may end it.
   const { signal } = new AbortController();
   return database.select<FaultRow>('faults', faultsSql(database.database, fromMs), signal);
-}
-
-/** Topics of the feeds that stand in the settings. */
-export function topicsOf({ settings }: QueryContext): Map<string, string> {
-  return new Map(settings.feeds.map(({ name, topic }) => [name, topic]));
 }
 
 export interface Asked {

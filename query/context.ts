@@ -74,6 +74,8 @@ export interface QueryContext {
   readonly tokens: JwtCallers | undefined;
   readonly wrongKeys: WrongKeys;
   readonly feeds: Feeds;
+  /** Topics of the feeds that stand in the settings. */
+  readonly topics: ReadonlyMap<string, string>;
   readonly rights: AnyRights;
   readonly calls: CallsTogether;
   readonly journal: Journal;
@@ -95,6 +97,7 @@ export function createContext(
 ): QueryContext {
   // What is sealed outlives the journal's key: an id is kept in other systems.
   const { identityKey, journalKey, journalKeys } = stored;
+  const topics = new Map(settings.feeds.map(({ name, topic }) => [name, topic]));
   const progress = new LedgerProgress((sinceMs) => database.logProgress(sinceMs));
   return {
     settings,
@@ -105,7 +108,8 @@ export function createContext(
     keys: new ApiKeys((keyId) => database.apiKey(keyId)),
     tokens: tokensOf(settings),
     wrongKeys: new WrongKeys(settings.query.wrong_keys_per_minute),
-    feeds: new Feeds(new Map(settings.feeds.map(({ name, topic }) => [name, topic])), {
+    topics,
+    feeds: new Feeds(topics, {
       progress: () => progress.read(),
       faultsSince: (ms) => findFaults(database, ms),
     }),

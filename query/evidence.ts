@@ -88,10 +88,12 @@ export async function findCall(
   const hasIds = feed === undefined || hasRecordIds(feed);
   const corrections = correctionsOf(row, source, ranges);
   const isMoved = !isSameKey(row, key);
-  const related =
+  const near =
     hasIds || isMoved || corrections.length > 0
       ? await select<StoredRow>('related rows', relatedRowsSql(name, row, NEAR_MS))
       : [];
+  // Not swept yet, and behind its term nothing is shown.
+  const related = near.filter((each) => isKept(each, retentionMonths));
   const others = related.filter((each) => each.cdr_key === row.cdr_key && each.is_deleted === 0);
   return {
     row,
@@ -101,7 +103,9 @@ export async function findCall(
     replaced: [...sameKey, ...related].filter(
       ({ is_deleted: deleted, correction }) => deleted === 1 && !alone.has(correction),
     ),
-    rectified: rectified.map((each) => ({ ...each, before: rowBefore(each) })),
+    rectified: rectified
+      .map((each) => ({ ...each, before: rowBefore(each) }))
+      .filter(({ before }) => isKept(before, retentionMonths)),
     otherContents: sameKey.filter((each) => isOtherContent(row, each)),
     otherCalls: await liveOf(select, name, others),
     hasIds,

@@ -1,4 +1,5 @@
 import type { Statement } from './calls-sql.ts';
+import { unsearchableSql } from '../schemas/number-hmac.ts';
 import { moment } from '../schemas/sql-time.ts';
 import type { Range } from './cursor.ts';
 
@@ -97,16 +98,14 @@ GROUP BY request_id`,
   };
 }
 
-/** How many look-ups of the range are under an HMAC key that is none of these, so that no number finds them. */
-export function unsearchableSql(database: string, range: Range, keyIds: readonly string[]): Statement {
-  return {
-    text: `SELECT uniqExact(request_id) AS lookups
-FROM ${database}.lookup_journal
-WHERE ${startedIn.join('\n  AND ')}
-  AND number_hmac != ''
-  AND hmac_key_id NOT IN {hmac_key_ids: Array(String)}`,
-    parameters: { from_ms: range.fromMs, to_ms: range.toMs, hmac_key_ids: keyIds },
-  };
+/** How many look-ups of the range no number finds. */
+export function unsearchableInSql(
+  database: string,
+  { fromMs, toMs }: Range,
+  keys: readonly Uint8Array[],
+): Statement {
+  const { text, parameters } = unsearchableSql(database, keys, startedIn);
+  return { text, parameters: { ...parameters, from_ms: fromMs, to_ms: toMs } };
 }
 
 /** The labels of API keys. */

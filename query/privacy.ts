@@ -78,7 +78,7 @@ export async function rightsOf(
   const [row] = await database.select<{ held: number; objected: number }>(
     'rights',
     {
-      text: `SELECT (SELECT count() > 0 FROM ${heldSql(database.database, { purpose })}) AS held,
+      text: `SELECT (SELECT count() > 0 FROM ${restrictedNumbersSql(database.database, { purpose })}) AS held,
   ${objections === undefined ? '0' : `(${objections.text})`} AS objected`,
       parameters: { ...purposeParameters({ purpose }), ...objections?.parameters },
     },
@@ -126,7 +126,7 @@ export interface Objectable {
 }
 
 /** Numbers whose calls are not shown, and when: a table expression. */
-function heldSql(database: string, { purpose }: Restrictions): string {
+function restrictedNumbersSql(database: string, { purpose }: Restrictions): string {
   const of = (table: string, more: string): string =>
     `SELECT number, feed, held_from, held_to FROM ${database}.${table} FINAL WHERE lifted_by = ''${more}`;
   const restricted = of('restrictions', '');
@@ -145,7 +145,7 @@ export function purposeParameters({ purpose }: Restrictions): Record<string, unk
  * then asked of the few that it has.
  */
 function restrictedSql(database: string, column: string, restrictions: Restrictions): string {
-  const held = heldSql(database, restrictions);
+  const held = restrictedNumbersSql(database, restrictions);
   return `(${column} IN (SELECT number FROM ${held}) AND arrayExists(held -> held.1 = ${column} AND held.2 IN ('', feed) AND start_at >= held.3 AND start_at < held.4, (SELECT groupArray((number, toString(feed), held_from, held_to)) FROM ${held})))`;
 }
 
@@ -196,7 +196,7 @@ FROM ${database}.${table} FINAL WHERE lifted_by = '' AND number IN {numbers: Arr
 }
 
 /** Whether something that holds speaks of a number of this call. */
-export function isHeld(
+export function speaksOf(
   held: HeldNumber,
   number: string,
   call: { readonly feed: string; readonly start_ms: string },

@@ -1,5 +1,6 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { deadLettersSql } from '../schemas/dead-letters.ts';
+import { requireKnownFeed } from '../schemas/feed.ts';
 import { countingRanges, holesBetween, type CountingRange } from '../schemas/ledger-ranges.ts';
 import { monthsSql } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -7,6 +8,7 @@ import { sourceSpans, spansCondition, type FeedClaim, type SourceSpan } from '..
 import { termsOf } from '../schemas/stored-settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
 import { feedsWithIds, findConflicts, type Conflicts } from './conflicts.ts';
+import { knownFeeds } from './known-feeds.ts';
 import { letterTerms } from './table-terms.ts';
 
 /** What is wrong with a range of a partition. */
@@ -103,7 +105,7 @@ interface Found {
 
 /**
  * Compares the ledger's ranges with the source positions in both call tables and the dead letters. Of a topic
- * that was re-created only the newest one is compared: the positions of the older one may coincide.
+ * that was re-created only the newest one is compared: the positions of the older one may coincide. Throws FEED_UNKNOWN.
  */
 export async function audit(
   settings: Settings,
@@ -112,6 +114,7 @@ export async function audit(
   const { database } = settings.clickhouse;
   return withRetentionClient(settings, async (client) => {
     const ledger = await readLedger(client, settings);
+    if (options.feed !== undefined) requireKnownFeed(options.feed, await knownFeeds(client, settings));
     const rows = ledger.filter(({ feed }) => options.feed === undefined || options.feed === feed);
     const partitions = new Map<string, LedgerRow[]>();
     for (const row of rows) {

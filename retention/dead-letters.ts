@@ -2,11 +2,11 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import {
   deadLettersSql,
   readPlace,
-  requireKnownFeed,
   type DeadLetterFilter,
   type DeadLetterState,
 } from '../schemas/dead-letters.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
+import { requireKnownFeed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { select, withRetentionClient } from './clickhouse.ts';
 

@@ -1,15 +1,9 @@
-import { applyNumberRules } from '../schemas/dial-plan.ts';
-import { readFeed } from '../schemas/feed.ts';
-import type { Settings } from '../schemas/settings.ts';
-import { moment } from '../schemas/sql-time.ts';
-import { LETTER_LATE_MS, redactNumbers } from '../schemas/suppressions.ts';
 import { select } from './clickhouse.ts';
+import { letterSearch, redactorOf, type Redact } from './letter-search.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
 
 const PAGE_ROWS_MAX = 500;
-/** Digits by which records that may hold a number are found; how they are spelt is looked at in each. */
-const TAIL_DIGITS = 7;
 
 interface LetterRow {
   readonly feed: string;
@@ -42,12 +36,12 @@ const STRUCTURE =
 export class ErasedLetters {
   readonly #context: SubjectContext;
   readonly #subject: Subject;
-  readonly #isErased: (feed: string, topic: string, texts: readonly string[]) => boolean;
+  readonly #redact: Redact;
 
   constructor(context: SubjectContext, subject: Subject) {
     this.#context = context;
     this.#subject = subject;
-    this.#isErased = erasedSpelling(context.settings, subject);
+    this.#redact = redactorOf(context.settings, subject);
   }
 
   /** How many rows hold a number of the person, those too that a newer rejection stands above. */
@@ -95,35 +89,23 @@ export class ErasedLetters {
 
   async *#pages(): AsyncGenerator<{ readonly old: LetterRow; readonly raw: Buffer }[]> {
     const { client, database } = this.#context;
-    const { fromMs, toMs, numbers, feeds } = this.#subject;
-    const tails = [...new Set(numbers.map((number) => number.replaceAll(/[^0-9]/g, '').slice(-TAIL_DIGITS)))];
-    const wanted = tails.filter((tail) => tail.length >= TAIL_DIGITS - 1);
-    if (wanted.length === 0) return;
+    const { inTime, mayHold, parameters } = letterSearch(this.#subject);
+    if (mayHold === undefined) return;
     let after = { topic: '', topic_id: '', partition: -1, offset: -1, line: 0, raw_hash: '0' };
     for (;;) {
       const rows = await select<LetterRow>(
         client,
         `SELECT ${COLUMNS.replace('raw', 'base64Encode(raw) AS raw')}, toString(sipHash64(letters.raw)) AS raw_hash
         FROM ${database}.dead_letters AS letters
-        WHERE letters.message_at >= ${moment('from_ms')}
-          AND letters.message_at < ${moment('to_ms')}
-          AND multiSearchAny(replaceRegexpAll(letters.raw, '[^0-9]', ''), {tails: Array(String)})
-          ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'}
+        WHERE ${inTime} AND ${mayHold}
           AND (topic, topic_id, partition, offset, line, sipHash64(letters.raw)) >
             ({topic: String}, {topic_id: String}, {partition: Int32}, {offset: Int64}, {line: UInt32}, {raw_hash: UInt64})
         ORDER BY topic, topic_id, partition, offset, line, sipHash64(letters.raw) LIMIT ${PAGE_ROWS_MAX}`,
-        {
-          from_ms: fromMs,
-          to_ms: toMs + LETTER_LATE_MS,
-          tails: wanted,
-          ...(feeds === undefined ? {} : { feeds }),
-          ...after,
-        },
+        { ...parameters, ...after },
       );
       const page = rows.flatMap((old) => {
         const raw = Buffer.from(old.raw, 'base64');
-        const found = redactNumbers(raw, (texts) => this.#isErased(old.feed, old.topic, texts));
-        return found === 0 ? [] : [{ old, raw }];
+        return this.#redact(old, raw) === 0 ? [] : [{ old, raw }];
       });
       if (page.length > 0) yield page;
       const last = rows.at(-1);
@@ -132,30 +114,4 @@ export class ErasedLetters {
       after = { topic, topic_id, partition, offset, line, raw_hash };
     }
   }
-}
-
-/** Whether one of the texts is a number of the person, as it is stored or as the feed spells it. */
-function erasedSpelling(
-  { feeds }: Settings,
-  { numbers }: Subject,
-): (feed: string, topic: string, texts: readonly string[]) => boolean {
-  const erased = new Set(numbers);
-  const rulesOf = new Map(
-    feeds.map((settings) => [
-      settings,
-      Object.values(readFeed(settings).numbers).filter((rules) => rules !== undefined),
-    ]),
-  );
-  return (feed, topic, texts) => {
-    if (texts.some((text) => erased.has(text))) return true;
-    // A feed that was renamed still has its topic.
-    const own = feeds.find(({ name }) => name === feed) ?? feeds.find((each) => each.topic === topic);
-    if (own === undefined) return false;
-    return rulesOf.get(own)!.some((rules) =>
-      texts.some((text) => {
-        const number = text.startsWith('+') ? undefined : applyNumberRules(text, rules);
-        return number !== undefined && erased.has(number);
-      }),
-    );
-  };
 }

@@ -2,8 +2,8 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { blankedNumber } from '../schemas/suppressions.ts';
 import { select } from './clickhouse.ts';
-import { knownFeeds } from './subject-calls.ts';
-import type { Subject } from './subject.ts';
+import { knownFeeds } from './known-feeds.ts';
+import { numbersByFeed, type Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
 
 /**
@@ -20,12 +20,12 @@ export class ErasedNumbers {
   }
 
   async fill(requestId: string): Promise<void> {
-    const { client, database, stored } = this.#context;
+    const { client, database, settings, stored } = this.#context;
     await this.clear(requestId);
     const keys = new NumberKeys(stored.identityKey);
-    const feeds = this.#subject.feeds ?? (await knownFeeds(this.#context));
-    const values = feeds.flatMap((feed) =>
-      this.#subject.numbers.map((number) => {
+    const known = await knownFeeds(client, settings);
+    const values = numbersByFeed(this.#subject).flatMap(({ number, feed: own }) =>
+      (own === '' ? known : [own]).map((feed) => {
         const blanked = blankedNumber(number);
         return {
           request_id: requestId,

@@ -51,13 +51,16 @@ export class EraseSql {
     return `SELECT count() AS rows FROM ${this.#database}.${table} WHERE ${this.any}`;
   }
 
-  /** Counts rows whose sorting key is of a number of the person, whatever their texts say. */
+  /** Counts rows whose sorting key is of a number of the person in its feed, whatever their texts say. */
   remainingKeys(table: CallTable): string {
     const { own, others, requestId } = this.#spans;
     const [key, span] = table === 'cdr' ? ['calling_key', own] : ['number_key', others];
-    const keys = `SELECT number_key FROM ${this.#database}.erasure_numbers WHERE request_id = '${requestId}'`;
+    const erased = (columns: string): string =>
+      `(SELECT ${columns} FROM ${this.#database}.erasure_numbers WHERE request_id = '${requestId}')`;
     const self = table === 'cdr' ? '' : `AND ${ROLE_NUMBER} != calling_number`;
-    return `SELECT count() AS rows FROM ${this.#database}.${table} WHERE ${key} IN (${keys}) AND ${within(span)} ${self}`;
+    // The first comparison is implied by the second; it is there for the sorting key.
+    return `SELECT count() AS rows FROM ${this.#database}.${table}
+WHERE ${key} IN ${erased('number_key')} AND (toString(feed), ${key}) IN ${erased('feed, number_key')} AND ${within(span)} ${self}`;
   }
 
   /** Counts calls that are read now: the person's own, and those of others. */

@@ -15,7 +15,8 @@ import { coverHeld, dropEndedHolds, endedCopiesSql } from './held-calls.ts';
 import { kafkaResidue, type KeptTopics } from './kafka-copies.ts';
 import { PartChanges } from './replaced-parts.ts';
 import { insertRights } from './subject-restrictions.ts';
-import { isoTime, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
+import { subjectOf } from './subject-calls.ts';
+import { isoTime, OPEN_END_MS, type Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -46,15 +47,15 @@ const CHANGES_MAX = 10;
 /** Tables in which something of the person stands, beside those of calls. */
 const OTHER_TABLES = ['dead_letters', 'restrictions', 'objections', 'corrections', 'cdr_held', 'legal_holds'];
 
-/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, CLOCK_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
+/** Erases, as far as nothing needs the calls any more. Throws USAGE_WRONG, FEED_UNKNOWN, CLOCK_WRONG, ERASURE_WAITS, ERASURE_UNPROVEN. */
 export function erase(
   settings: Settings,
   asked: PersonAsked,
   keptTopics: KeptTopics,
 ): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   return withSubjects(settings, async (context) => {
+    const subject = await subjectOf(context, asked.person);
     // By a clock that is ahead bills would need no calls any more. Where nothing was sent for long it can be right.
     if (settings.retention.billing_months > 0) await checkClock(context.client, context.database, Infinity);
     if (asked.dryRun)
@@ -66,7 +67,7 @@ export function erase(
 
 /**
  * Goes on with every erasure that was broken off, or of which a part was deferred that is due now. One that cannot be done
- * does not keep the others waiting; what the first of these threw is thrown in the end.
+ * does not keep the others waiting; what the first of these threw is thrown in the end. Throws CLOCK_WRONG where there is one.
  */
 export function finishErasures(
   settings: Settings,
@@ -75,18 +76,19 @@ export function finishErasures(
 ): Promise<void> {
   return withSubjects(settings, async (context) => {
     let failure: CdrhouseError | undefined;
-    for (const request of await listRequests(context)) {
-      if (request.kind !== 'erase' || !isOpen(request)) continue;
-      const numbers = await numbersOf(context, request);
-      if (numbers.length === 0) {
+    const open = (await listRequests(context)).filter((each) => each.kind === 'erase' && isOpen(each));
+    const { billing_months: months, silence_days_max: daysMax } = settings.retention;
+    // Nobody is there who could say that the clock is right though nothing was sent for long.
+    if (open.length > 0 && months > 0) await checkClock(context.client, context.database, daysMax);
+    for (const request of open) {
+      const subject = await subjectAgain(context, request);
+      if (subject === undefined) {
         failure ??= new CdrhouseError(
           'ERASURE_NUMBERS_GONE',
           `erasure ${request.requestId} was broken off and can be finished by whoever knows its numbers alone`,
         );
         continue;
       }
-      const { feeds, fromMs, toMs } = request;
-      const subject = { numbers, feeds: feeds.length === 0 ? undefined : feeds, fromMs, toMs };
       const erasure = new Erasure(context, request, subject, keptTopics);
       try {
         if (await erasure.isDue()) told(await erasure.run());
@@ -124,7 +126,7 @@ export function verifyErasure(
       throw new CdrhouseError('USAGE_WRONG', `request ${requestId} is no erasure`);
     const feeds = request.feeds.length === 0 ? undefined : request.feeds;
     const { fromMs, toMs } = request;
-    const subject = readSubject(settings, { numbers: typed, feeds, fromMs, toMs });
+    const subject = await subjectOf(context, { numbers: typed, feeds, fromMs, toMs });
     if (!isAbout(context, request, subject.numbers))
       throw new CdrhouseError('USAGE_WRONG', 'the request is about other numbers than these');
     return new Erasure(context, request, subject, keptTopics).verified();
@@ -149,7 +151,6 @@ class Erasure {
   readonly #request: SubjectRequest | undefined;
   readonly #subject: Subject;
   readonly #keptTopics: KeptTopics;
-  readonly #changes: PartChanges;
   readonly #numbers: ErasedNumbers;
   readonly #letters: ErasedLetters;
 
@@ -163,7 +164,6 @@ class Erasure {
     this.#context = context;
     this.#request = request;
     this.#keptTopics = keptTopics;
-    this.#changes = new PartChanges(context.client, context.database);
     // Who still holds the number begins anew with the erasure.
     const toMs = Math.max(subject.fromMs, Math.min(subject.toMs, request?.begunMs ?? Date.now()));
     this.#subject = { ...subject, toMs };
@@ -202,10 +202,18 @@ class Erasure {
 
   /** Does what can be done now, while no sweep, hold or other erasure is at work. Throws RETENTION_BUSY. */
   run(): Promise<SubjectReport> {
-    return exclusively(this.#context.settings, (lost) => this.#run(lost));
+    const { client, database, settings } = this.#context;
+    return exclusively(settings, async (lost) => {
+      const changes = new PartChanges(client, database, { failure: 'ERASURE_UNPROVEN', lost });
+      try {
+        return await this.#run(changes, lost);
+      } finally {
+        await changes.usualSettings();
+      }
+    });
   }
 
-  async #run(lost: AbortSignal): Promise<SubjectReport> {
+  async #run(changes: PartChanges, lost: AbortSignal): Promise<SubjectReport> {
     const { client, database } = this.#context;
     let request = this.#request!;
     const { requestId } = request;
@@ -235,12 +243,12 @@ class Erasure {
     // A hold on a number of somebody else may need a call as it was.
     const kept = await coverHeld(client, database, { nowMs: Date.now(), condition: sql.any });
     await this.#adjust(sql, spans.own);
-    await this.#changeCalls(sql);
-    const redacted = await this.#redactLetters();
+    await this.#changeCalls(sql, changes);
+    const redacted = await this.#redactLetters(changes);
     const isDone = spans.own.toMs >= this.#subject.toMs;
-    await this.#changeOthers(spans, isDone);
+    await this.#changeOthers(spans, isDone, changes);
     if (!isDone) await this.#restrict(spans.own.toMs);
-    await this.#changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
+    await changes.removeReplaced([...CALL_TABLES, ...OTHER_TABLES]);
     const found = await this.#found(sql, requestId, spans);
     if (Object.values(found).some((rows) => rows > 0))
       throw new CdrhouseError('ERASURE_UNPROVEN', `found after the erasure: ${JSON.stringify(found)}`);
@@ -335,7 +343,7 @@ class Erasure {
     return { calls_deleted: row?.calls ?? 0 };
   }
 
-  async #changeCalls(sql: EraseSql): Promise<void> {
+  async #changeCalls(sql: EraseSql, changes: PartChanges): Promise<void> {
     const { client, database } = this.#context;
     const { requestId } = this.#request!;
     for (let change = 1; change <= CHANGES_MAX; change++) {
@@ -344,25 +352,34 @@ class Erasure {
       const remaining = await this.#rows(CALL_TABLES.map((table) => sql.remaining(table)));
       if (remaining === 0) return this.#numbers.require(requestId);
       await client.command({ query: sql.copyUnderBlankedKeys() });
-      for (const table of CALL_TABLES) await this.#changes.change(table, sql.change(table), requestId);
+      for (const table of CALL_TABLES) await changes.change(table, sql.change(table), requestId);
     }
     throw new CdrhouseError('ERASURE_UNPROVEN', `calls of the person are found after ${CHANGES_MAX} changes`);
   }
 
-  async #redactLetters(): Promise<number> {
+  async #redactLetters(changes: PartChanges): Promise<number> {
     const { requestId } = this.#request!;
     const redacted = await this.#letters.redact(requestId);
-    if (redacted > 0)
-      await this.#changes.change('dead_letters', this.#letters.deleteSql(requestId), requestId);
+    if (redacted > 0) await changes.change('dead_letters', this.#letters.deleteSql(requestId), requestId);
     return redacted;
   }
 
   /** Takes the person out of the tables beside those of calls; in the end also what was needed to finish. */
-  async #changeOthers({ own, others }: Omit<ErasedSpans, 'requestId'>, isDone: boolean): Promise<void> {
+  async #changeOthers(
+    { own, others }: Omit<ErasedSpans, 'requestId'>,
+    isDone: boolean,
+    changes: PartChanges,
+  ): Promise<void> {
     const { database } = this.#context;
     const { requestId } = this.#request!;
-    const numbers = `(SELECT number FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
-    await this.#changes.change(
+    const erased = (columns: string): string =>
+      `(SELECT ${columns} FROM ${database}.erasure_numbers WHERE request_id = '${requestId}')`;
+    // What was asked for in all feeds holds on in the others.
+    const isTheirs =
+      this.#subject.feeds === undefined
+        ? `number IN ${erased('number')}`
+        : `(toString(feed), number) IN ${erased('feed, number')}`;
+    await changes.change(
       'corrections',
       `ALTER TABLE ${database}.corrections DELETE WHERE ${this.#corrected(requestId, { own, others })}`,
       requestId,
@@ -371,8 +388,8 @@ class Erasure {
     const end = this.#request!.toMs === OPEN_END_MS ? OPEN_END_MS : toMs;
     const inTime = `toUnixTimestamp64Milli(held_from) >= ${fromMs} AND toUnixTimestamp64Milli(held_to) <= ${end}`;
     for (const table of ['restrictions', 'objections']) {
-      const ofPerson = isDone ? `OR (number IN ${numbers} AND ${inTime})` : '';
-      await this.#changes.change(
+      const ofPerson = isDone ? `OR (${isTheirs} AND ${inTime})` : '';
+      await changes.change(
         table,
         `ALTER TABLE ${database}.${table} DELETE WHERE request_id = '${requestId}' ${ofPerson}`,
         requestId,
@@ -380,7 +397,7 @@ class Erasure {
     }
     const holds = isDone ? (await this.#endedHolds(end)).filter(({ isOwn }) => isOwn === 1) : [];
     if (holds.length > 0)
-      await this.#changes.change(
+      await changes.change(
         'legal_holds',
         // Ids are made by us: letters, digits and dashes.
         `ALTER TABLE ${database}.legal_holds DELETE WHERE hold_id IN (${holds.map(({ id }) => `'${id}'`).join(', ')}) AND '${requestId}' != ''`,
@@ -431,17 +448,29 @@ class Erasure {
     return sum;
   }
 
-  /** Calls of the person that a legal hold needs. */
+  /** Legal holds that need calls of the person. */
   async #heldCalls(): Promise<number> {
     const { client, database } = this.#context;
+    const { fromMs, toMs } = this.#subject;
     const [holds] = await select<{ held: number }>(
       client,
       `SELECT count() AS held FROM ${database}.legal_holds FINAL
-      WHERE hasAny(numbers, {numbers: Array(String)}) AND released_at IS NULL AND until_at > now64(3)
+      WHERE ${this.#isHoldOnThem} AND released_at IS NULL AND until_at > now64(3)
         AND toUnixTimestamp64Milli(from_at) < {to_ms: Int64} AND toUnixTimestamp64Milli(to_at) > {from_ms: Int64}`,
-      { numbers: this.#subject.numbers, from_ms: this.#subject.fromMs, to_ms: this.#subject.toMs },
+      { ...this.#holdParameters, from_ms: fromMs, to_ms: toMs },
     );
     return holds?.held ?? 0;
+  }
+
+  /** Condition of holds that are for calls of the person. */
+  get #isHoldOnThem(): string {
+    const ofFeeds = 'AND (empty(feeds) OR hasAny(feeds, {feeds: Array(String)}))';
+    return `hasAny(numbers, {numbers: Array(String)}) ${this.#subject.feeds === undefined ? '' : ofFeeds}`;
+  }
+
+  get #holdParameters(): Readonly<Record<string, unknown>> {
+    const { numbers, feeds } = this.#subject;
+    return { numbers, ...(feeds === undefined ? {} : { feeds }) };
   }
 
   /**
@@ -450,16 +479,20 @@ class Erasure {
    */
   #endedHolds(endMs: number): Promise<{ readonly id: string; readonly isOwn: number }[]> {
     const { client, database } = this.#context;
-    const { numbers, fromMs } = this.#subject;
+    const { feeds, fromMs } = this.#subject;
+    // One that is for calls of other feeds too stays for those.
+    const isWithin =
+      feeds === undefined ? '' : 'AND notEmpty(feeds) AND hasAll({feeds: Array(String)}, feeds)';
     return select(
       client,
       `SELECT hold_id AS id,
         hold_id IN (SELECT request_id FROM ${database}.subject_requests WHERE kind = 'restrict')
-          AND toUnixTimestamp64Milli(from_at) >= {from_ms: Int64} AND toUnixTimestamp64Milli(to_at) <= {end_ms: Int64} AS isOwn
+          AND toUnixTimestamp64Milli(from_at) >= {from_ms: Int64} AND toUnixTimestamp64Milli(to_at) <= {end_ms: Int64}
+          ${isWithin} AS isOwn
       FROM ${database}.legal_holds FINAL
-      WHERE hasAny(numbers, {numbers: Array(String)}) AND (released_at IS NOT NULL OR until_at <= now64(3))
+      WHERE ${this.#isHoldOnThem} AND (released_at IS NOT NULL OR until_at <= now64(3))
       ORDER BY hold_id`,
-      { numbers, from_ms: fromMs, end_ms: endMs },
+      { ...this.#holdParameters, from_ms: fromMs, end_ms: endMs },
     );
   }
 
@@ -481,12 +514,19 @@ class Erasure {
   }
 }
 
-/** The numbers of an erasure that is not done, as `restrictions` has them. */
-async function numbersOf({ client, database }: SubjectContext, request: SubjectRequest): Promise<string[]> {
-  const rows = await select<{ number: string }>(
+/** Who is meant by an erasure that is not done, by what `restrictions` has; undefined: it has none of the numbers. */
+async function subjectAgain(
+  { client, database }: SubjectContext,
+  { requestId, feeds, fromMs, toMs }: SubjectRequest,
+): Promise<Subject | undefined> {
+  const rows = await select<{ number: string; feed: string }>(
     client,
-    `SELECT DISTINCT number FROM ${database}.restrictions FINAL WHERE request_id = {request_id: String} ORDER BY number`,
-    { request_id: request.requestId },
+    `SELECT DISTINCT number, feed FROM ${database}.restrictions FINAL WHERE request_id = {request_id: String} ORDER BY number`,
+    { request_id: requestId },
   );
-  return rows.map(({ number }) => number);
+  if (rows.length === 0) return undefined;
+  const numbers = [...new Set(rows.map(({ number }) => number))];
+  const isOfAll = feeds.length === 0;
+  const textFeed = isOfAll ? rows.find(({ feed }) => feed !== '')?.feed : undefined;
+  return { numbers, feeds: isOfAll ? undefined : feeds, textFeed, fromMs, toMs };
 }

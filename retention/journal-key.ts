@@ -5,7 +5,7 @@ import { STORED_SETTINGS } from '../schemas/migrations.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import { withRetentionClient } from './clickhouse.ts';
-import { readSettings } from './migrate.ts';
+import { readSettingsTable } from './migrate.ts';
 
 /** Ids of HMAC keys, as entries of the journal name them. */
 export interface RotatedKeys {
@@ -21,7 +21,7 @@ export function rotateJournalKey(settings: Settings): Promise<RotatedKeys> {
   const { database } = settings.clickhouse;
   return withRetentionClient(settings, async (client) => {
     const currentKey = async (): Promise<string | undefined> =>
-      (await readSettings(client, database)).get(STORED_SETTINGS.journalKey);
+      (await readSettingsTable(client, database)).get(STORED_SETTINGS.journalKey);
     const before = await currentKey();
     if (before === undefined)
       throw new CdrhouseError('SCHEMA_MISSING', 'the database has no settings of cdrhouse');

@@ -38,7 +38,7 @@ export class RetentionMetrics {
   });
   readonly #failures = new Counter({
     name: 'cdrhouse_retention_failures_total',
-    help: 'Sweeps, erasures and looks at what is overdue that could not be done, by error code',
+    help: 'Sweeps, erasures and looks at what is overdue that could not be done, or had to leave something, by error code',
     labelNames: ['code'] as const,
     registers: [this.registry],
   });

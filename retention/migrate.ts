@@ -73,7 +73,7 @@ export async function migrateDatabase(
 export async function storedSettings(client: ClickHouseClient, settings: Settings): Promise<StoredSettings> {
   const { database } = settings.clickhouse;
   return readStoredSettings(
-    await readSettings(client, database),
+    await readSettingsTable(client, database),
     await newestMigration(client, database),
     settings,
   );
@@ -82,7 +82,7 @@ export async function storedSettings(client: ClickHouseClient, settings: Setting
 /** The terms that the database has, whatever the settings say. Throws SCHEMA_MISSING, SCHEMA_TOO_NEW. */
 export async function readTerms(client: ClickHouseClient, database: string): Promise<RetentionMonths> {
   checkSchemaVersion(await newestMigration(client, database));
-  return storedTerms(await readSettings(client, database));
+  return storedTerms(await readSettingsTable(client, database));
 }
 
 async function checkServerVersion(client: ClickHouseClient): Promise<void> {
@@ -119,7 +119,7 @@ async function storeSettings(
   client: ClickHouseClient,
   { clickhouse: { database }, retention: { months } }: Settings,
 ): Promise<void> {
-  const before = await readSettings(client, database);
+  const before = await readSettingsTable(client, database);
   const first = {
     [STORED_SETTINGS.retentionMonths]: String(months),
     [STORED_SETTINGS.identityKey]: randomBytes(32).toString('hex'),
@@ -127,7 +127,7 @@ async function storeSettings(
   };
   for (const [name, value] of Object.entries(first))
     if (!before.has(name)) await storeFirst(client, database, name, value);
-  checkTermOfAll(months, storedTerms(await readSettings(client, database)));
+  checkTermOfAll(months, storedTerms(await readSettingsTable(client, database)));
 }
 
 /**
@@ -148,7 +148,7 @@ async function storeFeedTerms(client: ClickHouseClient, settings: Settings): Pro
 }
 
 /** Whether the ledger knows the feed, so that there may be calls of it. */
-export async function isRead(client: ClickHouseClient, database: string, feed: string): Promise<boolean> {
+async function isRead(client: ClickHouseClient, database: string, feed: string): Promise<boolean> {
   const [row] = await select<{ ranges: number }>(
     client,
     `SELECT count() AS ranges FROM ${database}.ingest_ledger WHERE feed = {feed: String}`,
@@ -178,7 +178,10 @@ async function storeFirst(
 }
 
 /** What the table `settings` holds, by name. */
-export async function readSettings(client: ClickHouseClient, database: string): Promise<Map<string, string>> {
+export async function readSettingsTable(
+  client: ClickHouseClient,
+  database: string,
+): Promise<Map<string, string>> {
   const rows = await select<{ name: string; value: string }>(
     client,
     `SELECT name, value FROM ${database}.settings FINAL`,

@@ -5,17 +5,25 @@ import { untilMutated } from './mutations.ts';
 import { removeReplacedStatements, syncedMergesSql, usualSettingsSql } from './sweep-sql.ts';
 import { untilNone } from './writers.ts';
 
-/** Changes rows of tables such that what was there before is gone from the disk. */
+export interface PartChangesOptions {
+  /** The code that is thrown where a change fails. */
+  readonly failure: ProgramErrorCode;
+  /** Aborted where a change must not be waited for any more; undefined: never. */
+  readonly lost: AbortSignal | undefined;
+}
+
+/** Changes rows of tables such that what was there before is gone from the disk. `usualSettings` is called in the end. */
 export class PartChanges {
   readonly #client: ClickHouseClient;
   readonly #database: string;
-  readonly #failure: ProgramErrorCode;
+  readonly #options: PartChangesOptions;
+  /** Tables whose settings are not the usual ones. */
+  readonly #set = new Set<string>();
 
-  /** @param failure the code that is thrown where a change fails */
-  constructor(client: ClickHouseClient, database: string, failure: ProgramErrorCode = 'ERASURE_UNPROVEN') {
+  constructor(client: ClickHouseClient, database: string, options: PartChangesOptions) {
     this.#client = client;
     this.#database = database;
-    this.#failure = failure;
+    this.#options = options;
   }
 
   /**
@@ -25,15 +33,18 @@ export class PartChanges {
    */
   async change(table: string, statement: string, mark: string): Promise<void> {
     // What is replaced does not stay for the usual 8 minutes, so that what replaces it must be on disk.
+    this.#set.add(table);
     await this.#command(syncedMergesSql(this.#database, table));
     await this.#command(statement);
-    await untilMutated(this.#client, { database: this.#database, table, mark, failure: this.#failure });
+    await untilMutated(this.#client, { database: this.#database, table, mark, ...this.#options });
   }
 
   /**
    * Removes all replaced parts of these tables from the disk. Throws ERASURE_WAITS where a query holds one for long.
    */
   async removeReplaced(tables: readonly string[]): Promise<void> {
+    // A command that was killed may have left those of any of them.
+    for (const table of tables) this.#set.add(table);
     const replaced = await this.#replaced(tables);
     await this.#command('SYSTEM SYNC FILE CACHE');
     await untilNone(async () => {
@@ -43,12 +54,11 @@ export class PartChanges {
       const left = new Set(await this.#replaced(tables));
       return replaced.filter((part) => left.has(part)).length;
     }, 'replaced parts, which a query may hold,');
-    await this.usualSettings(tables);
   }
 
-  /** Ends what was set above, after a crash too. */
-  async usualSettings(tables: readonly string[]): Promise<void> {
-    for (const table of tables) await this.#command(usualSettingsSql(this.#database, table));
+  /** Ends what was set above. */
+  async usualSettings(): Promise<void> {
+    for (const table of this.#set) await this.#command(usualSettingsSql(this.#database, table));
   }
 
   async #replaced(tables: readonly string[]): Promise<string[]> {

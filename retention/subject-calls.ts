@@ -2,7 +2,8 @@ import { NumberKeys, type NumberList } from '../schemas/number-keys.ts';
 import { moment } from '../schemas/sql-time.ts';
 import { FINAL_SETTINGS } from '../schemas/tables.ts';
 import { select } from './clickhouse.ts';
-import type { Subject } from './subject.ts';
+import { knownFeeds } from './known-feeds.ts';
+import { readSubject, type Subject, type SubjectOptions } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
 
 /** Conditions of the rows of a person in the call tables, and the values that are bound to them. */
@@ -13,15 +14,17 @@ export interface PersonSql {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
-/** Every feed that calls can be of: those of the settings and of the ledger. */
-export async function knownFeeds({ client, database, settings }: SubjectContext): Promise<string[]> {
-  const rows = await select<{ feed: string }>(client, `SELECT DISTINCT feed FROM ${database}.ingest_ledger`);
-  return [...new Set([...settings.feeds.map(({ name }) => name), ...rows.map(({ feed }) => feed)])].sort();
+/** Reads who is meant. Throws USAGE_WRONG and FEED_UNKNOWN. */
+export async function subjectOf(
+  { client, settings }: SubjectContext,
+  options: SubjectOptions,
+): Promise<Subject> {
+  return readSubject(settings, options, await knownFeeds(client, settings));
 }
 
 /** The numbers of a person with all keys under which calls can stand. */
 export async function personNumbers(context: SubjectContext, subject: Subject): Promise<NumberList> {
-  const feeds = subject.feeds ?? (await knownFeeds(context));
+  const feeds = subject.feeds ?? (await knownFeeds(context.client, context.settings));
   return new NumberKeys(context.stored.identityKey).listOf(feeds, subject.numbers);
 }
 

@@ -1,7 +1,7 @@
 import { CallIds } from '../schemas/call-id.ts';
 import type { CsvColumn } from '../schemas/csv.ts';
 import { maskInside, maskNumber } from '../schemas/masking.ts';
-import { hmacKeyId, numberHmacs } from '../schemas/number-hmac.ts';
+import { numberHmacs } from '../schemas/number-hmac.ts';
 import { isE164, prefixSearches } from '../schemas/number-key.ts';
 import { NumberKeys } from '../schemas/number-keys.ts';
 import { SEPARATOR_CLASS, spellingPattern } from '../schemas/number-spelling.ts';
@@ -9,6 +9,7 @@ import type { CallFields } from '../schemas/record.ts';
 import { monthsSql } from '../schemas/retention-term.ts';
 import { moment } from '../schemas/sql-time.ts';
 import { SORTING_KEYS } from '../schemas/tables.ts';
+import { letterSearch, redactorOf } from './letter-search.ts';
 import { personNumbers, personSql } from './subject-calls.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectContext } from './subject-requests.ts';
@@ -149,13 +150,27 @@ async function callsSource(
   };
 }
 
-function rejectedSource({ database }: SubjectContext, subject: Subject, unmasked: boolean): ExportSource {
-  const { numbers, feeds, fromMs, toMs } = subject;
+interface LetterFound {
+  readonly [told: string]: string | number;
+  readonly feed: string;
+  readonly topic: string;
+  /** Base64. */
+  readonly bytes: string;
+  readonly is_spelt: number;
+}
+
+function rejectedSource(
+  { database, settings }: SubjectContext,
+  subject: Subject,
+  unmasked: boolean,
+): ExportSource {
+  const { inTime, mayHold, parameters } = letterSearch(subject);
+  const redact = redactorOf(settings, subject);
   const raw = unmasked ? ', if(isValidUTF8(raw), raw, hex(raw)) AS record' : '';
   return {
     name: 'rejected-records',
     about:
-      'records of the switch that could not be read and in which the number stands, in any notation, by the time at which they were sent',
+      'records of the switch that could not be read and in which the number stands, in any notation, by the time at which they were sent, up to 31 days behind the time',
     columns: [
       text('place', 'topic, partition, offset and line in Kafka'),
       text('feed', 'the switch'),
@@ -166,21 +181,23 @@ function rejectedSource({ database }: SubjectContext, subject: Subject, unmasked
       ...(unmasked ? [text('record', 'the record as it was sent; hexadecimal where it is no UTF-8')] : []),
     ],
     statement: {
-      query: `SELECT concat(topic, '/', toString(partition), '/', toString(offset), '/', toString(line)) AS place,
+      // Short numbers, and texts that are none, are found as they are.
+      query: `SELECT topic, base64Encode(letters.raw) AS bytes,
+  (match(letters.raw, {spelling: String}) OR match(replaceRegexpAll(letters.raw, '${SEPARATOR_CLASS}', ''), {spelling: String})) AS is_spelt,
+  concat(topic, '/', toString(partition), '/', toString(offset), '/', toString(line)) AS place,
   feed, ${time('message_at')}, ${time('rejected_at')}, code, field${raw}
 FROM ${database}.dead_letters AS letters FINAL
-WHERE letters.message_at >= ${moment('from_ms')} AND letters.message_at < ${moment('to_ms')}
-  ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'}
-  AND (match(letters.raw, {spelling: String}) OR match(replaceRegexpAll(letters.raw, '${SEPARATOR_CLASS}', ''), {spelling: String}))
+WHERE ${inTime} AND (is_spelt${mayHold === undefined ? '' : ` OR ${mayHold}`})
 ORDER BY letters.message_at, place`,
-      parameters: {
-        from_ms: fromMs,
-        to_ms: toMs,
-        spelling: numbers.map(spellingPattern).join('|'),
-        ...(feeds === undefined ? {} : { feeds }),
-      },
+      parameters: { ...parameters, spelling: subject.numbers.map(spellingPattern).join('|') },
     },
-    toRow: sameRow,
+    toRow: (row) => {
+      const { topic, bytes, is_spelt: isSpelt, ...told } = row as LetterFound;
+      // As an erasure finds it.
+      return isSpelt === 1 || redact({ feed: told.feed, topic }, Buffer.from(bytes, 'base64')) > 0
+        ? told
+        : undefined;
+    },
   };
 }
 
@@ -192,8 +209,19 @@ interface LookupFound {
   readonly by_prefix: number;
 }
 
+/** What stands in the filter of a look-up. */
+interface AskedCalls {
+  readonly from?: string;
+  readonly to?: string;
+  /** Of one call; look-ups of calls by an older cdrhouse have no feed. */
+  readonly id?: string;
+  readonly feed?: readonly string[];
+  /** Of sums. */
+  readonly feeds?: readonly string[];
+}
+
 function lookupsSource({ database, stored }: SubjectContext, subject: Subject): ExportSource {
-  const { numbers, fromMs, toMs } = subject;
+  const { numbers, feeds, fromMs, toMs } = subject;
   const hmacs = (texts: readonly string[]): string[] => numberHmacs(stored.journalKeys, texts);
   const prefixes = numbers.filter(isE164).flatMap(prefixSearches);
   const callIds = new CallIds(stored.identityKey);
@@ -219,7 +247,10 @@ GROUP BY journal.at, request_id, purpose, route, filter ORDER BY journal.at, req
     },
     toRow: (row) => {
       const { filter, ...lookup } = row as LookupFound;
-      const asked = JSON.parse(filter) as { from?: string; to?: string; id?: string };
+      const asked = JSON.parse(filter) as AskedCalls;
+      // Of another feed it is another person's. Without one it found the calls of all.
+      const named = asked.feed ?? asked.feeds;
+      if (feeds !== undefined && named?.some((feed) => feeds.includes(feed)) === false) return undefined;
       // Somebody else may have had the number at the time that was asked for.
       const call = asked.id === undefined ? undefined : callIds.keyOf(asked.id)?.startMs;
       const begin = asked.from === undefined ? call : Date.parse(asked.from);
@@ -231,7 +262,7 @@ GROUP BY journal.at, request_id, purpose, route, filter ORDER BY journal.at, req
 }
 
 function correctionsSource({ database }: SubjectContext, subject: Subject, unmasked: boolean): ExportSource {
-  const { numbers, fromMs, toMs } = subject;
+  const { numbers, feeds, fromMs, toMs } = subject;
   return {
     name: 'corrections',
     about: 'values of calls that were corrected',
@@ -247,10 +278,11 @@ function correctionsSource({ database }: SubjectContext, subject: Subject, unmas
       query: `SELECT ${time('corrected_at')}, ${time('start_at')}, field, before, after, reason
 FROM ${database}.corrections AS corrections FINAL
 WHERE corrections.start_at >= ${moment('from_ms')} AND corrections.start_at < ${moment('to_ms')}
+  ${feeds === undefined ? '' : "AND JSONExtractString(row, 'feed') IN {feeds: Array(String)}"}
   AND hasAny({numbers: Array(String)}, [JSONExtractString(row, 'calling_number'), JSONExtractString(row, 'displayed_caller_id'),
     JSONExtractString(row, 'dialed_number'), before, after])
 ORDER BY corrections.corrected_at, request_id`,
-      parameters: { from_ms: fromMs, to_ms: toMs, numbers },
+      parameters: { from_ms: fromMs, to_ms: toMs, numbers, ...(feeds === undefined ? {} : { feeds }) },
     },
     toRow: (row) => {
       const found = row as Record<
@@ -267,7 +299,7 @@ ORDER BY corrections.corrected_at, request_id`,
 
 function heldSource(
   { database }: SubjectContext,
-  { numbers, fromMs, toMs }: Subject,
+  { numbers, feeds, fromMs, toMs }: Subject,
   table: 'restrictions' | 'objections',
 ): ExportSource {
   const own =
@@ -296,16 +328,22 @@ function heldSource(
       query: `SELECT number, ${time('held_from')}, ${time('held_to')}, ${own.map(({ name }) => name).join(', ')},
   request_id, lifted_by, ${time('changed_at')}
 FROM ${database}.${table} AS rights FINAL
-WHERE number IN {numbers: Array(String)} AND rights.held_from < ${moment('to_ms')} AND rights.held_to > ${moment('from_ms')}
+WHERE number IN {numbers: Array(String)} ${feeds === undefined ? '' : 'AND feed IN {feeds: Array(String)}'} AND rights.held_from < ${moment('to_ms')} AND rights.held_to > ${moment('from_ms')}
 ORDER BY rights.changed_at, request_id`,
-      parameters: { numbers, from_ms: fromMs, to_ms: toMs },
+      parameters: {
+        numbers,
+        from_ms: fromMs,
+        to_ms: toMs,
+        // What holds in all feeds holds in these.
+        ...(feeds === undefined ? {} : { feeds: ['', ...feeds] }),
+      },
     },
     toRow: sameRow,
   };
 }
 
 function requestsSource({ database, stored }: SubjectContext, subject: Subject): ExportSource {
-  const { numbers, fromMs, toMs } = subject;
+  const { numbers, feeds, fromMs, toMs } = subject;
   return {
     name: 'requests',
     about: 'what was asked in the name of the person, this request included',
@@ -323,24 +361,16 @@ function requestsSource({ database, stored }: SubjectContext, subject: Subject):
   if(isNull(requests.finished_at), NULL, concat(replaceOne(toString(requests.finished_at), ' ', 'T'), 'Z')) AS finished_at
 FROM ${database}.subject_requests AS requests FINAL
 WHERE hasAny(number_hmacs, {hmacs: Array(String)})
+  ${feeds === undefined ? '' : 'AND (empty(feeds) OR hasAny(feeds, {feeds: Array(String)}))'}
   AND requests.held_from < ${moment('to_ms')} AND requests.held_to > ${moment('from_ms')}
 ORDER BY requests.asked_at, request_id`,
       parameters: {
         hmacs: numberHmacs(stored.journalKeys, numbers),
         from_ms: fromMs,
         to_ms: toMs,
+        ...(feeds === undefined ? {} : { feeds }),
       },
     },
     toRow: sameRow,
-  };
-}
-
-/** Look-ups that no number finds, since their HMAC key is not known any more: they may be of this person. */
-export function unsearchableLookups({ database, stored }: SubjectContext): ExportSource['statement'] {
-  const keys = stored.journalKeys.map(hmacKeyId);
-  return {
-    query: `SELECT uniqExact(request_id) AS lookups FROM ${database}.lookup_journal
-WHERE phase = 'started' AND number_hmac != '' AND hmac_key_id NOT IN {keys: Array(String)}`,
-    parameters: { keys },
   };
 }

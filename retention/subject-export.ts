@@ -4,22 +4,16 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pipeline } from 'node:stream/promises';
 import type { Json } from '../schemas/certificate.ts';
 import { encodeCsv } from '../schemas/csv.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
+import { unsearchableSql } from '../schemas/number-hmac.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { FINAL_SETTINGS } from '../schemas/tables.ts';
 import { exportAbout } from './subject-export-about.ts';
 import { select } from './clickhouse.ts';
-import {
-  unsearchableLookups,
-  exportSources,
-  type ExportRow,
-  type ExportSource,
-} from './subject-export-sources.ts';
-import { countCalls } from './subject-calls.ts';
-import { readSubject } from './subject.ts';
+import { exportSources, type ExportRow, type ExportSource } from './subject-export-sources.ts';
+import { countCalls, subjectOf } from './subject-calls.ts';
 import {
   beginRequest,
   checkReason,
@@ -47,12 +41,12 @@ const CERTIFICATE = 'certificate.json';
 /** In a folder that is not complete. */
 const BEGUN = 'export-begun';
 
-/** Throws USAGE_WRONG and FILE_UNWRITABLE. */
+/** Throws USAGE_WRONG, FEED_UNKNOWN and FILE_UNWRITABLE. */
 export function exportSubject(settings: Settings, asked: ExportAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   const { out, unmasked } = asked;
   return withSubjects(settings, async (context) => {
+    const subject = await subjectOf(context, asked.person);
     if (asked.dryRun) return dryRun('export', { calls: await countCalls(context, subject), unmasked });
     await prepareFolder(out);
     const request = await beginRequest(context, { ...asked, kind: 'export', subject, details: { unmasked } });
@@ -65,14 +59,15 @@ export function exportSubject(settings: Settings, asked: ExportAsked): Promise<S
     const report = await finishRequest(context, request, 'done', { unmasked, files });
     const certificate = `${JSON.stringify(report.certificate, null, 2)}\n`;
     await writing(out, () => writeFile(join(out, CERTIFICATE), certificate, { mode: FILE_MODE }));
-    await rm(join(out, BEGUN));
+    await writing(out, () => rm(join(out, BEGUN)));
     return report;
   });
 }
 
-async function unsearchable(context: SubjectContext): Promise<number> {
-  const { query, parameters } = unsearchableLookups(context);
-  const [row] = await select<{ lookups: number }>(context.client, query, parameters);
+/** Look-ups that no number finds: they may be of this person. */
+async function unsearchable({ client, database, stored }: SubjectContext): Promise<number> {
+  const { text, parameters } = unsearchableSql(database, stored.journalKeys, ["phase = 'started'"]);
+  const [row] = await select<{ lookups: number }>(client, text, parameters);
   return row?.lookups ?? 0;
 }
 
@@ -94,7 +89,8 @@ async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    throw new CdrhouseError('FILE_UNWRITABLE', `${path} cannot be written`, cause);
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new CdrhouseError('FILE_UNWRITABLE', `${path} cannot be written (${code})`, cause);
   }
 }
 
@@ -125,15 +121,15 @@ async function writeSource(
 /** Writes a file and gives its SHA-256. */
 async function writeHashed(path: string, pieces: AsyncIterable<Buffer>): Promise<string> {
   const hash = createHash('sha256');
-  async function* hashed(): AsyncGenerator<Buffer> {
+  const file = await writing(path, () => open(path, 'w', FILE_MODE));
+  try {
     for await (const piece of pieces) {
       hash.update(piece);
-      yield piece;
+      await writing(path, () => file.writeFile(piece));
     }
+  } finally {
+    await writing(path, () => file.close());
   }
-  const file = await writing(path, () => open(path, 'w', FILE_MODE));
-  // What fails here may be the database as well.
-  await pipeline(hashed(), file.createWriteStream());
   return hash.digest('hex');
 }
 

@@ -18,7 +18,8 @@ import {
   type Rectifiable,
   type StoredCallRow,
 } from './rectified-call.ts';
-import { readSubject, type Subject } from './subject.ts';
+import { subjectOf } from './subject-calls.ts';
+import type { Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -74,19 +75,22 @@ const EXACT = { ...FINAL_SETTINGS, output_format_json_quote_64bit_integers: 1 } 
  */
 export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   const field = readField(asked.field);
   const work = async (context: SubjectContext): Promise<SubjectReport> => {
+    const subject = await subjectOf(context, asked.person);
     const callIds = new CallIds(context.stored.identityKey);
     const key = callIds.keyOf(asked.call);
     if (key === undefined) throw new CdrhouseError('USAGE_WRONG', '--call: no id of a call of this database');
-    const request: NewRequest = {
+    const asking = (journalKey: Uint8Array): NewRequest => ({
       ...asked,
       kind: 'rectify',
       subject,
-      details: { call: asked.call, field, value_hmac: numberHmac(context.stored.journalKey, asked.value) },
-    };
-    const open = await openRequest(context, request);
+      details: { call: asked.call, field, value_hmac: numberHmac(journalKey, asked.value) },
+    });
+    const { journalKey, journalKeys } = context.stored;
+    // One that was broken off has the value under the journal key of its day.
+    const sought = await Promise.all(journalKeys.map((each) => openRequest(context, asking(each))));
+    const open = sought.find((each) => each !== undefined);
     const noted = open && (await notedCorrection(context, open, key));
     const before = noted === undefined ? await liveRow(context, key) : readRow(noted);
     if (before === undefined)
@@ -100,7 +104,7 @@ export function rectifyCall(settings: Settings, asked: RectifyAsked): Promise<Su
       call_now: callIds.idOf(keyOf(after)),
     };
     if (asked.dryRun) return dryRun('rectify', result);
-    const begun = await beginRequest(context, request);
+    const begun = open ?? (await beginRequest(context, asking(journalKey)));
     const note = noted ?? (await noteCorrection(context, begun, before, after, field, asked.reason));
     await writeCorrection(context, note, before, after);
     if (await isReadAgain(context, note, before)) {

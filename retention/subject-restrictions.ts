@@ -3,9 +3,9 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { moment, sqlTime } from '../schemas/sql-time.ts';
 import { select } from './clickhouse.ts';
-import { countCalls } from './subject-calls.ts';
+import { countCalls, subjectOf } from './subject-calls.ts';
 import { createHold, releaseHolds } from './holds.ts';
-import { numbersByFeed, OPEN_END_MS, readSubject, type Subject } from './subject.ts';
+import { numbersByFeed, OPEN_END_MS, type Subject } from './subject.ts';
 import {
   beginRequest,
   checkReason,
@@ -73,10 +73,10 @@ export function object(settings: Settings, asked: ObjectAsked): Promise<SubjectR
 /** Ends restrictions, or objections, of these numbers whose time lies within the one that is named. Throws USAGE_WRONG. */
 export function lift(settings: Settings, asked: LiftAsked): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   const purposes = readPurposes(asked.purposes, 0);
   const table = purposes.length === 0 ? 'restrictions' : 'objections';
   return withSubjects(settings, async (context) => {
+    const subject = await subjectOf(context, asked.person);
     const request: NewRequest = { ...asked, kind: 'lift', subject, details: { purposes } };
     const open = await openRequest(context, request);
     const holding = await heldRows(context, table, subject, purposes, '');
@@ -132,8 +132,8 @@ async function record(
   more?: (request: SubjectRequest, subject: Subject) => Promise<RequestDetails>,
 ): Promise<SubjectReport> {
   checkReason(asked.reason);
-  const subject = readSubject(settings, asked.person);
   return withSubjects(settings, async (context) => {
+    const subject = await subjectOf(context, asked.person);
     const calls = await countCalls(context, subject);
     const result = { ...details, numbers: subject.numbers.length, calls };
     if (asked.dryRun) return dryRun(kind, result);

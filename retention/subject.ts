@@ -1,5 +1,6 @@
 import { applyDialPlan, dialPlanOf } from '../schemas/dial-plan.ts';
 import { CdrhouseError } from '../schemas/errors.ts';
+import { requireKnownFeed } from '../schemas/feed.ts';
 import { isE164 } from '../schemas/number-key.ts';
 import { NUMBER_LENGTH_MAX, withoutSeparators } from '../schemas/number-spelling.ts';
 import type { Settings } from '../schemas/settings.ts';
@@ -11,8 +12,13 @@ import { tellsNothing } from '../schemas/masking.ts';
 export interface Subject {
   /** Texts under which calls hold the numbers. */
   readonly numbers: readonly string[];
-  /** Feeds whose numbers are meant; undefined: of all. Always given where a number is not E.164. */
+  /** Feeds whose numbers are meant; undefined: of all. Given where none of the numbers is E.164. */
   readonly feeds: readonly string[] | undefined;
+  /**
+   * Of a number of all feeds that was typed as it is dialed: the only feed that was known, in which its digits are meant too.
+   * In a feed that is added later the same text may be another person.
+   */
+  readonly textFeed?: string | undefined;
   /** UTC ms, `[fromMs, toMs)`. */
   readonly fromMs: number;
   readonly toMs: number;
@@ -31,8 +37,11 @@ export interface SubjectOptions {
 export function numbersByFeed({
   numbers,
   feeds,
+  textFeed = '',
 }: Subject): { readonly number: string; readonly feed: string }[] {
-  return numbers.flatMap((number) => (feeds ?? ['']).map((feed) => ({ number, feed })));
+  return numbers.flatMap((number) =>
+    (feeds ?? [isE164(number) ? '' : textFeed]).map((feed) => ({ number, feed })),
+  );
 }
 
 /** The end of a time that has none: no call begins behind it. */
@@ -48,15 +57,17 @@ const CONTROL = /\p{Cc}/u;
 /**
  * Reads who is meant. A number is taken as it is written and as E.164: `+…`, `00…`, or as the country of
  * `query.default_country` dials it. What is no E.164 number (an extension, a number of a feed without a country) is
- * another person's on another switch, so that the feeds must be named. Throws USAGE_WRONG, which repeats no number.
+ * another person's on another switch, so that the feeds must be named, unless there is one. Throws USAGE_WRONG,
+ * which repeats no number, and FEED_UNKNOWN.
+ * @param known every feed that calls can be of
  */
-export function readSubject(settings: Settings, options: SubjectOptions): Subject {
+export function readSubject(settings: Settings, options: SubjectOptions, known: readonly string[]): Subject {
   const { fromMs, toMs = OPEN_END_MS } = options;
   if (fromMs >= toMs) throw new CdrhouseError('USAGE_WRONG', '--from must be before --to');
-  const known = settings.feeds.map(({ name }) => name);
-  const { feeds } = options;
+  for (const feed of options.feeds ?? []) requireKnownFeed(feed, known);
   const readings = options.numbers.map((typed) => readTyped(typed, settings.query.default_country));
-  if (readings.some(({ e164 }) => e164 === undefined) && feeds === undefined && known.length > 1) {
+  const isOfAll = options.feeds === undefined && known.length !== 1;
+  if (isOfAll && readings.some(({ e164 }) => e164 === undefined)) {
     throw new CdrhouseError(
       'USAGE_WRONG',
       'a number that is not E.164 is another person on another switch: say --feed as well',
@@ -64,11 +75,17 @@ export function readSubject(settings: Settings, options: SubjectOptions): Subjec
   }
   const numbers = readings.flatMap(({ texts, e164 }) =>
     // A national text is somebody else's in a feed of another country.
-    e164 !== undefined && feeds === undefined && known.length > 1
-      ? [e164]
-      : [...texts, ...(e164 === undefined ? [] : [e164])],
+    e164 !== undefined && isOfAll ? [e164] : [...texts, ...(e164 === undefined ? [] : [e164])],
   );
-  return { numbers: [...new Set(numbers)].sort(), feeds: feeds && [...new Set(feeds)].sort(), fromMs, toMs };
+  const feeds = options.feeds ?? (numbers.some(isE164) ? undefined : known);
+  const textFeed = feeds !== undefined || numbers.every(isE164) ? undefined : known[0];
+  return {
+    numbers: [...new Set(numbers)].sort(),
+    feeds: feeds && [...new Set(feeds)].sort(),
+    textFeed,
+    fromMs,
+    toMs,
+  };
 }
 
 function readTyped(

@@ -162,12 +162,13 @@ export class TableSweep {
   }
 
   async #changed(table: string, statement: string, mark: string): Promise<void> {
-    const changes = new PartChanges(this.#client, this.#database, 'SWEEP_UNPROVEN');
+    const { lost } = this.#options;
+    const changes = new PartChanges(this.#client, this.#database, { failure: 'SWEEP_UNPROVEN', lost });
     try {
       if (statement !== '') await changes.change(table, statement, mark);
       await changes.removeReplaced([table]);
     } finally {
-      await changes.usualSettings([table]);
+      await changes.usualSettings();
     }
   }
 

@@ -1,12 +1,14 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { CdrhouseError } from '../schemas/errors.ts';
+import { requireKnownFeed } from '../schemas/feed.ts';
 import { expires, STORED_SETTINGS, TERM_COLUMNS } from '../schemas/migrations.ts';
 import { monthsOf, type RetentionMonths } from '../schemas/retention-term.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
 import { withRetentionClient } from './clickhouse.ts';
 import { exclusively } from './exclusive.ts';
-import { isRead, readTerms } from './migrate.ts';
+import { knownFeeds } from './known-feeds.ts';
+import { readTerms } from './migrate.ts';
 import { readProofs } from './proofs.ts';
 
 export interface ChangedTerm {
@@ -20,7 +22,7 @@ export interface ChangedTerm {
  * Changes the term that the database has, of all calls, and with it the TTL of its tables, which stands a month behind; or
  * of a feed, which has no TTL of its own. Calls go with the next sweep, not now. Services that run keep the old term until
  * they are restarted, and refuse to start until their settings say the new one. Again = no change. Throws USAGE_WRONG where
- * a feed's were longer than that of all, SWEEP_UNFINISHED, RETENTION_BUSY.
+ * a feed's were longer than that of all, FEED_UNKNOWN, SWEEP_UNFINISHED, RETENTION_BUSY.
  */
 export function changeTerm(settings: Settings, months: number, feed?: string): Promise<ChangedTerm> {
   const { database } = settings.clickhouse;
@@ -32,7 +34,8 @@ export function changeTerm(settings: Settings, months: number, feed?: string): P
         throw new CdrhouseError('SWEEP_UNFINISHED', `of ${begun.map(({ month }) => month).join(', ')}`);
       if (feed !== undefined) {
         withFeedTerm(before, feed, months);
-        await requireKnown(client, settings, feed);
+        // A feed may have calls that no settings name any more.
+        requireKnownFeed(feed, await knownFeeds(client, settings));
         await storeTerm(client, database, STORED_SETTINGS.feedRetentionMonths + feed, months);
         return { feed, months_before: monthsOf(before, feed), months };
       }
@@ -54,13 +57,6 @@ export function withFeedTerm({ all, feeds }: RetentionMonths, feed: string, mont
       `--months: all calls are kept for ${all} months, a feed's no longer`,
     );
   return { all, feeds: { ...feeds, [feed]: months } };
-}
-
-/** A feed may have calls that no settings name any more. Throws FEED_UNKNOWN. */
-async function requireKnown(client: ClickHouseClient, settings: Settings, feed: string): Promise<void> {
-  if (settings.feeds.some(({ name }) => name === feed)) return;
-  if (!(await isRead(client, settings.clickhouse.database, feed)))
-    throw new CdrhouseError('FEED_UNKNOWN', `neither the settings nor the ledger know a feed "${feed}"`);
 }
 
 async function storeTerm(

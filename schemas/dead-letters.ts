@@ -47,15 +47,6 @@ export function readPlace(text: string): DeadLetterPlace {
   return { topic: topic!, partition: Number(partition), offset: Number(offset), line: Number(line) };
 }
 
-/** Throws FEED_UNKNOWN where neither the settings nor the dead letters know the feed. */
-export function requireKnownFeed(feed: string, known: readonly string[]): void {
-  if (!known.includes(feed))
-    throw new CdrhouseError(
-      'FEED_UNKNOWN',
-      `there is no feed "${feed}"; there are ${[...new Set(known)].sort().join(', ')}`,
-    );
-}
-
 /** A table expression for FROM, and its bound parameters. */
 export interface DeadLettersSql {
   readonly from: string;

@@ -224,7 +224,7 @@ export const PROGRAM_ERRORS = {
   },
   FILE_UNWRITABLE: {
     meaning: 'a file cannot be written',
-    action: 'mend the path or the permissions of its folder',
+    action: 'mend the path, the permissions of its folder, or make room on its disk',
     retryable: false,
   },
   RECORD_TOO_LONG: {

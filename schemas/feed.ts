@@ -39,6 +39,15 @@ export function findFeed(feeds: readonly FeedSettings[], name: string | undefine
   return found;
 }
 
+/** Throws FEED_UNKNOWN where a feed is none of these: a misspelt one would look like a feed without calls. */
+export function requireKnownFeed(feed: string, known: readonly string[]): void {
+  if (!known.includes(feed))
+    throw new CdrhouseError(
+      'FEED_UNKNOWN',
+      `there is no feed "${feed}"; there are ${[...new Set(known)].sort().join(', ')}`,
+    );
+}
+
 /** Whether ids of the switch make records of a feed one, so that two records can have one id. */
 export function hasRecordIds({ identity, format }: FeedSettings): boolean {
   return (

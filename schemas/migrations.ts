@@ -440,7 +440,7 @@ SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory =
   kind ${enum8(SUPPRESSION_KINDS)} COMMENT 'drop: calls that the number made; blank: calls of others with it',
   number_hash String COMMENT 'keyed hash of the number, never the number',
   key_id String COMMENT 'of the keys of the hash',
-  feed String COMMENT 'of a number that is not E.164; else empty',
+  feed String COMMENT 'of calls of this feed only; empty: of all',
   from_at DateTime64(3, 'UTC') COMMENT 'of the start of calls, inclusive',
   to_at DateTime64(3, 'UTC') COMMENT 'exclusive',
   version UInt64 COMMENT 'Unix us, above all that were there before'

@@ -21,7 +21,7 @@ export interface Suppression {
   readonly kind: SuppressionKind;
   /** `suppressionHash` of the number. */
   readonly numberHash: string;
-  /** Of a number that is not E.164, the feed whose number it is; else empty: the number of any feed. */
+  /** The feed whose number it is; empty: that of any feed, as an E.164 number is. */
   readonly feed: string;
   /** UTC ms. */
   readonly fromMs: number;

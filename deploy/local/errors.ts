@@ -17,13 +17,10 @@ export type LocalServerErrorCode = keyof typeof localServerErrors;
 export class LocalServerError extends Error {
   override readonly name = 'LocalServerError';
   readonly code: LocalServerErrorCode;
-  /** Whether the same call may succeed later without anybody changing anything. */
-  readonly retryable: boolean;
 
   constructor(code: LocalServerErrorCode, message: string, options: { cause?: unknown } = {}) {
     super(message, options);
     this.code = code;
-    this.retryable = code === 'LOCAL_DOWNLOAD_FAILED' || code === 'LOCAL_SERVER_TIMEOUT';
   }
 }
 

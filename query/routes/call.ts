@@ -10,7 +10,7 @@ import { goneSignal, zoneOf, type ApiServer, type QueryContext } from '../contex
 import { findCall, type FoundCall } from '../evidence.ts';
 import { writeEvidence } from '../evidence-answer.ts';
 import { askedBy, type Lookup } from '../journal.ts';
-import { heldNumbersSql, isHeld, objectedProblem, type HeldNumber } from '../privacy.ts';
+import { heldNumbersSql, speaksOf, objectedProblem, type HeldNumber } from '../privacy.ts';
 import { Problem } from '../problem.ts';
 
 /** `GET /v1/calls/{id}`: one call with its evidence. */
@@ -50,7 +50,7 @@ export function callRoute(app: ApiServer, context: QueryContext): void {
         ...askedBy(request.id, caller, request.headers),
         route: '/v1/calls/{id}',
         numbers: numbersOf(found),
-        filter: { id, time_zone: zone },
+        filter: { id, feed: [found.row.feed], time_zone: zone },
       };
       const unmasked = caller.roles.has('disputes:unmasked');
       // Read before, because only the call says whose it is; nothing is shown before it is written.
@@ -88,7 +88,7 @@ async function restrictedNumbers(
   );
   const { row } = found;
   const own = held.filter(
-    (each) => isHeld(each, row.calling_number, row) || isHeld(each, row.displayed_caller_id, row),
+    (each) => speaksOf(each, row.calling_number, row) || speaksOf(each, row.displayed_caller_id, row),
   );
   if (own.some((each) => each.purpose === '')) throw new Problem('CALL_WITHHELD', '');
   if (own.some((each) => each.purpose === purpose)) throw objectedProblem(purpose);
@@ -96,7 +96,7 @@ async function restrictedNumbers(
   const calls = [found.row, ...found.replaced, ...before, ...found.otherContents, ...found.otherCalls];
   return new Set(
     numbers.filter((number) =>
-      held.some((each) => each.purpose === '' && calls.some((call) => isHeld(each, number, call))),
+      held.some((each) => each.purpose === '' && calls.some((call) => speaksOf(each, number, call))),
     ),
   );
 }

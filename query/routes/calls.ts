@@ -31,7 +31,7 @@ import {
   type CallsFilter,
   type MatchedRow,
 } from '../calls-sql.ts';
-import { completenessOf, topicsOf, type FaultRow } from '../completeness.ts';
+import { completenessOf, type FaultRow } from '../completeness.ts';
 import { goneSignal, type ApiServer, type QueryContext } from '../context.ts';
 import type { CsvColumn } from '../../schemas/csv.ts';
 import type { KnownFeeds } from '../feeds.ts';
@@ -314,7 +314,7 @@ function answerOf(
     from: writeTime(range.fromMs, zone),
     to: writeTime(range.toMs, zone),
     time_zone: zone,
-    complete: completenessOf({ feeds: search.feeds, range, zone, term }, feeds, faults, topicsOf(context)),
+    complete: completenessOf({ feeds: search.feeds, range, zone, term }, feeds, faults, context.topics),
     withheld,
   };
 }

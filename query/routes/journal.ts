@@ -17,7 +17,7 @@ import {
   journalEndsSql,
   journalSql,
   keyLabelsSql,
-  unsearchableSql,
+  unsearchableInSql,
   type JournalEndRow,
   type JournalPlace,
   type JournalStartRow,
@@ -193,11 +193,7 @@ async function read(
     labelsOf(database, page, gone),
     reading === undefined
       ? []
-      : database.select<{ lookups: string }>(
-          'journal',
-          unsearchableSql(name, range, journalKeys.map(hmacKeyId)),
-          gone,
-        ),
+      : database.select<{ lookups: string }>('journal', unsearchableInSql(name, range, journalKeys), gone),
   ]);
   return { starts, ends, labels, unsearchable: Number(unsearchable[0]?.lookups ?? 0) };
 }

@@ -26,7 +26,7 @@ import {
   type RecordsFilter,
 } from '../records-sql.ts';
 import type { Term } from '../term-sql.ts';
-import { completenessOf, topicsOf } from '../completeness.ts';
+import { completenessOf } from '../completeness.ts';
 import { formatOf, mapRows, refusePaging, streamAnswer } from '../streaming.ts';
 import { readRange, readTime, writeTime } from '../times.ts';
 import { ZoneClock } from '../zone-clock.ts';
@@ -107,7 +107,7 @@ export function recordsRoutes(app: ApiServer, context: QueryContext): void {
       const filter = filterOf(context, question, term, [...feeds.keys()], storedUntil, format, restrictions);
       const statement = recordsSql(database.database, filter);
       const toRecord = recordWriter(context, question.zone);
-      const complete = completenessOf(asked, feeds, faults, topicsOf(context));
+      const complete = completenessOf(asked, feeds, faults, context.topics);
       const withheld = question.withheld ?? (await countWithheld(context, filter, restrictions, gone));
       const about = { ...aboutOf(question, storedUntil, complete), withheld };
       if (format !== 'json') {

@@ -24,7 +24,7 @@ import {
   type QueryContext,
   type UsageCursorPlace,
 } from '../context.ts';
-import { completenessOf, topicsOf } from '../completeness.ts';
+import { completenessOf } from '../completeness.ts';
 import { readControlTotals } from '../control-totals.ts';
 import type { Range } from '../cursor.ts';
 import { dialedPrefixes } from '../dialed-prefixes.ts';
@@ -288,7 +288,7 @@ async function completeOf(
   known: KnownFeeds,
 ): Promise<UsageAnswer['complete']> {
   const faults = await context.feeds.faultsSince(range.fromMs);
-  return completenessOf({ feeds: conditions.feeds, range, zone, term }, known, faults, topicsOf(context));
+  return completenessOf({ feeds: conditions.feeds, range, zone, term }, known, faults, context.topics);
 }
 
 async function controlOf(

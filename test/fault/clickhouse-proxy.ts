@@ -38,10 +38,11 @@ export interface LedgerInsertRow {
 
 /** One request, read whole, with its answer still open. */
 export class Exchange {
-  /** Begin of the SQL: the client sends it as a parameter beside inserted data, else as the body. */
+  /** Begin of the SQL: the client sends it as a parameter beside inserted data, in a form beside bound values, else as the body. */
   readonly statement: string;
   /** Table of an INSERT, without its database; empty for anything else. */
   readonly table: string;
+  readonly url: string;
   readonly body: Buffer;
   /** True once the client has closed its connection. */
   gone = false;
@@ -56,8 +57,9 @@ export class Exchange {
     this.#target = target;
     this.#agent = agent;
     this.body = body;
-    const parameters = new URL(incoming.url ?? '/', target).searchParams;
-    this.statement = (parameters.get('query') ?? body.toString('utf8', 0, 4096)).trimStart();
+    this.url = incoming.url ?? '/';
+    const parameters = new URL(this.url, target).searchParams;
+    this.statement = (parameters.get('query') ?? queryOfForm(body) ?? textOf(body)).trimStart();
     this.table = /^INSERT INTO \S+?\.(\w+)/.exec(this.statement)?.[1] ?? '';
     outgoing.once('close', () => (this.gone = !outgoing.writableFinished));
   }
@@ -128,7 +130,7 @@ export class Exchange {
   }
 
   #open({ headers, parameters, whileClientIsThere }: Change): ReturnType<typeof request> {
-    const url = new URL(this.#incoming.url ?? '/', this.#target);
+    const url = new URL(this.url, this.#target);
     for (const [name, value] of Object.entries(parameters ?? {})) url.searchParams.set(name, value);
     const passed = Object.fromEntries(
       Object.entries(this.#incoming.headers).filter(
@@ -143,6 +145,13 @@ export class Exchange {
     if (whileClientIsThere === true) this.#outgoing.once('close', () => sent.destroy());
     return sent;
   }
+}
+
+const textOf = (body: Buffer): string => body.toString('utf8', 0, 4096);
+
+/** The SQL in the form of a request that binds values. */
+function queryOfForm(body: Buffer): string | undefined {
+  return /^--.*\r\n.*name="query"\r\n\r\n([^]*?)\r\n--/.exec(body.toString('utf8', 0, 65_536))?.[1];
 }
 
 export type Handler = (exchange: Exchange) => Promise<void>;

@@ -17,6 +17,7 @@ import {
   type KafkaServer,
 } from '../../deploy/local/local-servers.ts';
 import { SESSION, SESSION_MS, within, type Running } from '../cdrhouse-program.ts';
+import { seeded } from '../seeded.ts';
 import { callLines, childrenOf, house, judge, ledgerStored, Load, readAll, startIngest } from './harness.ts';
 import { Sender } from './topic.ts';
 import { wholeNumber } from '../../bench/whole-number.ts';
@@ -41,17 +42,6 @@ const TICK_MS = 500;
 const SEND_MS_MAX = 110_000;
 const DRAIN_MS_MAX = 180_000;
 const PROGRESS_MS = 10_000;
-
-/** A generator of numbers in [0, 1): mulberry32. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 const began = performance.now();
 const say = (text: string): void => {
@@ -143,7 +133,7 @@ await tap.test(`soak of ${MINUTES} min, seed ${SEED}`, async (t) => {
   const sending = send(await Sender.connect(t, servers.kafka), load, left);
   // Met when it is awaited; until then it must not count as unhandled.
   sending.catch(() => undefined);
-  const random = randomNumbers(SEED);
+  const random = seeded(SEED);
   let saidAt = 0;
   while (left() > 0) {
     await delay(Math.min(left(), 2000 + random() * 8000));

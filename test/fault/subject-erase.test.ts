@@ -1,5 +1,5 @@
 import tap, { type Test } from 'tap';
-import { type Installation, SESSION, until } from '../cdrhouse-program.ts';
+import { type Ended, type Installation, SESSION, until } from '../cdrhouse-program.ts';
 import { filesWith, writePlainly } from '../erased-traces.ts';
 import { eraseCommand, personLines, type ToldReport } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
@@ -59,6 +59,44 @@ async function erasable(t: Test, index: number): Promise<Installation> {
 function alters(table: string): Matches {
   return ({ statement }) => statement.includes('ALTER TABLE') && statement.includes(`.${table} DELETE WHERE`);
 }
+
+/** Tables whose settings are not those of the migrations. */
+function changedTables(installation: Installation): Promise<object[]> {
+  return installation.rows<object>(
+    `SELECT table FROM system.tables WHERE database = '{db}'
+    AND (create_table_query LIKE '%old_parts_lifetime%' OR create_table_query LIKE '%min_rows_to_fsync_after_merge%')`,
+  );
+}
+
+await tap.test('one that fails, or whose lock is lost, ends and leaves no settings changed', async (t) => {
+  const installation = await erasable(t, 2);
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const run = async (): Promise<Ended> => {
+    installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = proxy.url;
+    const running = installation.run(...ERASE);
+    installation.environment['CDRHOUSE_CLICKHOUSE_URL'] = servers.clickhouse;
+    return running;
+  };
+  proxy.on(alters('corrections'), async (exchange) => exchange.refuse(341, 'UNFINISHED'), 1);
+  t.match(await run(), { code: 1, stderr: /CLICKHOUSE_/ });
+  t.strictSame(await changedTables(installation), []);
+
+  const body = Buffer.from('{"running":1,"failing":0}\n');
+  // A change that takes hours.
+  const long = proxy.on(
+    ({ statement }) => statement.includes('system.mutations'),
+    async (exchange) => exchange.answer({ status: 200, headers: {}, body }),
+  );
+  const running = run();
+  await until('it waits for a change', () => long.count() > 2);
+  await installation.statement(
+    `KILL QUERY WHERE query_id = 'cdrhouse-retention-${installation.database}' ASYNC`,
+  );
+  t.match(await running, { code: 1, stderr: /RETENTION_BUSY/ });
+  t.strictSame(await changedTables(installation), []);
+  long.remove();
+  t.match(await run(), { code: 0 });
+});
 
 await tap.test('killed at every step and called again, the end is that of an undisturbed run', async (t) => {
   const [undisturbed, disturbed] = await Promise.all([erasable(t, 0), erasable(t, 1)]);

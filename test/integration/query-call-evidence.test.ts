@@ -1,8 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tap from 'tap';
+import { addMonths } from '../../schemas/retention-term.ts';
 import { SESSION, Installation, until, untilEnded } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
+import { CallStore, callAt, versionAt, type StoredCall } from '../query/stored-calls.ts';
 import { testServers } from '../test-servers.ts';
 import { addKey, CallsClient, serve, type ToldCall } from './calls-client.ts';
 
@@ -378,4 +380,30 @@ await tap.test('an id still names a call whose start was corrected by more than 
   t.match(data, { call_id: 'first', calling_number: found.calling_number });
   t.equal(Date.parse(data.start) - Date.parse(found.start), 60 * 86_400_000);
   t.not(data.id, found.id);
+});
+
+await tap.test('what speaks of a call, and is itself behind its term, is not shown', async (t) => {
+  const store = new CallStore(t, servers, 1);
+  await store.create(36);
+  const border = addMonths(Date.now(), -36);
+  const number = '+33639980017';
+  const [shown, other, before] = [2, -5, -6].map((days) => ({
+    ...callAt(border + days * 86_400_000, 0),
+    calling: number,
+  })) as [StoredCall, StoredCall, StoredCall];
+  await store.store([shown, other], versionAt(2));
+  await store.store([before], 2 ** 32, 1);
+  const fromStore = new CallsClient(
+    // Of a feed that nobody knows ids may be what makes records one.
+    await store.serve(t, store.settings({}, ['beta'])),
+    (await store.key(['disputes'])).token,
+  );
+  const range = {
+    from: new Date(shown.startMs).toISOString(),
+    to: new Date(shown.startMs + 1).toISOString(),
+  };
+  const { body } = await fromStore.get('/v1/calls', { number, ...range });
+  const told = (await fromStore.get<One>(`/v1/calls/${body.data[0]!.id}`)).body.evidence;
+  t.not(told.conflicts.looked_from, null);
+  t.strictSame([told.conflicts.other_calls, told.corrections], [[], []]);
 });

@@ -2,9 +2,10 @@ import tap from 'tap';
 import { Installation, until, untilEnded } from '../cdrhouse-program.ts';
 import { callsOfManySql, callsSql, matchedSql, type CallsFilter } from '../../query/calls-sql.ts';
 import { CallsTogether } from '../../query/calls-together.ts';
-import { QueryDatabase, readSettings } from '../../query/clickhouse.ts';
+import { QueryDatabase, settingsOfReads } from '../../query/clickhouse.ts';
 import { liveRowSql, relatedRowsSql, rowsOfPlaceSql, type StoredRow } from '../../query/evidence-sql.ts';
-import { CallStore, NUMBERS as STORED_NUMBERS, numberKey, seeded, someCalls } from '../query/stored-calls.ts';
+import { CallStore, NUMBERS as STORED_NUMBERS, numberKey, someCalls } from '../query/stored-calls.ts';
+import { seeded } from '../seeded.ts';
 import { testServers } from '../test-servers.ts';
 import { addKey, CallsClient, serve, type CallsTold, type Told } from './calls-client.ts';
 
@@ -586,7 +587,7 @@ await tap.test('every statement reads ranges of the key, or the months around on
     const result = await store.admin.query({
       query: `EXPLAIN indexes = 1 ${text}`,
       query_params: { ...parameters },
-      clickhouse_settings: readSettings(10),
+      clickhouse_settings: settingsOfReads(10),
       format: 'TabSeparatedRaw',
     });
     return result.text();

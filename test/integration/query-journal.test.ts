@@ -3,7 +3,7 @@ import tap from 'tap';
 import type { ApiRole } from '../../schemas/api-key.ts';
 import { STORED_SETTINGS } from '../../schemas/migrations.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
-import { readSettings } from '../../query/clickhouse.ts';
+import { settingsOfReads } from '../../query/clickhouse.ts';
 import { runQuery } from '../../query/main.ts';
 import { journalSql } from '../../query/journal-sql.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
@@ -279,7 +279,7 @@ await tap.test('a search is a range of the journal by time, then of its index, n
     const result = await store.admin.query({
       query: `EXPLAIN indexes = 1 ${statement.text}`,
       query_params: { ...statement.parameters },
-      clickhouse_settings: readSettings(10),
+      clickhouse_settings: settingsOfReads(10),
       format: 'TabSeparatedRaw',
     });
     const plan = await result.text();

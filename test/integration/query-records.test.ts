@@ -6,8 +6,9 @@ import { CHANGED_AT, VISIBLE_WITHIN_SECONDS } from '../../schemas/tables.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
 import { SESSION, Installation, until, whenIdle } from '../cdrhouse-program.ts';
 import { ClickhouseProxy, insertsInto } from '../fault/clickhouse-proxy.ts';
-import { CallStore, NUMBERS, numberKey, seeded, someCalls, storeWithHistory } from '../query/stored-calls.ts';
+import { CallStore, NUMBERS, numberKey, someCalls, storeWithHistory } from '../query/stored-calls.ts';
 import { untilEnded } from '../cdrhouse-program.ts';
+import { seeded } from '../seeded.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Records over HTTP against stored rows, compared with what this file reckons from the same rows by itself. */

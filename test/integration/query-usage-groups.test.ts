@@ -4,14 +4,8 @@ import { billedParameters, billedSql, type BillingTerms } from '../../query/bill
 import { unguardText } from '../../schemas/csv.ts';
 import { readNumber } from '../../query/number-reading.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
-import {
-  CallStore,
-  seeded,
-  someCalls,
-  storeWithHistory,
-  versionAt,
-  type StoredCall,
-} from '../query/stored-calls.ts';
+import { CallStore, someCalls, storeWithHistory, versionAt, type StoredCall } from '../query/stored-calls.ts';
+import { seeded } from '../seeded.ts';
 import { testServers } from '../test-servers.ts';
 
 /** Groups, filters, billing and control totals of usage over HTTP, compared with what this file reckons by itself. */

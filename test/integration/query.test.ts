@@ -5,7 +5,7 @@ import type { ApiRole } from '../../schemas/api-key.ts';
 import { addMonths } from '../../schemas/retention-term.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
 import { callsSql } from '../../query/calls-sql.ts';
-import { readSettings } from '../../query/clickhouse.ts';
+import { settingsOfReads } from '../../query/clickhouse.ts';
 import {
   CallStore,
   JOURNAL_KEY,
@@ -480,7 +480,7 @@ await tap.test('a search is ranges of the primary key and of months, never a sca
     const result = await store.admin.query({
       query: `EXPLAIN indexes = 1 ${text}`,
       query_params: parameters,
-      clickhouse_settings: readSettings(10),
+      clickhouse_settings: settingsOfReads(10),
       format: 'TabSeparatedRaw',
     });
     const plan = await result.text();

@@ -286,6 +286,14 @@ await tap.test(
     const now = new Date();
     const months = (now.getUTCFullYear() - 2025) * 12 + now.getUTCMonth() - 3;
     installation.environment['CDRHOUSE_RETENTION_BILLING_MONTHS'] = String(months);
+    await installation.statement(
+      `INSERT INTO {db}.ingest_ledger (topic, stored_at) VALUES ('ahead', now64(3) + INTERVAL 1 DAY)`,
+    );
+    await t.rejects(finished(), { code: 'CLOCK_WRONG' }, 'by a clock that may be wrong nothing is due');
+    t.strictSame(await kept(), deferred);
+    await installation.statement(
+      `ALTER TABLE {db}.ingest_ledger DELETE WHERE topic = 'ahead' SETTINGS mutations_sync = 1`,
+    );
     t.match(
       await finished(),
       [{ request_id: told.request_id, state: 'deferred', result: { calls_deleted: 1 } }],

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
+import { erase } from '../../retention/erase.ts';
 import { exportSubject } from '../../retention/subject-export.ts';
 import { object, restrict } from '../../retention/subject-restrictions.ts';
 import { isSigned, type SignedCertificate } from '../../schemas/certificate.ts';
@@ -17,7 +18,7 @@ import { CallsClient, serve } from './calls-client.ts';
 const servers = testServers(import.meta.url);
 const topic = servers.databases[0]!;
 const installation = new Installation(tap, servers, 0, {
-  feeds: [{ name: 'pbx', topic, country: 'FR', time_zone: 'UTC' }],
+  feeds: [{ name: 'pbx', topic, country: 'FR', time_zone: 'UTC', numbers: { strip: ['77'] } }],
   kafka: { topic_partitions: 1 },
   query: { default_country: 'FR' },
 });
@@ -25,6 +26,7 @@ const settings = loadSettings(installation.environment);
 const year = new Date().getUTCFullYear() - 1;
 const FROM = Date.UTC(year, 2, 1);
 const TO = Date.UTC(year, 5, 1);
+const LATE = Date.now() - 10 * 86_400_000;
 const day = (month: number): string => `${year}-0${month}-15T10:00:00`;
 
 type Row = Readonly<Record<string, string | number | null | readonly string[]>>;
@@ -61,6 +63,8 @@ const file = installation.write(
     `0199000006,,0199000007,${day(4)},10,5,others,answered`,
     `0199000001,,0199000008,never,10,5,rejected`,
     `33199000001,,0199000008,never,10,5,spelled otherwise`,
+    `01/99/00/00/01,,0199000008,never,10,5,with strokes`,
+    `770199000001,,0199000008,never,10,5,with a carrier's digits`,
     `+49199000001,,0199000008,never,10,5,somebody else`,
   ].join('\n'),
 );
@@ -80,6 +84,7 @@ await client.get(`/v1/calls/${body.data[0]!.id}`);
 await exportSubject(settings, asked('first'));
 await restrict(settings, { ...asked(''), keepPastTerm: false });
 await object(settings, { ...asked(''), kind: 'object', purposes: ['support'] });
+await exportSubject(settings, asked('late', { toMs: LATE }));
 await exportSubject(settings, asked('second', { unmasked: true, toMs: Date.now() + 60_000 }));
 
 await tap.test('every call of the time, once, with its roles; callers are masked', async (t) => {
@@ -117,9 +122,12 @@ await tap.test('unmasked, to this day: callers, and the bytes of rejected record
   t.equal(incoming['calling_number'], '+33199000003');
   t.strictSame(
     new Set(told('second', 'rejected-records').map(({ record }) => String(record).split(',').at(-1))),
-    new Set(['rejected', 'spelled otherwise']),
+    new Set(['rejected', 'spelled otherwise', 'with strokes', "with a carrier's digits"]),
   );
-  t.strictSame(told('first', 'rejected-records'), [], 'they were sent behind the time');
+  t.strictSame(told('first', 'rejected-records'), [], 'they were sent long behind the time');
+  t.equal(told('late', 'rejected-records').length, 4, 'what comes late may be of a call in the time');
+  const erased = await erase(settings, { ...asked('', { toMs: LATE }), dryRun: true }, async () => []);
+  t.equal(erased.result['dead_letters_to_redact'], 4, 'what an erasure would overwrite');
 });
 
 await tap.test('look-ups about the person in the time, by whichever way, and no others', async (t) => {
@@ -178,6 +186,18 @@ await tap.test('every column is described; the certificate has the hash of each 
   for (const [name, { sha256 }] of Object.entries(files))
     t.equal(createHash('sha256').update(content('second', name)).digest('hex'), sha256, name);
   t.equal(statSync(join(installation.folder, 'second', 'calls.json')).mode & 0o077, 0, 'for its owner alone');
+});
+
+await tap.test('a full disk is named as such', async (t) => {
+  const out = join(installation.folder, 'full');
+  mkdirSync(out);
+  // As an export that was broken off left it.
+  writeFileSync(join(out, 'export-begun'), '');
+  symlinkSync('/dev/full', join(out, 'calls.json'));
+  await t.rejects(exportSubject(settings, asked('full')), {
+    code: 'FILE_UNWRITABLE',
+    message: /calls\.json cannot be written \(ENOSPC\)/,
+  });
 });
 
 await tap.test(

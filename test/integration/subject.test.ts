@@ -1,10 +1,14 @@
+import { join } from 'node:path';
 import tap from 'tap';
+import { erase } from '../../retention/erase.ts';
+import { exportSubject } from '../../retention/subject-export.ts';
 import { subjectList, subjectShow } from '../../retention/subject-list.ts';
 import { isOverdue } from '../../retention/subject-requests.ts';
 import { lift, object, restrict } from '../../retention/subject-restrictions.ts';
 import { isSigned } from '../../schemas/certificate.ts';
 import { loadSettings } from '../../settings-loader.ts';
 import { Installation } from '../cdrhouse-program.ts';
+import { ClickhouseProxy } from '../fault/clickhouse-proxy.ts';
 import { killedAt, type ToldReport } from '../subject-program.ts';
 import { testServers } from '../test-servers.ts';
 
@@ -82,6 +86,32 @@ await tap.test('objection and withdrawal are recorded per purpose, and lifted pe
   t.throws(() => object(settings, { ...asked(), kind: 'object', purposes: ['fun'] }), {
     code: 'USAGE_WRONG',
   });
+});
+
+await tap.test('numbers stand in no URL, which proxies and servers log', async (t) => {
+  const proxy = await ClickhouseProxy.start(t, servers.clickhouse);
+  const urls: string[] = [];
+  let bound = 0;
+  proxy.on(
+    () => true,
+    async (exchange) => {
+      urls.push(decodeURIComponent(exchange.url));
+      if (exchange.body.includes('99000003')) bound++;
+      exchange.answer(await proxy.forward(exchange));
+    },
+  );
+  const through = { ...settings, clickhouse: { ...settings.clickhouse, url: proxy.url } };
+  const person = asked(TO, '+33199000003');
+  await restrict(through, { ...person, keepPastTerm: true });
+  await lift(through, { ...person, purposes: [] });
+  const out = join(installation.folder, 'export');
+  await exportSubject(through, { ...person, out, unmasked: true });
+  await erase(through, person, async () => []);
+  t.ok(bound > 10, 'in what is sent beside it they do');
+  t.strictSame(
+    urls.filter((url) => url.includes('99000003')),
+    [],
+  );
 });
 
 await tap.test('lift ends what lies within its time, and says where nothing does', async (t) => {

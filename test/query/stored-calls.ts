@@ -7,6 +7,7 @@ import { checkSettings, type Settings } from '../../schemas/settings.ts';
 import { sipHash24 } from '../../schemas/siphash.ts';
 import { sqlTime } from '../../schemas/sql-time.ts';
 import { runQuery } from '../../query/main.ts';
+import { seeded } from '../seeded.ts';
 import type { TestServers } from '../test-servers.ts';
 
 /** A call as it should be read. */
@@ -175,17 +176,6 @@ function columns(call: StoredCall, version: number, isDeleted: number): object {
     stored_at: 1_700_000_000,
     version: String(version),
     is_deleted: isDeleted,
-  };
-}
-
-/** A seeded sequence of numbers in [0, 1) (mulberry32), so that a failing run can be run again. */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
 }
 
