@@ -2,7 +2,12 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import type { ProgramErrorCode } from '../schemas/errors.ts';
 import { select } from './clickhouse.ts';
 import { untilMutated } from './mutations.ts';
-import { removeReplacedStatements, syncedMergesSql, usualSettingsSql } from './sweep-sql.ts';
+import {
+  REPLACED_ON_DISK,
+  removeReplacedStatements,
+  syncedMergesSql,
+  usualSettingsSql,
+} from './sweep-sql.ts';
 import { untilNone } from './writers.ts';
 
 export interface PartChangesOptions {
@@ -65,7 +70,7 @@ export class PartChanges {
     const rows = await select<{ part: string }>(
       this.#client,
       `SELECT concat(table, '/', name) AS part FROM system.parts
-      WHERE database = {database: String} AND table IN {tables: Array(String)} AND NOT active`,
+      WHERE database = {database: String} AND table IN {tables: Array(String)} AND ${REPLACED_ON_DISK}`,
       { database: this.#database, tables },
     );
     return rows.map(({ part }) => part);

@@ -66,6 +66,12 @@ export function syncedMergesSql(database: string, table: string): string {
   return `ALTER TABLE ${database}.${table} MODIFY SETTING min_rows_to_fsync_after_merge = 1`;
 }
 
+/**
+ * Condition of `system.parts`: replaced parts whose files are there. Whoever does not ask for `_state` is not shown those that are
+ * just being removed.
+ */
+export const REPLACED_ON_DISK = "_state IN ('Outdated', 'Deleting', 'DeleteOnDestroy')";
+
 /** Removes replaced parts from the disk now. What was merged before must be synced first. */
 export function removeReplacedStatements(database: string, table: string): string[] {
   const alter = `ALTER TABLE ${database}.${table}`;

@@ -19,6 +19,7 @@ import {
   callSetSql,
   dueCondition,
   monthCondition,
+  REPLACED_ON_DISK,
   removeReplacedStatements,
   takenCondition,
   sweepStatements,
@@ -277,6 +278,7 @@ class Sweep {
       this.#client,
       `SELECT concat(table, '/', name) AS part, if(active, bytes_on_disk, 0) AS bytes FROM system.parts
        WHERE database = {database: String} AND table IN {tables: Array(String)} AND partition = {month: String}
+         AND (active OR ${REPLACED_ON_DISK})
        ORDER BY part`,
       { database: this.#database, tables: CALL_TABLES, month: String(month) },
     );
