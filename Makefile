@@ -62,7 +62,7 @@ demo: build ## the whole pipeline on this machine until Ctrl-C; SECONDS=20 ends 
 demo-picture: build ## docs/demo.svg anew from a run of the demo
 	node dist/deploy/demo-picture.js
 
-bench: build ## how fast, against whom, and whether a record is lost (13 minutes); OPTIONS="--outside '...'" for a tool of yours
+bench: build ## how fast, against whom, and whether a record is lost (12 to 15 minutes); OPTIONS="--outside '...'" for a tool of yours
 	status=0; \
 	node dist/bench/parse.js --rounds 5 || status=1; \
 	node dist/bench/steps.js --records 1000000 --rounds 1 || status=1; \

@@ -81,7 +81,7 @@ function findings({ trial, verdict, left }: Outcome, records: DeliveryRecords): 
       ? []
       : [`${name}: blocked: ${left} messages were never read${ended}; it said: ${errorIn(trial.lastWords)}`]),
     ...kinds('stored as something else', verdict.altered),
-    ...kinds('neither stored nor kept aside', verdict.gone),
+    ...(left === 0 ? kinds('neither stored nor kept aside', verdict.gone) : []),
     ...(verdict.madeUp.size === 0 ? [] : [`${name}: ids that nobody sent: ${verdict.madeUp.size}`]),
   ];
 }
@@ -95,7 +95,7 @@ function checkOf({ trial, verdict, left }: Outcome): Check {
     passed: wrong === 0 && left === 0,
     detail: [
       left === 0 ? `lost ${lost.size}` : `stopped with ${left} messages unread, which Kafka still has`,
-      `twice ${twice.size}, altered ${altered.size}, made up ${madeUp.size}, gone ${left === 0 ? gone.size : 0}`,
+      `twice ${twice.size}, altered ${altered.size}, made up ${madeUp.size}${left === 0 ? `, gone ${gone.size}` : ''}`,
       `killed ${trial.kills === 1 ? 'once' : `${trial.kills} times`}${trial.killedAt === 0 ? ', with nothing stored' : ''}`,
     ].join('; '),
   };

@@ -13,8 +13,8 @@ export function costTable(measured: readonly Measured[]): string {
       'program',
       'ClickHouse',
       'both',
+      'merging once',
       'merged once',
-      'all',
       'broker',
       'records/s',
       'parts',
@@ -97,8 +97,8 @@ const isOurProcess = (who: string): boolean => who === OURS;
 type RatioOf = (measured: readonly Measured[], caseName: string) => number[];
 
 /**
- * CPU a record of cdrhouse and ClickHouse against that of the best of these peers, of the same round; where they ran less often
- * than cdrhouse, the median of its rounds counts: one round of two alone is good for nothing.
+ * CPU a record of cdrhouse and ClickHouse against that of the best of these peers, of each round in which both ran: a machine gets
+ * faster and slower, and what ran once is held against what ran beside it.
  * @param peers names of peers begin so, with the number of consumers behind
  */
 function against(peers: RegExp, used: (one: Measured) => number = cpuToStored): RatioOf {
@@ -199,12 +199,7 @@ export function ratiosHeld(ratios: readonly Ratio[], { ingest }: Thresholds): He
   );
 }
 
-/** Of each round in which both ran; the one that ran in more of them counts with its median. */
+/** Of each round in which both ran. */
 function quotients(above: ReadonlyMap<number, number>, below: ReadonlyMap<number, number>): number[] {
-  const both = [...above.keys()].filter((round) => below.has(round));
-  return both.map((round) => valueOf(above, round, below.size) / valueOf(below, round, above.size));
-}
-
-function valueOf(rounds: ReadonlyMap<number, number>, round: number, roundsOfOther: number): number {
-  return rounds.size > roundsOfOther ? median([...rounds.values()]) : rounds.get(round)!;
+  return [...above].flatMap(([round, value]) => (below.has(round) ? [value / below.get(round)!] : []));
 }

@@ -185,7 +185,7 @@ await withBenchServers(async (bench) => {
     ),
     held: [...ratiosHeld(ratios, readThresholds()), ...memoryHeld(measured)],
     notes: [
-      'A ratio is taken within each round in which both ran; against what ran once, the median of the other counts. Medians of columns do not add up.',
+      'A ratio is taken within each round in which both ran. It is no quotient of the medians, and medians of columns do not add up.',
       'Records a second count from the moment at which a competitor has its partitions, until it has committed them all (a look every 100 ms) or, of cdrhouse, until its program has ended; those of an outside tool from its start. The last block of the Kafka engine waits a quarter of a second for more.',
       'CPU a record is that until it is stored. How often ClickHouse then writes it anew depends on months of other records; once is the least, and is counted apart: all parts of a month into one.',
       'Start and end of each process are not counted, except those of an outside tool.',

@@ -28,18 +28,22 @@ const SECONDS = wholeNumber('seconds', values.seconds, 10, 86_400);
 const RATE = wholeNumber('rate', values.rate, 1, 100_000);
 const BEFORE = wholeNumber('before', values.before, 0, 10_000_000);
 
-/** Settings of decision 0027, and of decision 0011. */
-const LIKE_WITH_LIKE = [
-  'merge_selector_base',
-  'merge_selector_enable_heuristic_to_remove_small_parts_at_right',
-];
-const MANY_AT_ONCE = ['min_parts_to_merge_at_once'];
-
-/** Who stores, and which settings of the call tables are ClickHouse's own again. */
-const CANDIDATES: readonly { readonly who: string; readonly reset: readonly string[] }[] = [
-  { who: OURS, reset: [] },
-  { who: 'merges of ten parts or more, else as ClickHouse', reset: LIKE_WITH_LIKE },
-  { who: 'merges as ClickHouse', reset: [...LIKE_WITH_LIKE, ...MANY_AT_ONCE] },
+/** Who stores, and with which settings of merges instead of those that `migrate` gives (decision 0027). */
+const CANDIDATES: readonly { readonly who: string; readonly settings: readonly string[] }[] = [
+  { who: OURS, settings: [] },
+  {
+    who: 'merges of ten parts or more, else as ClickHouse',
+    settings: [
+      'RESET SETTING merge_selector_base, merge_selector_enable_heuristic_to_remove_small_parts_at_right',
+      'MODIFY SETTING min_parts_to_merge_at_once = 10',
+    ],
+  },
+  {
+    who: 'merges as ClickHouse',
+    settings: [
+      'RESET SETTING merge_selector_base, merge_selector_enable_heuristic_to_remove_small_parts_at_right, min_parts_to_merge_at_once',
+    ],
+  },
 ];
 /** Everything that is inserted or merged, with the CPU of it. */
 const PART_LOG =
@@ -58,14 +62,13 @@ interface Merged {
   readonly parts: number;
 }
 
-async function measure(bench: BenchServers, { who, reset }: (typeof CANDIDATES)[number], index: number) {
+async function measure(bench: BenchServers, { who, settings }: (typeof CANDIDATES)[number], index: number) {
   const { database, servers } = bench;
   const name = `bench_merges_${index}`;
   const run = { database: name, topic: name };
   await runCdrhouse(bench, run, 'migrate');
-  if (reset.length > 0)
-    for (const table of CALL_TABLES)
-      await database.statement(`ALTER TABLE ${name}.${table} RESET SETTING ${reset.join(', ')}`);
+  for (const table of CALL_TABLES)
+    for (const setting of settings) await database.statement(`ALTER TABLE ${name}.${table} ${setting}`);
   const ingest = await startIngest(bench, run);
   const took = async (rate: number, seconds: number): Promise<number> => {
     const load = new SteadyLoad(servers.kafka, name, rate);
@@ -149,7 +152,7 @@ await withBenchServers(
         rate: RATE,
         seconds: SECONDS,
         calls_before: BEFORE,
-        reset: Object.fromEntries(CANDIDATES.map((one) => [one.who, one.reset])),
+        merges: Object.fromEntries(CANDIDATES.map(({ who, settings }) => [who, settings])),
       },
       figures: measured.flatMap(figuresOf),
       checks: [],

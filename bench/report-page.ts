@@ -1,5 +1,12 @@
-import { BAR_COLOURS, barPlot, barName, growthPlot } from './report-plots.ts';
-import { meaningsOf, shownNumber, shownValues, summarise, type Answer } from './report-summary.ts';
+import { BAR_COLOURS, barColour, barName, barPlot, growthPlot, inCommon } from './report-plots.ts';
+import {
+  brokenOnes,
+  meaningsOf,
+  shownNumber,
+  shownValues,
+  summarise,
+  type Answer,
+} from './report-summary.ts';
 import { allowed, EXPONENT, FIGURES, type Figure, type Host, type SavedResult } from './result.ts';
 import { dataOf } from './saved-results.ts';
 import { groupBy, shortNumber } from './table.ts';
@@ -109,6 +116,9 @@ export function reportPage(unordered: readonly SavedResult[], doubts: readonly s
 <p>cdrhouse takes call data records from telephone switches through Kafka into ClickHouse. <code>make bench</code> measured it
 beside others on one machine, with the same records, and looked afterwards whether each has every record once (below). CPU counts more
 than wall time here: broker, database and programs share the cores. A value is the median of the rounds, with their range.</p>
+${brokenOnes(results)
+  .map((broken) => `<p class="failed">BROKEN: ${escape(broken)}</p>`)
+  .join('\n')}
 ${doubts.map((doubt) => `<p class="doubt">${escape(doubt)}</p>`).join('\n')}
 </header>
 <main>
@@ -187,18 +197,23 @@ function plotOf(part: string, name: string, figures: readonly Figure[]): string 
   if (units.size > 1 || (!isGrowth && (!isPlotted || figures.length < 2))) return '';
   const unit = figures[0]!.unit;
   const svg = isGrowth ? growthPlot(figures, unit) : barPlot(figures, unit);
-  const caption = `${name}${unit === '' ? '' : `, ${unit}`}`;
+  const caption = [name, ...(unit === '' ? [] : [unit]), ...(isGrowth ? [] : inCommon(figures))].join(', ');
   return `<figure>
 <figcaption>${escape(caption)}</figcaption>
-${isGrowth ? '' : BAR_LEGEND}
+${isGrowth ? '' : barLegend(figures)}
 <div role="img" aria-label="${escape(`Plot of ${caption}; its figures are in the table below it`)}">${svg}</div>
 ${details('The figures of this plot', figuresTable(figures))}
 </figure>`;
 }
 
-const BAR_LEGEND = `<p class="legend">${Object.entries(BAR_COLOURS)
-  .map(([colour, meaning]) => `<span style="background: var(--${colour})"></span> ${meaning}`)
-  .join(' ')} <b></b> range of the rounds</p>`;
+function barLegend(figures: readonly Figure[]): string {
+  const colours = new Set<string>(figures.map(({ who }) => barColour(who)));
+  const entries = Object.entries(BAR_COLOURS)
+    .filter(([colour]) => colours.has(colour))
+    .map(([colour, meaning]) => `<span style="background: var(--${colour})"></span> ${meaning}`);
+  if (figures.some(({ values }) => values.length > 1)) entries.push('<b></b> range of the rounds');
+  return `<p class="legend">${entries.join(' ')}</p>`;
+}
 
 function figuresTable(figures: readonly Figure[]): string {
   const areWanted = figures.some(({ wanted }) => wanted !== undefined);

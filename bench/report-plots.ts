@@ -3,7 +3,7 @@ import { GridComponent, LegendComponent } from 'echarts/components';
 import { init, use } from 'echarts/core';
 import { SVGRenderer } from 'echarts/renderers';
 import { isOurs, type Figure } from './result.ts';
-import { groupBy, median } from './table.ts';
+import { groupBy, median, wrapped } from './table.ts';
 
 /**
  * Plots as SVG text, drawn here and not in the reader's browser: the page needs no script and no network. Colours are
@@ -15,6 +15,10 @@ const WIDTH = 920;
 const BAR_HEIGHT = 26;
 const LINES_HEIGHT = 300;
 const NAMES_WIDTH = 400;
+/** As many as fit into that in the widest of the usual fonts. */
+const NAME_CHARACTERS = 52;
+/** Numbers from here on are written short. */
+const COMPACT_FROM = 10_000;
 /** Behind the longest bar, for its value. */
 const VALUE_WIDTH = 70;
 /** A larger factor between the largest and the smallest value needs a logarithmic axis. */
@@ -57,8 +61,16 @@ const splitLine = { lineStyle: { color: COLOURS.faint } };
 export function barPlot(figures: readonly Figure[], unit: string): string {
   // The first one stands on top.
   const rows = [...figures].reverse();
-  const colourOf = (who: string): string =>
-    isOurs(who) ? COLOURS.ours : who.startsWith('floor') ? COLOURS.floor : COLOURS.peer;
+  const common = inCommon(figures);
+  const names = rows.map((figure) =>
+    wrapped(
+      partsOf(figure)
+        .filter((part) => !common.includes(part))
+        .join(': '),
+      NAME_CHARACTERS,
+      '',
+    ),
+  );
   return draw(rows.length * BAR_HEIGHT + 60, {
     grid: { left: NAMES_WIDTH + 10, right: VALUE_WIDTH, top: 10, bottom: 40 },
     xAxis: {
@@ -72,8 +84,8 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
     },
     yAxis: {
       type: 'category',
-      data: rows.map(barName),
-      axisLabel: { ...axisLabel, width: NAMES_WIDTH, overflow: 'break', lineHeight: 12 },
+      data: names,
+      axisLabel: { ...axisLabel, width: NAMES_WIDTH, lineHeight: 12 },
       axisTick: { show: false },
       axisLine: { lineStyle: { color: COLOURS.faint } },
     },
@@ -85,7 +97,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
         barWidth: '60%',
         data: rows.map(({ who, values }) => ({
           value: median(values),
-          itemStyle: { color: colourOf(who) },
+          itemStyle: { color: COLOURS[barColour(who)] },
         })),
       },
       {
@@ -121,7 +133,7 @@ export function barPlot(figures: readonly Figure[], unit: string): string {
 }
 
 /** What the colours of bars mean; names of variables of the page. */
-export const BAR_COLOURS: Readonly<Record<string, string>> = {
+export const BAR_COLOURS: Readonly<Record<BarColour, string>> = {
   ours: 'cdrhouse',
   peer: 'others',
   floor: 'the floor',
@@ -133,10 +145,26 @@ interface CustomApi {
   coord(point: readonly number[]): readonly [number, number];
 }
 
+type BarColour = 'ours' | 'peer' | 'floor';
+
+export function barColour(who: string): BarColour {
+  if (isOurs(who)) return 'ours';
+  return who.startsWith('floor') ? 'floor' : 'peer';
+}
+
 /** `packed: cdrhouse` */
-export function barName({ case: of, who, calls }: Figure): string {
-  const size = calls === undefined ? '' : `, ${calls.toLocaleString('en')} calls`;
-  return `${of}: ${who}${size}`;
+export function barName(figure: Figure): string {
+  return partsOf(figure).join(': ');
+}
+
+function partsOf({ case: of, who, calls }: Figure): string[] {
+  return [of, who, ...(calls === undefined ? [] : [`${calls.toLocaleString('en')} calls`])];
+}
+
+/** Parts of names that all bars of a plot have: they stand above it. */
+export function inCommon(figures: readonly Figure[]): string[] {
+  const [first, ...others] = figures.map(partsOf);
+  return others.length === 0 ? [] : first!.filter((part) => others.every((parts) => parts.includes(part)));
 }
 
 /** Medians over the number of stored calls, a line a case. */
@@ -190,5 +218,6 @@ export function growthPlot(figures: readonly Figure[], unit: string): string {
 
 /** 4,200,000 is `4.2M`. */
 function compactNumber(value: number): string {
+  if (value < COMPACT_FROM) return value.toLocaleString('en', { maximumSignificantDigits: 3 });
   return value.toLocaleString('en', { notation: 'compact', maximumSignificantDigits: 3 });
 }

@@ -45,10 +45,9 @@ const WORDS: Readonly<Record<string, string>> = {
   us: 'microseconds, millionths of a second',
   'CPU a record':
     'how long one core works until a record is stored, program and ClickHouse together, start and end of the program left out',
-  merges:
-    'ClickHouse makes few large parts of many small ones, behind the inserts, and so writes every record anew several times; here once, all parts of a month into one',
-  'n times that':
-    'cdrhouse against the other one, in the same round, or of what ran once against the median: below 1 it uses less',
+  'merged once':
+    'ClickHouse makes few large parts of many small ones, behind the inserts, and so writes every record anew several times. Here with the CPU of doing so once: all parts of a month into one',
+  'n times that': 'cdrhouse against the other one, of each round in which both ran',
   'one table':
     'fills one table, without keys, where cdrhouse and what has equal work to do fill two: the second one finds displayed and dialed numbers',
   floor:
@@ -82,8 +81,7 @@ export function shownValues(values: readonly number[], unit: string): string {
   const of = median(values);
   const digits = Math.abs(of) >= 100 ? 0 : Math.abs(of) >= 10 ? 1 : 2;
   // Of rates all digits before the point are shown, with marks between the thousands.
-  const text =
-    of >= 1000 && values.length === 1 ? Math.round(of).toLocaleString('en') : medianAndRange(values, digits);
+  const text = of >= 1000 ? ratesOf(values) : medianAndRange(values, digits);
   return unit === '' ? text : `${text} ${unit}`;
 }
 
@@ -116,6 +114,12 @@ function speed(results: readonly SavedResult[]): AnswerRow[] {
       what: `${figure.case}: records a second and core, stored and merged once`,
       value: perCore(figure),
     })),
+    ...ingestFigures(results, FIGURES.peakMemory)
+      .filter(({ who }) => who === OURS)
+      .map((figure) => ({
+        what: `${figure.case}: peak memory of ingest`,
+        value: shownValues(figure.values, figure.unit),
+      })),
     ...rates.map((figure) => ({
       what: `${figure.case}: records a second with all on this machine, until stored`,
       value: ratesOf(figure.values),
@@ -142,12 +146,12 @@ function processes(results: readonly SavedResult[]): AnswerRow[] {
   const { figures, host } = ingest;
   const several = figures.filter(({ name, who }) => name === FIGURES.rate && OUR_PROCESSES.test(who));
   return several.flatMap(({ who, case: of }) => {
-    // A figure that is 0 is left out.
-    const valueOf = (name: string, whose: string): number =>
-      median(figures.find((one) => one.name === name && one.who === whose && one.case === of)?.values ?? [0]);
-    if (valueOf(FIGURES.cpu, OURS) === 0) return [];
-    const rate = valueOf(FIGURES.rate, who) / valueOf(FIGURES.rate, OURS);
-    const cpu = valueOf(FIGURES.cpu, who) / valueOf(FIGURES.cpu, OURS);
+    const valuesOf = (name: string, whose: string): readonly number[] =>
+      figures.find((one) => one.name === name && one.who === whose && one.case === of)?.values ?? [];
+    const times = (name: string): number => median(timesOf(valuesOf(name, who), valuesOf(name, OURS)));
+    const rate = times(FIGURES.rate);
+    const cpu = times(FIGURES.cpu);
+    if (Number.isNaN(rate + cpu)) return [];
     const count = Number(OUR_PROCESSES.exec(who)![1]);
     const isShort = host.cores < count + CORES_OF_SERVERS;
     const why = isShort ? `; broker, database and programs share ${host.cores} cores, which can be why` : '';
@@ -173,8 +177,10 @@ function latency(results: readonly SavedResult[]): AnswerRow[] {
 
 function mediansOf(list: readonly Figure[]): string {
   const wanted = list.find((figure) => figure.wanted !== undefined);
-  const medians = list.map(({ values, unit }) => shownValues([median(values)], unit)).join(' / ');
-  return wanted === undefined ? medians : `${medians} (wanted ${wanted.wanted} ${wanted.unit})`;
+  const shown = list.map(({ values, unit }) => shownValues(values, unit)).join(' / ');
+  if (wanted === undefined) return shown;
+  const isReached = median(wanted.values) <= wanted.wanted!;
+  return `${shown}; wanted ${wanted.wanted} ${wanted.unit}${isReached ? '' : ', NOT REACHED'}`;
 }
 
 /** Answers of the API on the most calls that each part had. */
@@ -198,18 +204,25 @@ function floor(results: readonly SavedResult[]): AnswerRow[] {
     })),
     ...ingestFigures(results, FIGURES.cpu)
       .filter(({ who }) => who.startsWith('floor'))
-      .map((figure) => ({
-        what: `${figure.case}: CPU a record of the ${figure.who}`,
-        value: shownValues(figure.values, figure.unit),
-      })),
+      .map((figure) => {
+        const ours = ingestFigures(results, FIGURES.cpu).find(
+          ({ who, case: of }) => who === OURS && of === figure.case,
+        );
+        const times = ours === undefined ? '' : `; ${OURS}${timesThat(ours.values, figure.values)}`;
+        return {
+          what: `${figure.case}: CPU a record of the ${figure.who}`,
+          value: `${shownValues(figure.values, figure.unit)}${times}`,
+        };
+      }),
   ];
 }
 
 /** Figures by which others are compared, by part: what a record, an answer or a task costs. */
 const COMPARED: Readonly<Record<string, readonly string[]>> = {
-  ingest: [FIGURES.cpu],
+  ingest: [FIGURES.cpu, FIGURES.rate],
+  latency: [FIGURES.latencyP50, FIGURES.latencyP99],
   query: ['answer'],
-  retention: ['CPU'],
+  retention: ['CPU of ClickHouse'],
   merges: [FIGURES.mergesCpu],
 };
 
@@ -222,9 +235,16 @@ function againstOthers(results: readonly SavedResult[]): (AnswerRow & { readonly
       .filter(({ name, who }) => COMPARED[part]?.includes(name) && !isOurs(who) && !who.startsWith('floor'))
       .flatMap((figure) => {
         const { values, unit, name, who } = figure;
-        const ours = find(OURS, name, figure);
+        const ours = figures.find(
+          (one) =>
+            isOurs(one.who) && one.name === name && one.case === figure.case && one.calls === figure.calls,
+        );
         if (ours === undefined) return [];
-        const merged = [OURS, who].map((whose) => find(whose, FIGURES.mergedCpu, figure)?.values);
+        const isCpu = name === FIGURES.cpu;
+        const merged = [OURS, who].map((whose) =>
+          isCpu ? find(whose, FIGURES.mergedCpu, figure)?.values : undefined,
+        );
+        const isLess = median(timesOf(ours.values, values)) <= 1;
         return [
           {
             what: `${figure.case}: ${name}, ${who}`,
@@ -234,21 +254,21 @@ function againstOthers(results: readonly SavedResult[]): (AnswerRow & { readonly
                 ? []
                 : [`merged once${timesThat(merged[0], merged[1])}`]),
             ].join('; '),
-            isBetter: median(ours.values) <= median(values),
+            isBetter: name === FIGURES.rate ? !isLess : isLess,
           },
         ];
       });
   });
 }
 
-/** Quotients of each round, or of the medians where one side ran less often. What takes less than a tick of the clock took nothing. */
+/** Quotients of the rounds in which both ran: what runs less often runs in the first ones. */
+function timesOf(above: readonly number[], below: readonly number[]): number[] {
+  return above.slice(0, below.length).map((value, round) => value / below[round]!);
+}
+
+/** What takes less than a tick of the clock took nothing. */
 function timesThat(ours: readonly number[], theirs: readonly number[]): string {
-  if (theirs.includes(0)) return '';
-  const quotients =
-    ours.length === theirs.length
-      ? ours.map((value, round) => value / theirs[round]!)
-      : [median(ours) / median(theirs)];
-  return `, ${shownValues(quotients, '')} times that`;
+  return theirs.includes(0) ? '' : `, ${shownValues(timesOf(ours, theirs), '')} times that`;
 }
 
 /** Each check of ours; of others how many hold, those that do not, and those of delivery, which is where engines differ. */
@@ -265,10 +285,9 @@ function checks(results: readonly SavedResult[]): AnswerRow[] {
     ...all.filter(({ who }) => isOurs(who)).map(row),
     ...[...others].flatMap(([who, list]) => {
       const hold = list.filter(({ passed }) => passed).length;
-      return [
-        { what: who, value: `${hold} of ${list.length} checks hold` },
-        ...list.filter(({ passed, part }) => !passed || part === 'delivery').map(row),
-      ];
+      const told = list.filter(({ passed, part }) => !passed || part === 'delivery');
+      const count = { what: who, value: `${hold} of ${list.length} checks hold` };
+      return [...(told.length < list.length ? [count] : []), ...told.map(row)];
     }),
   ];
 }
@@ -321,7 +340,15 @@ export function shownNumber(value: number | null): string {
 
 /** Whether something of ours is broken. */
 export function isBroken(results: readonly SavedResult[]): boolean {
-  return results.some(
-    ({ broken, checks: list }) => broken.length > 0 || list.some(({ who, passed }) => !passed && isOurs(who)),
-  );
+  return brokenOnes(results).length > 0;
+}
+
+/** What of ours is broken, for whoever looks at the first or the last lines only. */
+export function brokenOnes(results: readonly SavedResult[]): string[] {
+  return results.flatMap(({ part, broken, checks: list }) => [
+    ...broken.map((one) => `${part}: ${one.what}: ${shownNumber(one.value)}, allowed is ${allowed(one)}`),
+    ...list
+      .filter(({ who, passed }) => !passed && isOurs(who))
+      .map(({ what, detail }) => `${part}: ${what}: ${detail}`),
+  ]);
 }

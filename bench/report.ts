@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { inOrder, reportPage } from './report-page.ts';
-import { isBroken, meaningsOf, summarise, type AnswerRow } from './report-summary.ts';
+import { brokenOnes, isBroken, meaningsOf, summarise, type AnswerRow } from './report-summary.ts';
 import { RESULTS } from './result.ts';
 import { doubtsAbout, largestOfEachPart, readResults } from './saved-results.ts';
 import { say } from './say.ts';
@@ -31,4 +31,5 @@ mkdirSync(RESULTS, { recursive: true });
 const path = `${RESULTS}report.html`;
 writeFileSync(path, reportPage(results, doubts));
 say(`\nwritten to ${path}`);
+for (const broken of brokenOnes(results)) say(wrapped(`BROKEN: ${broken}`, LINE_CHARACTERS, ''));
 process.exitCode = isBroken(results) ? 1 : 0;

@@ -250,7 +250,12 @@ function figuresOf(used: readonly Used[]): Figure[] {
     const figure = (name: string, value: number): Figure => {
       return { name, unit: 's', who: one.who, case: one.what, values: [value], calls: CALLS };
     };
-    return [figure('CPU', cpu(one)), figure('CPU of the program', one.program), figure('wall', one.seconds)];
+    return [
+      figure('CPU', cpu(one)),
+      figure('CPU of the program', one.program),
+      figure('CPU of ClickHouse', one.clickhouse),
+      figure('wall', one.seconds),
+    ];
   });
 }
 

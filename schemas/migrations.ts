@@ -572,10 +572,11 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
     number: 13,
     title: 'small parts are merged with their like',
     statements: ({ database }) => [
-      // Decision 0027. Below some MB ClickHouse takes all parts to be alike: it merges the one that has grown with ten new
-      // ones, and then leaves most of these out again, since they are small.
+      // Decision 0027. Below some MB ClickHouse takes all parts to be alike: it writes the one that has grown anew for the sake
+      // of some that are new, and where ten at once are asked for it leaves most of these out again, since they are small.
       ...CALL_TABLES.map(
-        (table) => `ALTER TABLE ${database}.${table} MODIFY SETTING merge_selector_base = 8`,
+        (table) =>
+          `ALTER TABLE ${database}.${table} MODIFY SETTING merge_selector_base = 8, min_parts_to_merge_at_once = 0`,
       ),
       ...[...CALL_TABLES, 'dead_letters', 'lookup_journal', 'ingest_ledger'].map(
         (table) =>

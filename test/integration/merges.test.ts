@@ -9,7 +9,8 @@ const SMALL_PARTS = 30;
 /** Some MB, which is not much more to ClickHouse than a part of a few rows. */
 const GROWN_ROWS = 200_000;
 /** Merges begin within a second of the insert that makes them possible. */
-const MERGED_MS = 4000;
+const MERGED_MS = 3000;
+const PAUSE_MS = 100;
 
 const servers = testServers(import.meta.url);
 const installation = new Installation(tap, servers, 0, {
@@ -43,7 +44,11 @@ await tap.test('a part that has grown is not written anew for the sake of small 
   t.equal((await installation.run('migrate')).code, 0);
   for (const table of CALL_TABLES) await insert(table, GROWN_ROWS);
   const grown = await activeParts();
-  for (let part = 0; part < SMALL_PARTS; part++) for (const table of CALL_TABLES) await insert(table, 1);
+  for (let part = 0; part < SMALL_PARTS; part++) {
+    for (const table of CALL_TABLES) await insert(table, 1);
+    // Merges keep up, as they do with a batch a second.
+    await sleep(PAUSE_MS);
+  }
   await sleep(MERGED_MS);
   const parts = await activeParts();
   for (const table of CALL_TABLES) {
