@@ -8,7 +8,8 @@ const QUIET_LOOKS_MAX = 600;
 /** CPU of an idle server with our looks at it, as a share of one core. */
 const IDLE_SHARE = 0.08;
 
-const quoted = (names: readonly string[]): string => names.map((name) => `'${name}'`).join(', ');
+/** A list for SQL. */
+export const quoted = (names: readonly string[]): string => names.map((name) => `'${name}'`).join(', ');
 
 /** ClickHouse as the bench sees it: the local server's own user, over HTTP. */
 export class Database {

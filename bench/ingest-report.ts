@@ -138,10 +138,8 @@ const RATIOS: readonly {
     limits: 'duplicates_max',
     of: (measured, caseName) => {
       if (caseName !== 'dedup') return [];
-      const [dedup, packed] = [caseName, 'packed'].map((name) =>
-        perRound(measured, name, isOurProcess, cpuToStored),
-      );
-      return quotients(dedup!, packed!);
+      const used = (name: string): Map<number, number> => perRound(measured, name, isOurProcess, cpuToStored);
+      return quotients(used(caseName), used('packed'));
     },
   },
   {

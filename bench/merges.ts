@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { CALL_TABLES } from '../schemas/tables.ts';
 import { withBenchServers, type BenchServers } from './bench-servers.ts';
 import { runCdrhouse, startIngest } from './cdrhouse-run.ts';
+import { quoted } from './database.ts';
 import { benchHost, FIGURES, finishPart, OURS, type Figure } from './result.ts';
 import { say } from './say.ts';
 import { SteadyLoad } from './steady-load.ts';
@@ -49,7 +50,6 @@ const CANDIDATES: readonly { readonly who: string; readonly settings: readonly s
 const PART_LOG =
   '<part_log><database>system</database><table>part_log</table><flush_interval_milliseconds>1000</flush_interval_milliseconds></part_log>';
 const CATCH_UP_MS = 3000;
-const TABLES = CALL_TABLES.map((table) => `'${table}'`).join(', ');
 
 /** What became of the rows of both tables. */
 interface Merged {
@@ -88,7 +88,7 @@ async function measure(bench: BenchServers, { who, settings }: (typeof CANDIDATE
     `SELECT countIf(event_type = 'NewPart' AND table = 'cdr') AS inserts,
        sumIf(log.rows, event_type = 'NewPart') AS rows, sumIf(log.rows, event_type = 'MergeParts') AS mergedRows,
        sumIf(ProfileEvents['OSCPUVirtualTimeMicroseconds'], event_type = 'MergeParts') / 1e6 AS mergeSeconds
-     FROM system.part_log AS log WHERE database = '${name}' AND table IN (${TABLES}) AND event_time_microseconds > '${began!.at}'`,
+     FROM system.part_log AS log WHERE database = '${name}' AND table IN (${quoted(CALL_TABLES)}) AND event_time_microseconds > '${began!.at}'`,
   );
   const [stored] = await database.rows<{ calls: number }>(`SELECT count() AS calls FROM ${name}.cdr FINAL`);
   if (stored!.calls !== before + calls)

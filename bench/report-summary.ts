@@ -102,28 +102,17 @@ function perCore({ values }: Figure): string {
 }
 
 function speed(results: readonly SavedResult[]): AnswerRow[] {
-  const cpu = ingestFigures(results, FIGURES.cpu).filter(({ who }) => who === OURS);
-  const rates = ingestFigures(results, FIGURES.rate).filter(({ who }) => who === OURS);
-  const merged = ingestFigures(results, FIGURES.mergedCpu).filter(({ who }) => who === OURS);
-  return [
-    ...cpu.map((figure) => ({
-      what: `${figure.case}: records a second and core, until stored`,
-      value: perCore(figure),
-    })),
-    ...merged.map((figure) => ({
-      what: `${figure.case}: records a second and core, stored and merged once`,
-      value: perCore(figure),
-    })),
-    ...ingestFigures(results, FIGURES.peakMemory)
+  const ours = (name: string, what: string, shown: (figure: Figure) => string): AnswerRow[] =>
+    ingestFigures(results, name)
       .filter(({ who }) => who === OURS)
-      .map((figure) => ({
-        what: `${figure.case}: peak memory of ingest`,
-        value: shownValues(figure.values, figure.unit),
-      })),
-    ...rates.map((figure) => ({
-      what: `${figure.case}: records a second with all on this machine, until stored`,
-      value: ratesOf(figure.values),
-    })),
+      .map((figure) => ({ what: `${figure.case}: ${what}`, value: shown(figure) }));
+  return [
+    ...ours(FIGURES.cpu, 'records a second and core, until stored', perCore),
+    ...ours(FIGURES.mergedCpu, 'records a second and core, stored and merged once', perCore),
+    ...ours(FIGURES.peakMemory, 'peak memory of ingest', ({ values, unit }) => shownValues(values, unit)),
+    ...ours(FIGURES.rate, 'records a second with all on this machine, until stored', ({ values }) =>
+      ratesOf(values),
+    ),
   ];
 }
 
@@ -229,30 +218,33 @@ const COMPARED: Readonly<Record<string, readonly string[]>> = {
 /** Everybody else beside cdrhouse, at the same work. */
 function againstOthers(results: readonly SavedResult[]): (AnswerRow & { readonly isBetter: boolean })[] {
   return results.flatMap(({ part, figures }) => {
-    const find = (who: string, name: string, { case: of, calls }: Figure): Figure | undefined =>
-      figures.find((one) => one.who === who && one.name === name && one.case === of && one.calls === calls);
     return figures
       .filter(({ name, who }) => COMPARED[part]?.includes(name) && !isOurs(who) && !who.startsWith('floor'))
       .flatMap((figure) => {
         const { values, unit, name, who } = figure;
-        const ours = figures.find(
-          (one) =>
-            isOurs(one.who) && one.name === name && one.case === figure.case && one.calls === figure.calls,
-        );
+        const find = (wanted: string, isMeant: (whose: string) => boolean): Figure | undefined =>
+          figures.find(
+            (one) =>
+              one.name === wanted &&
+              isMeant(one.who) &&
+              one.case === figure.case &&
+              one.calls === figure.calls,
+          );
+        const ours = find(name, isOurs);
         if (ours === undefined) return [];
-        const isCpu = name === FIGURES.cpu;
-        const merged = [OURS, who].map((whose) =>
-          isCpu ? find(whose, FIGURES.mergedCpu, figure)?.values : undefined,
-        );
+        const [ourMerged, theirMerged] =
+          name === FIGURES.cpu
+            ? [isOurs, (whose: string) => whose === who].map((isMeant) => find(FIGURES.mergedCpu, isMeant))
+            : [];
         const isLess = median(timesOf(ours.values, values)) <= 1;
         return [
           {
             what: `${figure.case}: ${name}, ${who}`,
             value: [
               `${shownValues(values, unit)}; ${OURS} ${shownValues([median(ours.values)], unit)}${timesThat(ours.values, values)}`,
-              ...(merged[0] === undefined || merged[1] === undefined
+              ...(ourMerged === undefined || theirMerged === undefined
                 ? []
-                : [`merged once${timesThat(merged[0], merged[1])}`]),
+                : [`merged once${timesThat(ourMerged.values, theirMerged.values)}`]),
             ].join('; '),
             isBetter: name === FIGURES.rate ? !isLess : isLess,
           },

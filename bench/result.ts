@@ -183,15 +183,13 @@ export function allowed({ min, max }: Held): string {
 
 /** Type of the file system that a folder is on. */
 function fileSystemOf(folder: string): string {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+  // The one nearest to the folder, and of several at one place the last.
+  const nearest = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .map((line) => line.split(' '))
-    .filter(([, at]) => at === '/' || folder === at || folder.startsWith(`${at}/`));
-  // The one nearest to the folder, and of several at one place the last.
-  const nearest = mounts.reduce(
-    (best, mount) => (mount[1]!.length >= (best?.[1]?.length ?? 0) ? mount : best),
-    mounts[0],
-  );
+    .filter(([, at]) => at === '/' || folder === at || folder.startsWith(`${at}/`))
+    .sort(([, a], [, b]) => a!.length - b!.length)
+    .at(-1);
   return nearest?.[2] ?? 'unknown';
 }
 

@@ -1,7 +1,7 @@
 import type { TopicPartition } from 'node-rdkafka';
 import { CdrhouseError } from '../schemas/errors.ts';
 import type { Feed } from '../schemas/feed.ts';
-import type { IngestDatabase, LedgerHead } from './clickhouse.ts';
+import type { IngestDatabase, LedgerHead, NotedGap } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
 import {
   decideCorrections,
@@ -55,8 +55,7 @@ export async function findResumePoints(
   const topics = [...new Set(partitions.map(({ topic }) => topic))];
   const clusterId = await consumer.clusterId();
   const topicIds = await consumer.topicIds(topics);
-  const heads = byName((await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat());
-  const noted = byName(await database.openGaps(topics));
+  const { heads, noted } = await readPlaces(database, topics);
   const corrections = new Map(
     await Promise.all(topics.map(async (topic) => [topic, await newestCorrection(database, topic)] as const)),
   );
@@ -104,8 +103,19 @@ export async function findResumePoints(
   return { states, gaps, silent, correctable, corrections };
 }
 
-/** What is known of partitions, by `topic/partition`. */
-export function byName<T extends { readonly topic: string; readonly partition: number }>(
+/** What the ledger and the marks of gaps say of the partitions of topics, by `topic/partition`. */
+export async function readPlaces(
+  database: IngestDatabase,
+  topics: readonly string[],
+): Promise<{
+  readonly heads: ReadonlyMap<string, LedgerHead>;
+  readonly noted: ReadonlyMap<string, NotedGap>;
+}> {
+  const heads = await Promise.all(topics.map((topic) => database.ledgerHeads(topic)));
+  return { heads: byName(heads.flat()), noted: byName(await database.openGaps(topics)) };
+}
+
+function byName<T extends { readonly topic: string; readonly partition: number }>(
   rows: readonly T[],
 ): Map<string, T> {
   return new Map(rows.map((row) => [nameOf(row.topic, row.partition), row]));

@@ -1,4 +1,4 @@
-import { byName, endOfRun, type PartitionGap } from './assignment.ts';
+import { endOfRun, readPlaces, type PartitionGap } from './assignment.ts';
 import type { IngestDatabase } from './clickhouse.ts';
 import type { Consumer } from './consumer.ts';
 import { decideResume } from './ledger.ts';
@@ -83,8 +83,7 @@ export class LogEnds {
   async #othersReached(others: readonly LogEnd[], { gaps, settled, database }: Progress): Promise<boolean> {
     const topics = [...new Set(others.map(({ topic }) => topic))];
     // The ledger before the logs: what it holds by then, they hold too.
-    const heads = byName((await Promise.all(topics.map((topic) => database.ledgerHeads(topic)))).flat());
-    const noted = byName(await database.openGaps(topics));
+    const { heads, noted } = await readPlaces(database, topics);
     const clusterId = await this.#consumer.clusterId();
     const topicIds = await this.#consumer.topicIds(topics);
     let reached = true;

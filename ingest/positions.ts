@@ -3,7 +3,7 @@ import { CdrhouseError } from '../schemas/errors.ts';
 import { readFeed, type Feed } from '../schemas/feed.ts';
 import type { Settings } from '../schemas/settings.ts';
 import { sqlTime } from '../schemas/sql-time.ts';
-import { byName, endOfRun } from './assignment.ts';
+import { endOfRun, readPlaces } from './assignment.ts';
 import { IngestDatabase, type LedgerHead, type StateRow } from './clickhouse.ts';
 import { Consumer } from './consumer.ts';
 import { readOtherwise, replacedRange, standingIn } from './corrections.ts';
@@ -225,19 +225,19 @@ async function readPositions(
     consumer.topicIds(topics),
     consumer.partitionCounts(topics),
   ]);
-  const noted = byName(await database.openGaps(topics));
+  const { heads, noted } = await readPlaces(database, topics);
   const positions: Position[] = [];
   for (const feed of feeds) {
     const { topic } = feed;
     const topicId = topicIds.get(topic);
     if (topicId === undefined) continue;
-    const heads = new Map((await database.ledgerHeads(topic)).map((head) => [head.partition, head]));
     for (let partition = 0; partition < (counts.get(topic) ?? 0); partition++) {
-      const head = heads.get(partition);
+      const name = nameOf(topic, partition);
+      const head = heads.get(name);
       const { low, high } = await consumer.watermarks(topic, partition);
       const end = head === undefined ? low : await endOfRun(database, head);
       const log = { clusterId, topicId, low, high };
-      const resume = decideResume(head, end, log, noted.get(nameOf(topic, partition)));
+      const resume = decideResume(head, end, log, noted.get(name));
       positions.push({ feed, topic, partition, head, end, log, resume });
     }
   }

@@ -23,8 +23,10 @@ export class ErasedNumbers {
     const { client, database, settings, stored } = this.#context;
     await this.clear(requestId);
     const keys = new NumberKeys(stored.identityKey);
-    const known = await knownFeeds(client, settings);
-    const values = numbersByFeed(this.#subject).flatMap(({ number, feed: own }) =>
+    const asked = numbersByFeed(this.#subject);
+    // Of the whole ledger only where somebody is meant in all feeds.
+    const known = asked.some(({ feed }) => feed === '') ? await knownFeeds(client, settings) : [];
+    const values = asked.flatMap(({ number, feed: own }) =>
       (own === '' ? known : [own]).map((feed) => {
         const blanked = blankedNumber(number);
         return {
